@@ -1,0 +1,24 @@
+"""Personalised reward models from a handful of choices, behind a scikit-learn API.
+
+Names are loaded when first used: ``import skmrm`` imports none of torch, scikit-learn and transformers.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submodules=["datasets", "encoders", "episodes", "exceptions", "meta", "metrics", "splits"],
+    submod_attrs={
+        "episodes": ["Episode", "EpisodeSet", "episodes_from_arrays", "episodes_from_frame"],
+        "model": ["MetaRewardModel"],
+        "splits": ["split_users", "support_query_split"],
+        "user_model": ["UserModels", "UserRewardModel"],
+    },
+)
+
+try:
+    __version__ = version("skmrm")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0+unknown"

@@ -1,0 +1,68 @@
+"""Small helpers for arrays: object columns, read-only views, comparison, the dtype policy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skmrm.exceptions import EpisodeError
+
+__all__ = ["feature_dtype_problem", "id_array", "index_column", "object_array", "read_only", "same"]
+
+
+def object_array(values: Sequence[Any] | NDArray[Any]) -> NDArray[np.object_]:
+    """Put values into a 1-D object array without looking into them."""
+    if isinstance(values, np.ndarray):
+        if values.dtype == object and values.ndim == 1:
+            return values
+        if values.ndim == 1 and values.dtype.kind not in "mM":
+            values = values.tolist()
+    return np.fromiter(values, dtype=object, count=len(values))
+
+
+def id_array(values: Sequence[Any] | NDArray[Any]) -> NDArray[np.object_]:
+    """Put ids into an object array; NumPy scalars become Python's, so that errors and files name them plainly."""
+    array = object_array(values)
+    if any(issubclass(kind, np.generic) for kind in set(map(type, array))):
+        plain = (v.item() if isinstance(v, np.generic) and v.dtype.kind not in "mM" else v for v in array)
+        return np.fromiter(plain, dtype=object, count=len(array))
+    return array
+
+
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """View an array read-only; the array that came in stays writable for its owner."""
+    view = array.view()
+    view.setflags(write=False)
+    return view
+
+
+def index_column(values: ArrayLike, name: str, dtype: type) -> NDArray[Any]:
+    """Take a column of row numbers or codes, read-only."""
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise EpisodeError(f"column '{name}' must be one-dimensional, got shape {array.shape}")
+    if array.dtype.kind not in "iu" and len(array):
+        raise EpisodeError(f"column '{name}' must hold integers, got {array.dtype}: pass row numbers or codes")
+    return read_only(array.astype(dtype, copy=False))
+
+
+def feature_dtype_problem(features: Any) -> str:
+    """Say what is wrong with the dtype of features; empty if nothing is."""
+    dtype = getattr(features, "dtype", None)
+    if isinstance(dtype, np.dtype) and dtype.type in (np.float16, np.float32, np.float64):
+        return ""
+    return f"{type(features).__name__} of dtype {dtype}: convert it to a float32 or float64 NumPy array"
+
+
+def same(ours: Any, theirs: Any) -> bool:
+    """Whether two columns, features or lists hold the same values."""
+    if ours is theirs:
+        return True
+    if ours is None or theirs is None:
+        return False
+    if isinstance(ours, np.ndarray) or isinstance(theirs, np.ndarray):
+        return np.array_equal(np.asarray(ours), np.asarray(theirs))
+    return bool(ours == theirs)

@@ -1,0 +1,249 @@
+"""Reading one column of whatever kind users bring: texts, chat messages, feature vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmrm._arrays import feature_dtype_problem, object_array
+from skmrm._messages import Conversation, as_conversation, extract_prompt, is_messages
+from skmrm._wording import described
+
+__all__ = ["MISSING", "Cells", "is_missing", "mixed_rows", "read_cells", "settle_prompts"]
+
+MISSING = "missing"
+
+
+@dataclass
+class Cells:
+    """One column of responses or prompts, read, with what is wrong with it.
+
+    Attributes
+    ----------
+    values : (n,) object array of str, or (n, n_features) array
+        The cells; None in the place of one that is wrong.
+    kind : {"text", "features", None}
+        None for an empty column, or one that cannot be read at all.
+    problem : str
+        What is wrong with the column as a whole, with its remedy; empty if nothing.
+    bad : dict of str to list of int
+        What is wrong with single cells, and the rows in question.
+    """
+
+    values: NDArray[Any]
+    kind: Literal["text", "features"] | None
+    problem: str = ""
+    bad: dict[str, list[int]] = field(default_factory=dict)
+
+
+def read_cells(column: Any) -> Cells:
+    """Read a column of texts, of message lists or of feature vectors.
+
+    Parameters
+    ----------
+    column : sequence or array
+        What the user gave.
+
+    Returns
+    -------
+    Cells
+        With the problems found; nothing is raised.
+    """
+    problem = _not_a_column(column)
+    if problem:
+        return _unreadable(problem)
+    array = _as_array(column)
+    if isinstance(array, str):
+        return _unreadable(array)
+    if array is not None and array.dtype.kind not in "OUT":
+        return _feature_cells(array)
+    if array is not None and array.ndim != 1:
+        return _unreadable(f"an array of shape {array.shape} and dtype {array.dtype}; texts need one dimension")
+    values = object_array(list(column) if array is None else array.tolist() if array.dtype != object else array)
+    if len(values) == 0:
+        return Cells(values, None)
+    if set(map(type, values)) == {str}:
+        return Cells(values, "text")
+    return _stack_vectors(values) if _is_vector(values[0]) else _text_cells(values)
+
+
+def settle_prompts(
+    prompts: NDArray[Any] | None, chosen: NDArray[Any], rejected: NDArray[Any], *, cut_texts: bool = False
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Find the prompt of each pair: the one given, or what both responses share at their start.
+
+    The shared start is taken where no prompt was given and, as TRL does, where the prompt is a text but the responses
+    are message lists that begin with the same messages (the prompt once more).
+
+    Parameters
+    ----------
+    prompts : (n,) object array of str, or None
+        The prompts given.
+    chosen, rejected : (n,) object array of str
+        Responses.
+    cut_texts : bool
+        Whether plain texts, too, are cut where they begin to differ; only where no prompt was given.
+
+    Returns
+    -------
+    prompts, chosen, rejected : (n,) object array of str
+        Prompts are empty where there are none.
+    """
+    rows = _rows_with_shared_start(prompts, chosen, rejected, cut_texts)
+    given = np.full(len(chosen), "", object) if prompts is None else prompts
+    if len(rows) == 0:
+        return given, chosen, rejected
+    given, chosen, rejected = given.copy(), chosen.copy(), rejected.copy()
+    for row in rows:
+        a, b = chosen[row], rejected[row]
+        if isinstance(a, Conversation):
+            shared, better, worse = extract_prompt(a.messages, b.messages)
+            if prompts is None or (shared and shared[0][0] in ("system", "user")):
+                given[row] = Conversation(shared) if shared else ""
+                chosen[row], rejected[row] = Conversation(better), Conversation(worse)
+        else:
+            given[row], chosen[row], rejected[row] = extract_prompt(a, b)
+    return given, chosen, rejected
+
+
+def mixed_rows(chosen: NDArray[Any], rejected: NDArray[Any]) -> list[int]:
+    """Rows in which one response is a list of messages and the other a plain text."""
+    if Conversation not in set(map(type, chosen)) | set(map(type, rejected)):
+        return []
+    return [
+        row
+        for row, (a, b) in enumerate(zip(chosen, rejected, strict=False))
+        if isinstance(a, Conversation) != isinstance(b, Conversation) and a is not None and b is not None
+    ]
+
+
+def is_missing(value: object) -> bool:
+    """Whether a value is None, NaN, NaT or a table library's NA."""
+    if value is None:
+        return True
+    try:
+        return bool(value != value)  # NaN and NaT differ from themselves
+    except (TypeError, ValueError):
+        return type(value).__name__ == "NAType"
+
+
+def _rows_with_shared_start(
+    prompts: NDArray[Any] | None, chosen: NDArray[Any], rejected: NDArray[Any], cut_texts: bool
+) -> Sequence[int]:
+    if prompts is None and cut_texts:
+        return range(len(chosen))
+    if Conversation not in set(map(type, chosen)):
+        return ()
+    # A prompt that was itself given as messages is taken at its word.
+    return [
+        row
+        for row, (a, b) in enumerate(zip(chosen, rejected, strict=True))
+        if isinstance(a, Conversation)
+        and isinstance(b, Conversation)
+        and (prompts is None or not isinstance(prompts[row], Conversation))
+    ]
+
+
+def _unreadable(problem: str) -> Cells:
+    return Cells(np.empty(0, object), None, problem)
+
+
+def _not_a_column(column: Any) -> str:
+    name = type(column).__name__
+    if isinstance(column, str | bytes):
+        return f"a single {name}: wrap it in a list"
+    if isinstance(column, Mapping):
+        return f"a {name}: pass a list with one entry for each pair"
+    if isinstance(column, Set):
+        return f"a {name}, which has no order: pass a list"
+    if isinstance(column, list | tuple) and is_messages(column):
+        return "a single list of messages: wrap it in a list, with one entry for each pair"
+    if hasattr(column, "toarray"):
+        return "a sparse matrix: pass its .toarray()"
+    if not hasattr(column, "__len__") and not hasattr(column, "__array__"):
+        return f"{described(column)}: pass a list or an array"
+    return ""
+
+
+def _as_array(column: Any) -> NDArray[Any] | str | None:
+    """Array form of arrays, tensors and series; None for plain sequences; a str says what is wrong."""
+    if isinstance(column, np.ndarray):
+        return column
+    if isinstance(column, list | tuple) or not hasattr(column, "__array__"):
+        return None
+    try:
+        return np.asarray(column)
+    except (TypeError, ValueError, RuntimeError) as error:
+        return f"a {type(column).__name__} that NumPy cannot read ({error}): convert it to a float NumPy array"
+
+
+def _feature_cells(array: NDArray[Any]) -> Cells:
+    if array.ndim != 2:
+        return _unreadable(f"an array of shape {array.shape}: features need shape (n_pairs, n_features)")
+    if array.dtype.kind in "iu":
+        array = array.astype(np.float64)
+    problem = feature_dtype_problem(array)
+    return _unreadable(problem) if problem else Cells(array, "features")
+
+
+def _is_vector(value: Any) -> bool:
+    if isinstance(value, str | bytes | Mapping):
+        return False
+    if isinstance(value, np.ndarray):
+        return value.ndim == 1 and value.dtype != object and len(value) > 0
+    if isinstance(value, list | tuple):
+        return len(value) > 0 and all(isinstance(v, int | float | np.number | np.bool_) for v in value)
+    return hasattr(value, "__array__") and getattr(value, "ndim", 0) == 1
+
+
+def _stack_vectors(values: NDArray[Any]) -> Cells:
+    bad: dict[str, list[int]] = {}
+    for row, value in enumerate(values):
+        if not _is_vector(value):
+            bad.setdefault(MISSING if is_missing(value) else f"{described(value)} among vectors", []).append(row)
+    if bad:
+        return Cells(values, "features", bad=bad)
+    sizes = sorted({len(value) for value in values})
+    if len(sizes) > 1:
+        listed = ", ".join(map(str, sizes[:4])) + (" …" if len(sizes) > 4 else "")
+        return _unreadable(f"feature vectors of different lengths ({listed}): give all the same features")
+    return _feature_cells(np.stack([np.asarray(value) for value in values]))
+
+
+def _text_cells(values: NDArray[Any]) -> Cells:
+    bad: dict[str, list[int]] = {}
+    read = np.empty(len(values), object)
+    for row, value in enumerate(values):
+        text = _read_text(value)
+        if text is None:
+            bad.setdefault(_misfit(value), []).append(row)
+        read[row] = text
+    return Cells(read, "text", bad=bad)
+
+
+def _read_text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value if isinstance(value, Conversation) else str(value)  # np.str_ becomes str
+    if not is_messages(value):
+        return None
+    try:
+        return as_conversation(value)
+    except ValueError:
+        return None
+
+
+def _misfit(value: Any) -> str:
+    if is_messages(value):
+        try:
+            as_conversation(value)
+        except ValueError as error:
+            return str(error)
+    if is_missing(value):
+        return MISSING
+    if isinstance(value, list | tuple | np.ndarray) and len(value) == 0:
+        return "a list without messages"
+    return "a vector of numbers among texts" if _is_vector(value) else f"{described(value)} in place of a text"

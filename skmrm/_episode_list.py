@@ -1,0 +1,244 @@
+"""A list of `Episode` as one `EpisodeSet`, with every problem of every user found first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmrm._arrays import object_array
+from skmrm._cells import Cells, is_missing, mixed_rows, read_cells, settle_prompts
+from skmrm._columns import Coder, set_from_features, set_from_texts
+from skmrm._episode import Episode, EpisodeView
+from skmrm._episode_set import EpisodeSet
+from skmrm._rules import Problems
+from skmrm.exceptions import name_some
+
+__all__ = ["read_episodes"]
+
+_CELL_RULE = "{} must hold a text, a list of messages or a feature vector for each pair"
+
+
+@dataclass(eq=False)
+class _Read:
+    """One episode whose cells are sound; `groups` holds keys, or None where prompts decide."""
+
+    user: Any
+    kind: str | None
+    prompts: NDArray[Any] | None
+    chosen: NDArray[Any]
+    rejected: NDArray[Any]
+    groups: list[Any] | None
+
+
+def read_episodes(data: Sequence[Episode]) -> tuple[EpisodeSet | None, list[str]]:
+    """Put episodes together.
+
+    Parameters
+    ----------
+    data : sequence of Episode
+        At least one. Views of one `EpisodeSet` are put together without copying its features.
+
+    Returns
+    -------
+    episodes : EpisodeSet or None
+        The sound episodes, of the kind that most of them are of; None if there is none.
+    problems : list of str
+        What is wrong, one sentence for each rule.
+    """
+    problems = Problems()
+    _check_users(data, problems)
+    common = _common_set(data)
+    if common is not None:
+        return common[[view._row for view in data if isinstance(view, EpisodeView)]], problems.sentences()
+    read = [one for episode in data if (one := _read_one(episode, problems)) is not None]
+    read = _of_one_width(_of_one_kind(read, problems), problems)
+    if not read:
+        return None, problems.sentences()
+    assemble = _from_features if any(one.kind == "features" for one in read) else _from_texts
+    return assemble(read), problems.sentences()
+
+
+def _common_set(data: Sequence[Episode]) -> EpisodeSet | None:
+    first = data[0]
+    if isinstance(first, EpisodeView) and all(isinstance(e, EpisodeView) and e._set is first._set for e in data):
+        return first._set
+    return None
+
+
+def _check_users(data: Sequence[Episode], problems: Problems) -> None:
+    ids = []
+    for place, episode in enumerate(data):
+        if _is_hashable(episode.user) and not is_missing(episode.user):
+            ids.append(episode.user)
+        else:
+            problems.add("user ids must be hashable and not missing", episode.user, f"episode {place}", "name the user")
+    for user, times in Counter(ids).items():
+        if times > 1:
+            remedy = "join all pairs of a user in one Episode"
+            problems.add("each user must come in one episode", user, f"{times} episodes", remedy)
+
+
+def _of_one_kind(read: list[_Read], problems: Problems) -> list[_Read]:
+    """Keep the episodes of the kind that most are of; others are a problem."""
+    kinds = Counter(one.kind for one in read if one.kind is not None)
+    if len(kinds) < 2:
+        return read
+    (common, _), (other, _) = kinds.most_common()
+    rule = f"all users must bring the same kind of data, and most bring {common}"
+    for one in read:
+        if one.kind == other:
+            problems.add(rule, one.user, other, "bring texts for all users, or features for all")
+    return [one for one in read if one.kind != other]
+
+
+def _of_one_width(read: list[_Read], problems: Problems) -> list[_Read]:
+    """Keep the episodes with the number of features that most have; others are a problem."""
+    widths = Counter(one.chosen.shape[1] for one in read if one.kind == "features")
+    if len(widths) < 2:
+        return read
+    common = widths.most_common(1)[0][0]
+    sound = []
+    for one in read:
+        if one.kind != "features" or one.chosen.shape[1] == common:
+            sound.append(one)
+        else:
+            rule = f"all users must have the same number of features, and most have {common}"
+            problems.add(rule, one.user, str(one.chosen.shape[1]))
+    return sound
+
+
+def _read_one(episode: Episode, problems: Problems) -> _Read | None:
+    before = len(problems)
+    user = episode.user
+    chosen = _sound("chosen", episode.chosen, user, problems)
+    rejected = _sound("rejected", episode.rejected, user, problems)
+    prompts = None if episode.prompts is None else _sound("prompts", episode.prompts, user, problems)
+    groups = None if episode.groups is None else _read_groups(episode.groups, user, problems)
+    if len(problems) > before or chosen is None or rejected is None:
+        return None
+    lengths = {"chosen": chosen, "rejected": rejected, "prompts": prompts, "groups": groups}
+    _check_pairing(user, {k: v.values if isinstance(v, Cells) else v for k, v in lengths.items()}, problems)
+    _check_pair_kinds(user, chosen, rejected, prompts, problems)
+    if len(problems) > before:
+        return None
+    given = None if prompts is None else prompts.values
+    kind = chosen.kind
+    if kind == "text":
+        texts = settle_prompts(given, chosen.values, rejected.values)
+        return _Read(user, kind, *texts, groups)
+    return _Read(user, kind, given, chosen.values, rejected.values, groups)
+
+
+def _sound(name: str, column: Any, user: Any, problems: Problems) -> Cells | None:
+    """Read a column and report what is wrong with it."""
+    cells = read_cells(column)
+    if cells.problem:
+        problems.add(f"{name} must be a sequence with one entry for each pair", user, cells.problem)
+        return None
+    if name == "prompts" and cells.kind == "features":
+        problems.add("prompts must be texts or lists of messages", user, "vectors of numbers")
+    for what, rows in cells.bad.items():
+        problems.add(_CELL_RULE.format(name), user, f"{_pairs(rows)}: {what}", "correct or drop these pairs")
+    return cells
+
+
+def _read_groups(groups: Any, user: Any, problems: Problems) -> list[Any] | None:
+    rule = "groups must hold one hashable value for each pair"
+    if isinstance(groups, str | bytes | Mapping | Set) or not hasattr(groups, "__len__"):
+        problems.add(rule, user, f"a single {type(groups).__name__}")
+        return None
+    values: list[Any] = object_array(groups if isinstance(groups, np.ndarray) else list(groups)).tolist()
+    missing = [row for row, value in enumerate(values) if is_missing(value)]
+    if missing:
+        problems.add(rule, user, f"{_pairs(missing)}: missing", "give a pair on its own a group of its own")
+    unhashable = [row for row, value in enumerate(values) if not _is_hashable(value)]
+    if unhashable:
+        problems.add(rule, user, f"{_pairs(unhashable)}: a {type(values[unhashable[0]]).__name__}")
+    return values
+
+
+def _check_pairing(user: Any, columns: dict[str, Any], problems: Problems) -> None:
+    lengths = {name: len(values) for name, values in columns.items() if values is not None}
+    if len(set(lengths.values())) > 1:
+        detail = ", ".join(f"{n} {name}" for name, n in lengths.items())
+        rule = f"{' and '.join([', '.join(list(lengths)[:-1]), list(lengths)[-1]])} must have the same length"
+        problems.add(rule, user, detail, "give one of each for each pair")
+
+
+def _check_pair_kinds(user: Any, chosen: Cells, rejected: Cells, prompts: Cells | None, problems: Problems) -> None:
+    rule, remedy = "chosen and rejected must be of one kind", "bring both as texts, as messages, or as features"
+    if None in (chosen.kind, rejected.kind):
+        return
+    if chosen.kind != rejected.kind:
+        problems.add(rule, user, f"{chosen.kind} and {rejected.kind}", remedy)
+    elif chosen.kind == "features" and chosen.values.shape[1] != rejected.values.shape[1]:
+        detail = f"{chosen.values.shape[1]} and {rejected.values.shape[1]}"
+        problems.add("chosen and rejected must have the same number of features", user, detail)
+    elif chosen.kind == "text" and len(chosen.values) == len(rejected.values):
+        rows = mixed_rows(chosen.values, rejected.values)
+        if rows:
+            problems.add(rule, user, f"{_pairs(rows)}: a text and a list of messages", remedy)
+
+
+def _from_texts(read: Sequence[_Read]) -> EpisodeSet:
+    prompt_coder, response_coder = Coder(), Coder()
+    prompt = [prompt_coder.codes(one.chosen if one.prompts is None else one.prompts) for one in read]
+    chosen = [response_coder.codes(one.chosen) for one in read]
+    rejected = [response_coder.codes(one.rejected) for one in read]
+    return set_from_texts(
+        [one.user for one in read],
+        _user_column(read),
+        np.concatenate(prompt),
+        prompt_coder.values,
+        np.concatenate(chosen),
+        np.concatenate(rejected),
+        response_coder.values,
+        _group_column(read) if any(one.groups is not None for one in read) else None,
+    )
+
+
+def _from_features(read: Sequence[_Read]) -> EpisodeSet:
+    sized = [one for one in read if one.kind == "features"]
+    features = np.concatenate([side for one in sized for side in (one.chosen, one.rejected)])
+    sizes = np.array([len(one.chosen) for one in read])
+    before = np.repeat(np.cumsum(sizes) - sizes, sizes)
+    # A user's chosen rows are followed by the same user's rejected rows, so that a user's features lie together.
+    chosen = before + np.arange(len(before))
+    rejected = chosen + np.repeat(sizes, sizes)
+    grouped = any(one.groups is not None or one.prompts is not None for one in read)
+    group = _group_column(read) if grouped else None
+    return set_from_features([one.user for one in read], _user_column(read), features, chosen, rejected, group)
+
+
+def _user_column(read: Sequence[_Read]) -> NDArray[np.int64]:
+    return np.repeat(np.arange(len(read)), [len(one.chosen) for one in read])
+
+
+def _group_column(read: Sequence[_Read]) -> NDArray[np.int64]:
+    coder = Coder()
+    return np.concatenate([coder.codes(_group_keys(one)) for one in read])
+
+
+def _group_keys(one: _Read) -> list[Any]:
+    if one.groups is not None:
+        return one.groups
+    if one.prompts is None:
+        return [object() for _ in one.chosen]
+    return [prompt or object() for prompt in one.prompts]
+
+
+def _is_hashable(value: object) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _pairs(rows: Sequence[int]) -> str:
+    return f"pair {rows[0]}" if len(rows) == 1 else f"pairs {name_some(rows)}"

@@ -1,0 +1,356 @@
+"""The one internal form of preference data: columns over indexed items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skmrm._arrays import feature_dtype_problem, id_array, index_column, read_only, same
+from skmrm._episode import Episode, EpisodeView
+from skmrm.exceptions import EpisodeError
+
+__all__ = ["EpisodeSet"]
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class EpisodeSet(Sequence[Episode]):
+    """Many users' preferences as columns: what every estimator of this package works on.
+
+    It is a sequence of `Episode`, one a user, and scikit-learn indexes it as an array of users: an integer gives an
+    `Episode`; a slice, an integer array or a boolean mask gives an `EpisodeSet` over the same features, which are not
+    copied. A user asked for twice (a bootstrap) becomes two entries.
+
+    Make one with `episodes_from_frame`, `episodes_from_arrays` or `as_episode_set`; the constructor takes columns that
+    are already in this form and checks them cheaply.
+
+    Parameters
+    ----------
+    users : (n_users,) sequence of hashables
+        The users' ids.
+    user : (n_pairs,) int array, ascending
+        Row of `users` to which each pair belongs. A user may have no pair.
+    chosen, rejected : (n_pairs,) int array
+        Rows of `features` (and of `items`): the preferred and the rejected item of each pair.
+    group : (n_pairs,) int array
+        Group of each pair, compared only within a user. Codes may be any integers.
+    features : (n_items, n_features) array or memory map, optional
+        One row for each item; kept as it is, never copied.
+    items : list of (prompt, response), optional
+        The texts of each item. At least one of `features` and `items` is needed.
+
+    Raises
+    ------
+    EpisodeError
+        If columns differ in length, point outside the users or items, or `user` is not ascending.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> episodes = EpisodeSet(users=["ann", "bo"], user=[0, 0, 1], chosen=[0, 1, 2], rejected=[1, 2, 0],
+    ...                       group=[0, 1, 0], features=np.eye(3))
+    >>> episodes
+    EpisodeSet(n_users=2, n_pairs=3, n_items=3, n_features=3)
+    >>> episodes[[1]].users.tolist(), episodes[[1]].features is episodes.features
+    (['bo'], True)
+    """
+
+    users: NDArray[np.object_]
+    user: NDArray[np.intp]
+    chosen: NDArray[np.int64]
+    rejected: NDArray[np.int64]
+    group: NDArray[np.int64]
+    features: Any = None
+    items: list[tuple[str, str]] | None = None
+
+    def __init__(
+        self,
+        *,
+        users: Sequence[Any] | NDArray[Any],
+        user: ArrayLike,
+        chosen: ArrayLike,
+        rejected: ArrayLike,
+        group: ArrayLike,
+        features: Any = None,
+        items: list[tuple[str, str]] | None = None,
+    ) -> None:
+        state = {
+            "users": read_only(id_array(users)),
+            "user": index_column(user, "user", np.intp),
+            "chosen": index_column(chosen, "chosen", np.int64),
+            "rejected": index_column(rejected, "rejected", np.int64),
+            "group": index_column(group, "group", np.int64),
+            "features": features,
+            "items": items,
+        }
+        self.__dict__.update(state)
+        problems = list(_structural_problems(self))
+        if problems:
+            raise EpisodeError(problems)
+
+    # -- sizes ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def offsets(self) -> NDArray[np.intp]:
+        """Where each user's pairs begin, and the end: (n_users + 1,) int; user i owns ``offsets[i]:offsets[i + 1]``."""
+        return read_only(np.searchsorted(self.user, np.arange(self.n_users + 1)).astype(np.intp, copy=False))
+
+    @property
+    def pairs_per_user(self) -> NDArray[np.intp]:
+        """Number of pairs of each user, (n_users,) int."""
+        return np.diff(self.offsets)
+
+    @property
+    def n_users(self) -> int:
+        """Number of users, those without a pair included."""
+        return len(self.users)
+
+    @property
+    def n_pairs(self) -> int:
+        """Number of pairs of all users."""
+        return len(self.user)
+
+    @property
+    def n_items(self) -> int:
+        """Number of items, those that no pair refers to included."""
+        return int(self.features.shape[0]) if self.items is None else len(self.items)
+
+    @property
+    def n_features(self) -> int | None:
+        """Number of features of an item, or None before texts are encoded."""
+        return None if self.features is None else int(self.features.shape[1])
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the items' texts are known."""
+        return self.items is not None
+
+    @property
+    def shape(self) -> tuple[int]:
+        """``(n_users,)``: to scikit-learn this is an array of users."""
+        return (self.n_users,)
+
+    def __len__(self) -> int:
+        return self.n_users
+
+    # -- users ---------------------------------------------------------------------------------------------------
+
+    @overload
+    def __getitem__(self, key: int) -> Episode: ...
+    @overload
+    def __getitem__(self, key: Any) -> EpisodeSet: ...
+    def __getitem__(self, key: Any) -> Episode | EpisodeSet:
+        """One user's `Episode` for an integer, an `EpisodeSet` of the asked users, in that order, for anything else."""
+        if isinstance(key, tuple):
+            key = _first_axis(key)
+        if isinstance(key, int | np.integer) and not isinstance(key, bool):
+            row = int(key)
+            if not -self.n_users <= row < self.n_users:
+                raise IndexError(f"user {row} is out of range: the set has {self.n_users} users")
+            return EpisodeView(self, row % self.n_users)
+        return self._take_users(self._user_rows(key))
+
+    def __iter__(self) -> Iterator[Episode]:
+        return (EpisodeView(self, row) for row in range(self.n_users))
+
+    def _user_rows(self, key: Any) -> NDArray[np.intp]:
+        n = self.n_users
+        if isinstance(key, slice):
+            return np.arange(n)[key]
+        rows = np.asarray(key)
+        if rows.ndim != 1:
+            raise IndexError(f"index users by an integer, slice, 1-D integer array or boolean mask, not {key!r}")
+        if rows.dtype == bool:
+            if len(rows) != n:
+                raise IndexError(f"a mask over users needs {n} entries, got {len(rows)}")
+            return np.flatnonzero(rows)
+        if len(rows) == 0:
+            return np.empty(0, np.intp)
+        if rows.dtype.kind not in "iu":
+            raise IndexError(f"users are indexed by row (integers or booleans), got {rows.dtype} values")
+        rows = rows.astype(np.intp, copy=False)
+        if rows.min() < -n or rows.max() >= n:
+            raise IndexError(f"user {rows[(rows < -n) | (rows >= n)][0]} is out of range: the set has {n} users")
+        return np.where(rows < 0, rows + n, rows)
+
+    def _take_users(self, rows: NDArray[np.intp]) -> EpisodeSet:
+        counts = self.pairs_per_user[rows]
+        begins = np.concatenate(([0], np.cumsum(counts)))
+        pairs = np.arange(begins[-1]) + np.repeat(self.offsets[rows] - begins[:-1], counts)
+        user = np.repeat(np.arange(len(rows)), counts)
+        return self._with(users=self.users[rows], user=user, **self._pair_columns(pairs))
+
+    # -- pairs and items -----------------------------------------------------------------------------------------
+
+    def take_pairs(self, pairs: ArrayLike) -> EpisodeSet:
+        """Keep some pairs, and all users, also those left with none.
+
+        Parameters
+        ----------
+        pairs : (n_pairs,) bool array, or int array
+            Mask over pairs, or rows of pairs in any order; within a user the order asked for is kept.
+
+        Returns
+        -------
+        EpisodeSet
+            Over the same users, features and items.
+        """
+        rows = np.asarray(pairs)
+        if rows.dtype == bool:
+            if rows.shape != (self.n_pairs,):
+                raise IndexError(f"a mask over pairs needs shape ({self.n_pairs},), got {rows.shape}")
+            rows = np.flatnonzero(rows)
+        elif rows.size == 0:
+            rows = np.empty(0, np.intp)
+        user = self.user[rows]
+        if np.any(user[1:] < user[:-1]):
+            order = np.argsort(user, kind="stable")
+            rows, user = rows[order], user[order]
+        return self._with(user=user, **self._pair_columns(rows))
+
+    def with_features(self, features: Any) -> EpisodeSet:
+        """Attach features to the items, such as what an encoder made of the texts.
+
+        Parameters
+        ----------
+        features : (n_items, n_features) array or memory map
+            One row for each item, in the order of `items`; not copied.
+
+        Returns
+        -------
+        EpisodeSet
+            With the same columns and texts.
+        """
+        return EpisodeSet(**{**self._fields(), "features": features})
+
+    def compact(self) -> EpisodeSet:
+        """Drop the items that no pair refers to, copying the features of those that stay.
+
+        Returns
+        -------
+        EpisodeSet
+            With the same users and pairs; items keep their order.
+        """
+        used = np.zeros(self.n_items, bool)
+        used[self.chosen] = True
+        used[self.rejected] = True
+        if used.all():
+            return self
+        rows = np.flatnonzero(used)
+        code = np.cumsum(used) - 1
+        return self._with(
+            chosen=code[self.chosen],
+            rejected=code[self.rejected],
+            features=None if self.features is None else self.features[rows],
+            items=None if self.items is None else [self.items[row] for row in rows],
+        )
+
+    def _pair_columns(self, pairs: NDArray[np.intp]) -> dict[str, NDArray[np.int64]]:
+        return {name: getattr(self, name)[pairs] for name in ("chosen", "rejected", "group")}
+
+    def _fields(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+    def _with(self, **changes: Any) -> EpisodeSet:
+        """Copy with some columns replaced by ones that are known to be valid."""
+        made = object.__new__(EpisodeSet)
+        made.__setstate__({**self._fields(), **changes})
+        if self.is_checked:
+            made.mark_checked()
+        return made
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether the features are known to be finite, so that one pass over them is enough."""
+        return bool(self.__dict__.get("_checked", False))
+
+    def mark_checked(self) -> None:
+        """Remember that the features are finite, here and in the subsets made from now on."""
+        self.__dict__["_checked"] = True
+
+    # -- the rest ------------------------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self._fields()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        columns = ("users", "user", "chosen", "rejected", "group")
+        self.__dict__.update({name: read_only(v) if name in columns else v for name, v in state.items()})
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all columns, features and texts are the same."""
+        if not isinstance(other, EpisodeSet):
+            return NotImplemented
+        ours, theirs = self._fields(), other._fields()
+        return self is other or all(same(ours[name], theirs[name]) for name in ours)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        sizes = f"n_users={self.n_users}, n_pairs={self.n_pairs}, n_items={self.n_items}"
+        kind = ", texts" if self.is_text else ""
+        features = "" if self.n_features is None else f", n_features={self.n_features}"
+        return f"EpisodeSet({sizes}{features}{kind})"
+
+    def _repr_html_(self) -> str:
+        counts = self.pairs_per_user
+        spread = f"{counts.min()} to {counts.max()}, median {np.median(counts):g}" if len(counts) else "none"
+        rows = {
+            "users": f"{self.n_users:,}",
+            "pairs": f"{self.n_pairs:,}",
+            "pairs per user": spread,
+            "items": f"{self.n_items:,}" + (" texts" if self.is_text else ""),
+            "features": "not encoded yet" if self.n_features is None else f"{self.n_features:,}",
+        }
+        body = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows.items())
+        return f"<table><caption>EpisodeSet</caption>{body}</table>"
+
+
+def _structural_problems(episodes: EpisodeSet) -> Iterator[str]:
+    lengths = {name: len(getattr(episodes, name)) for name in ("user", "chosen", "rejected", "group")}
+    if len(set(lengths.values())) > 1:
+        yield f"columns must have one entry for each pair, got lengths {lengths}"
+        return
+    if episodes.features is None and episodes.items is None:
+        yield "neither features nor items were given: pass at least one, so that rows mean something"
+        return
+    unfit = list(_feature_problems(episodes))
+    yield from unfit
+    if len(episodes.user) == 0 or unfit:
+        return
+    user = episodes.user
+    if np.any(user[1:] < user[:-1]):
+        yield "column 'user' must be ascending: sort the pairs by user (episodes_from_arrays does it)"
+    for name, count, what in (
+        ("user", episodes.n_users, "users"),
+        ("chosen", episodes.n_items, "items"),
+        ("rejected", episodes.n_items, "items"),
+    ):
+        column = getattr(episodes, name)
+        low, high = int(column.min()), int(column.max())
+        if low < 0 or high >= count:
+            yield f"column '{name}' must hold rows 0 to {count - 1} of the {what}, got {low} to {high}"
+
+
+def _feature_problems(episodes: EpisodeSet) -> Iterator[str]:
+    if episodes.features is None:
+        return
+    shape = getattr(episodes.features, "shape", None)
+    if shape is None or len(shape) != 2 or shape[1] == 0:
+        came = type(episodes.features).__name__ if shape is None else f"shape {tuple(shape)}"
+        yield f"features must be an array of shape (n_items, n_features), got {came}"
+    elif problem := feature_dtype_problem(episodes.features):
+        yield f"features must be floats, got {problem}"
+    elif episodes.items is not None and len(episodes.items) != shape[0]:
+        yield f"features must have one row for each of the {len(episodes.items)} items, got {shape[0]}"
+
+
+def _first_axis(key: tuple[Any, ...]) -> Any:
+    rest = tuple(k for k in key if k is not Ellipsis)
+    if len(rest) != 1:
+        raise IndexError(f"an EpisodeSet has one axis, its users; got {len(rest)} indices")
+    return rest[0]

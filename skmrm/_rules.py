@@ -1,0 +1,166 @@
+"""The rules that preference data must meet, and who breaks them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmrm._episode_set import EpisodeSet
+from skmrm._wording import counted
+from skmrm.exceptions import name_some
+
+__all__ = ["Problems", "set_problems"]
+
+_ENTRIES_PER_CHECK = 1 << 22  # bounds the memory of a check over features that may lie on disk
+
+
+class Problems:
+    """Rules broken so far, each with those who break it, to be raised at once."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], list[_Verbatim]] = {}
+        self._count = 0
+
+    def add(self, rule: str, who: object, detail: str = "", remedy: str = "") -> None:
+        """Note that somebody breaks a rule.
+
+        Parameters
+        ----------
+        rule : str
+            What must hold.
+        who : object
+            The user (shown by its repr).
+        detail : str
+            What came from this user.
+        remedy : str
+            What to do; the same for all who break the rule.
+        """
+        label = _Verbatim(f"{who!r} ({detail})" if detail else repr(who))
+        self._found.setdefault((rule, remedy), []).append(label)
+        self._count += 1
+
+    def sentences(self) -> list[str]:
+        """One sentence for each broken rule: the rule, who breaks it, the remedy."""
+        return [
+            f"{rule}; not so for {name_some(labels)}" + (f": {remedy}" if remedy else "")
+            for (rule, remedy), labels in self._found.items()
+        ]
+
+    def __len__(self) -> int:
+        """How often a rule was broken."""
+        return self._count
+
+
+class _Verbatim(str):
+    """A label that shows itself as it is where others show their repr."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def set_problems(
+    episodes: EpisodeSet,
+    *,
+    min_pairs: int = 1,
+    min_groups: int = 1,
+    n_features: int | None = None,
+    kind: str | None = None,
+    context: str | None = "fit",
+) -> Iterator[str]:
+    """Check what a well-formed set holds against what a method needs.
+
+    Parameters
+    ----------
+    episodes : EpisodeSet
+        The data.
+    min_pairs, min_groups : int
+        Fewest pairs, and fewest groups, of a user.
+    n_features : int, optional
+        Number of features needed.
+    kind : {"text", "features"}, optional
+        What the items must have.
+    context : str or None
+        The method, for the messages; None where the caller's own `min_pairs` rules.
+
+    Yields
+    ------
+    str
+        One sentence a problem.
+    """
+    if episodes.n_users == 0:
+        yield f"{context or 'an EpisodeSet'} needs at least one user, got none"
+        return
+    yield from _count_problems(episodes, min_pairs, min_groups, context)
+    if kind == "text" and episodes.n_items and not episodes.is_text:
+        yield f"{context} needs texts, as fit had them, got features only: pass prompts and responses"
+    if kind == "features" and episodes.n_items and episodes.n_features is None:
+        yield f"{context} needs feature arrays, as fit had them, got texts: encode them, or use an encoder in fit"
+    if None not in (n_features, episodes.n_features) and n_features != episodes.n_features:
+        yield f"expected {n_features} features as in fit, got {episodes.n_features}"
+    yield from _nonfinite_problems(episodes)
+
+
+def _count_problems(episodes: EpisodeSet, min_pairs: int, min_groups: int, context: str | None) -> Iterator[str]:
+    problems = Problems()
+    counts = episodes.pairs_per_user
+    purpose = f"for {context}" if context else "(min_pairs)"
+    remedy = "add pairs, or drop these users" if context else "add pairs, drop these users, or pass a lower min_pairs"
+    for row in np.flatnonzero(counts < min_pairs):
+        rule = f"each user needs at least {counted(min_pairs, 'pair')} {purpose}"
+        problems.add(rule, episodes.users[row], counted(counts[row], "pair"), remedy)
+    if min_groups > 1:
+        groups = _groups_per_user(episodes)
+        for row in np.flatnonzero((groups < min_groups) & (counts >= max(1, min_pairs))):
+            rule = (
+                f"each user needs pairs of at least {counted(min_groups, 'group')} (prompt, conversation or topic) "
+                f"{purpose}, so that support and query share none"
+            )
+            detail = f"{counted(counts[row], 'pair')} in {counted(groups[row], 'group')}"
+            problems.add(rule, episodes.users[row], detail, "drop these users, or group more finely")
+    yield from problems.sentences()
+
+
+def _groups_per_user(episodes: EpisodeSet) -> NDArray[np.intp]:
+    order = np.lexsort((episodes.group, episodes.user))
+    user, group = episodes.user[order], episodes.group[order]
+    new = np.ones(len(user), bool)
+    new[1:] = (user[1:] != user[:-1]) | (group[1:] != group[:-1])
+    return np.bincount(user[new], minlength=episodes.n_users)
+
+
+def _nonfinite_problems(episodes: EpisodeSet) -> Iterator[str]:
+    if episodes.features is None or episodes.is_checked:
+        return
+    rows = _nonfinite_rows(episodes.features)
+    if len(rows) == 0:
+        episodes.mark_checked()
+        return
+    pairs = np.flatnonzero(np.isin(episodes.chosen, rows) | np.isin(episodes.rejected, rows))
+    if len(pairs) == 0:  # rows that no pair refers to may hold anything
+        return
+    problems = Problems()
+    _, first, counts = np.unique(episodes.user[pairs], return_index=True, return_counts=True)
+    for pair, count in zip(pairs[first], counts, strict=True):
+        bad = episodes.chosen[pair] if episodes.chosen[pair] in rows else episodes.rejected[pair]
+        who = episodes.users[episodes.user[pair]]
+        place = f"{counted(count, 'pair')}, the first with row {bad} of the features"
+        problems.add("features must be finite", who, place, "remove or replace NaN and infinity")
+    yield from problems.sentences()
+
+
+def _nonfinite_rows(features: Any) -> NDArray[np.intp]:
+    """Rows with NaN or infinity, looked for a chunk at a time so that a memory map is streamed."""
+    step = max(1, _ENTRIES_PER_CHECK // features.shape[1])
+    found = [np.empty(0, np.intp)]
+    for start in range(0, features.shape[0], step):
+        chunk = np.asarray(features[start : start + step])
+        # The sum is finite wherever all entries are (up to overflow), and far cheaper than a look at each.
+        with np.errstate(all="ignore"):
+            suspicious = np.flatnonzero(~np.isfinite(chunk.sum(axis=1)))
+        found.append(start + suspicious[~np.isfinite(chunk[suspicious]).all(axis=1)])
+    return np.concatenate(found)

@@ -1,0 +1,195 @@
+"""Tables of every kind behind one small interface: names, number of rows, chunks of a column."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmrm._episode import Episode
+from skmrm._episode_set import EpisodeSet
+from skmrm._wording import described
+from skmrm.exceptions import EpisodeError, name_some
+
+__all__ = ["Table", "open_table"]
+
+ROWS_PER_CHUNK = 1 << 14  # bounds the number of Python objects alive at once
+
+
+class Table(Protocol):
+    """What reading needs of a table."""
+
+    names: list[str]
+    n_rows: int
+
+    def chunks(self, name: str) -> Iterator[Sequence[Any] | NDArray[Any]]:
+        """Cells of a column, `ROWS_PER_CHUNK` rows at a time; a 2-D array where cells are vectors of numbers."""
+        ...
+
+
+def open_table(data: Any, wanted: Sequence[str]) -> Table:
+    """Tell what kind of table it is.
+
+    Parameters
+    ----------
+    data : any of the kinds that `episodes_from_frame` takes
+        The table.
+    wanted : sequence of str
+        Columns that will be read, those that may not be there included.
+
+    Returns
+    -------
+    Table
+        Ready to be read.
+
+    Raises
+    ------
+    TypeError
+        If it is none of these kinds, with what to do about the kind it is.
+    EpisodeError
+        If a dict of columns has columns of different lengths, or entries that are no columns.
+    """
+    if isinstance(data, EpisodeSet | Episode):
+        raise TypeError(f"a table is needed, got {described(data)}, which needs no reading: pass it on as it is")
+    if _is_of(data, "DatasetDict", "IterableDatasetDict"):
+        splits = name_some(data)
+        raise TypeError(
+            f"a table is needed, got a {type(data).__name__} with splits {splits}: pass one, as data['train']"
+        )
+    if _is_of(data, "IterableDataset"):
+        raise TypeError(
+            "a table is needed, got an IterableDataset, which streams: pass list(data), or list(data.take(n))"
+        )
+    if _is_of(data, "Dataset"):
+        present = [name for name in data.column_names if name in set(wanted)]
+        arrow = data.select_columns(present).with_format("arrow")[:]
+        return _Frame(arrow, list(data.column_names), len(data))
+    if isinstance(data, Mapping):
+        return _ColumnDict(data)
+    if isinstance(data, list | tuple):
+        return _RowList(data)
+    return _Frame(data)
+
+
+class _Frame:
+    """A data frame of any library that narwhals knows."""
+
+    def __init__(self, data: Any, names: list[str] | None = None, n_rows: int | None = None) -> None:
+        import narwhals as nw
+
+        try:
+            self._frame: Any = nw.from_native(data, eager_only=True)
+        except TypeError as error:
+            if hasattr(data, "collect"):
+                came = f"got {described(data)}, which is lazy: pass data.collect()"
+            else:
+                came = (
+                    f"got {described(data)}: pass a pandas, polars or pyarrow table, a datasets.Dataset, "
+                    "a list of dicts or a dict of columns"
+                )
+            raise TypeError(f"a table is needed, {came}") from error
+        self.names = list(self._frame.columns) if names is None else names
+        self.n_rows = len(self._frame) if n_rows is None else n_rows
+
+    def chunks(self, name: str) -> Iterator[Sequence[Any] | NDArray[Any]]:
+        matrix = self._matrix(name)
+        if matrix is not None:
+            yield from _sliced(matrix)
+            return
+        series = self._frame[name]
+        for start in range(0, self.n_rows, ROWS_PER_CHUNK):
+            yield series[start : start + ROWS_PER_CHUNK].to_list()
+
+    def _matrix(self, name: str) -> NDArray[Any] | None:
+        """Vectors of numbers as a matrix, without a Python object for each number; None if cells are anything else."""
+        import narwhals as nw
+
+        series = self._frame[name]
+        dtype = series.dtype
+        if not isinstance(dtype, nw.List | nw.Array) or series.null_count():
+            return None
+        inner = dtype.inner() if isinstance(dtype.inner, type) else dtype.inner
+        if not inner.is_numeric() or self.n_rows == 0:
+            return None
+        if isinstance(dtype, nw.List):
+            lengths = series.list.len()
+            if lengths.n_unique() != 1 or lengths[0] == 0:
+                return None
+        if self._frame.implementation.is_polars():
+            flat = series.to_native().explode().to_numpy()
+        else:
+            flat = series.to_arrow().flatten().to_numpy(zero_copy_only=False)
+        return np.asarray(flat).reshape(self.n_rows, -1)
+
+
+class _ColumnDict:
+    """A dict of columns."""
+
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        self._columns = {name: _as_column(column) for name, column in data.items()}
+        strangers = [name for name, column in self._columns.items() if column is None]
+        lengths = {name: len(column) for name, column in self._columns.items() if column is not None}
+        problems = []
+        if strangers:
+            kinds = {type(data[name]).__name__ for name in strangers}
+            problems.append(
+                f"a dict must hold a column (a list or an array) under each key; not so for {name_some(strangers)} "
+                f"({', '.join(sorted(kinds))}): wrap the dict in a list if it is a single row"
+            )
+        if len(set(lengths.values())) > 1:
+            problems.append(f"columns must have the same length, got {lengths}")
+        if problems:
+            raise EpisodeError(problems)
+        self.names = list(data)
+        self.n_rows = next(iter(lengths.values()), 0)
+
+    def chunks(self, name: str) -> Iterator[Sequence[Any] | NDArray[Any]]:
+        return _sliced(self._columns[name])
+
+
+class _RowList:
+    """A list of dicts."""
+
+    def __init__(self, data: Sequence[Any]) -> None:
+        strangers = [place for place, row in enumerate(data) if not isinstance(row, Mapping)]
+        if strangers:
+            first = data[strangers[0]]
+            remedy = "pass it on as it is" if isinstance(first, Episode) else "give each row its column names"
+            place = f"at place {name_some(strangers)}"
+            raise TypeError(f"a list of dicts is needed, got {described(first)} {place} of the list: {remedy}")
+        self._rows = data
+        self.names = list(dict.fromkeys(key for row in data for key in row))
+        self.n_rows = len(data)
+
+    def chunks(self, name: str) -> Iterator[Sequence[Any] | NDArray[Any]]:
+        for start in range(0, self.n_rows, ROWS_PER_CHUNK):
+            yield [row.get(name) for row in self._rows[start : start + ROWS_PER_CHUNK]]
+
+
+def _sliced(column: Any) -> Iterator[Any]:
+    for start in range(0, len(column), ROWS_PER_CHUNK):
+        chunk = column[start : start + ROWS_PER_CHUNK]
+        yield chunk.tolist() if isinstance(chunk, np.ndarray) and chunk.ndim == 1 else chunk
+
+
+def _as_column(column: Any) -> Any:
+    """Something that can be sliced, or None."""
+    if isinstance(column, list | tuple | np.ndarray):
+        return None if isinstance(column, np.ndarray) and column.ndim == 0 else column
+    if isinstance(column, str | bytes | Mapping) or not hasattr(column, "__len__"):
+        return None
+    if getattr(column, "ndim", 1) == 2:
+        return np.asarray(column)
+    for method in ("to_pylist", "to_list", "tolist"):  # arrow, data frame libraries, tensors
+        if hasattr(column, method):
+            return getattr(column, method)()
+    return list(column)
+
+
+def _is_of(data: Any, *names: str) -> bool:
+    # Whoever holds one of its objects has imported it; nobody else should pay for the import.
+    module = sys.modules.get("datasets")
+    return any(isinstance(data, kind) for name in names if isinstance(kind := getattr(module, name, None), type))

@@ -1,0 +1,259 @@
+"""Preference tables as an `EpisodeSet`: data frames, datasets, lists of dicts, dicts of columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmrm._cells import MISSING, Cells, is_missing, mixed_rows, read_cells, settle_prompts
+from skmrm._columns import Coder, factorize, set_from_features, set_from_texts
+from skmrm._episode_set import EpisodeSet
+from skmrm._rules import set_problems
+from skmrm._table_kinds import Table, open_table
+from skmrm._wording import counted
+from skmrm.exceptions import EpisodeError, name_some
+
+__all__ = ["episodes_from_frame"]
+
+
+def episodes_from_frame(
+    data: Any,
+    user: str = "user_id",
+    prompt: str | None = "prompt",
+    chosen: str = "chosen",
+    rejected: str = "rejected",
+    group: str | Sequence[str] | None = None,
+    *,
+    implicit_prompt: bool = True,
+    min_pairs: int = 1,
+) -> EpisodeSet:
+    """Read a table of choices, one row a pair, into an `EpisodeSet`.
+
+    Responses may be texts, lists of chat messages (``[{"role": ..., "content": ...}, ...]``) or feature vectors, all
+    rows alike. TRL's preference formats are read as they are: standard and conversational, with an explicit or an
+    implicit prompt.
+
+    Parameters
+    ----------
+    data : pandas or polars DataFrame, pyarrow Table, datasets.Dataset, list of dicts, or dict of columns
+        The table.
+    user : str
+        Column with users' ids: strings, numbers, or anything hashable.
+    prompt : str or None
+        Column with prompts (texts or lists of messages). None if there is none: then the start that chosen and
+        rejected share is the prompt (message by message; in texts word by word), unless `implicit_prompt` is False.
+        A text prompt beside message lists that begin with the prompt themselves is read from those lists. With
+        feature vectors, prompts only group the pairs.
+    chosen, rejected : str
+        Columns with the preferred response and the one it was preferred to. Rows in which both are equal are kept:
+        their gap is zero, so that they say nothing.
+    group : str or sequence of str, optional
+        Column or columns whose values tell groups: pairs of one group never end on both sides of a support/query
+        split. None groups by prompt; pairs with an empty prompt are groups of their own.
+    implicit_prompt : bool
+        With ``prompt=None``, whether to look for a shared start; False takes responses whole.
+    min_pairs : int
+        Fewest pairs that a user may have.
+
+    Returns
+    -------
+    EpisodeSet
+        Users in order of first appearance; a user's pairs in the order of the rows.
+
+    Raises
+    ------
+    TypeError
+        If `data` is not a table that can be read.
+    EpisodeError
+        If columns are not there, cells are missing or cannot be read, or users have too few pairs; all problems are
+        listed.
+
+    Examples
+    --------
+    >>> rows = [
+    ...     {"user_id": "ann", "prompt": "Tea?", "chosen": "Yes.", "rejected": "No."},
+    ...     {"user_id": "bo", "prompt": "Tea?", "chosen": "No.", "rejected": "Yes."},
+    ... ]
+    >>> episodes_from_frame(rows)
+    EpisodeSet(n_users=2, n_pairs=2, n_items=2, texts)
+    """
+    groups = [] if group is None else [group] if isinstance(group, str) else list(group)
+    roles = {"user": user, "prompt": prompt, "chosen": chosen, "rejected": rejected}
+    roles |= {"group": groups[0]} if len(groups) == 1 else {f"group[{i}]": name for i, name in enumerate(groups)}
+    asked = {role: name for role, name in roles.items() if name is not None}
+    table = open_table(data, list(asked.values()))
+    problems = (
+        list(_name_problems(table.names, asked)) if table.n_rows else ["the table has no rows: at least one is needed"]
+    )
+    if problems:
+        raise EpisodeError(problems)
+    wrong = _Wrong()
+    user_code, ids = _read_ids(table, user, wrong)
+    group_code = _read_groups(table, groups, wrong) if groups else None
+    pairs = _PairReader(prompt, chosen, rejected, implicit_prompt, wrong)
+    pairs.read(table)
+    if problems := wrong.sentences():
+        raise EpisodeError(problems)
+    episodes = pairs.assemble(ids, user_code, group_code)
+    problems = list(set_problems(episodes, min_pairs=min_pairs, context=None))
+    if problems:
+        raise EpisodeError(problems)
+    return episodes
+
+
+class _PairReader:
+    """Reads prompts and responses chunk by chunk: numbers texts, keeping only distinct ones, and stacks features."""
+
+    def __init__(self, prompt: str | None, chosen: str, rejected: str, implicit: bool, wrong: _Wrong) -> None:
+        self.names = {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+        self.implicit = implicit
+        self.wrong = wrong
+        self.prompts, self.responses = Coder(), Coder()
+        self.prompt: list[NDArray[np.int64]] = []
+        self.chosen: list[NDArray[Any]] = []
+        self.rejected: list[NDArray[Any]] = []
+
+    def read(self, table: Table) -> None:
+        """Read all chunks; problems go to `wrong`."""
+        columns = {role: table.chunks(name) for role, name in self.names.items() if name is not None}
+        start, kinds, widths = 0, set(), set()
+        for chunks in zip(*columns.values(), strict=True):
+            cells = {role: self._cells(role, chunk, start) for role, chunk in zip(columns, chunks, strict=True)}
+            chosen, rejected = cells["chosen"], cells["rejected"]
+            kinds |= {chosen.kind, rejected.kind} - {None}
+            if kinds == {"features"}:
+                widths |= {side.values.shape[1] for side in (chosen, rejected) if side.values.ndim == 2}
+            self._check_messages(chosen, rejected, start)
+            start += len(chunks[0])
+            if not self.wrong and len(kinds) == 1 and len(widths) < 2:
+                self._add(cells.get("prompt"), chosen, rejected)
+        columns_named = f"columns '{self.names['chosen']}' and '{self.names['rejected']}'"
+        if len(kinds) > 1:
+            self.wrong.add(f"{columns_named} must hold texts only or features only, got both: bring one kind")
+        if len(widths) > 1:
+            self.wrong.add(f"{columns_named} must have the same number of features, got {sorted(widths)}")
+
+    def assemble(self, ids: list[Any], user: NDArray[np.int64], group: NDArray[np.int64] | None) -> EpisodeSet:
+        """Put everything that was read together."""
+        prompt = np.concatenate(self.prompt) if self.prompt else None
+        if self.chosen[0].ndim == 2:
+            features = np.concatenate([*self.chosen, *self.rejected])
+            rows = np.arange(len(user))
+            return set_from_features(ids, user, features, rows, rows + len(rows), prompt if group is None else group)
+        assert prompt is not None
+        chosen, rejected = np.concatenate(self.chosen), np.concatenate(self.rejected)
+        return set_from_texts(ids, user, prompt, self.prompts.values, chosen, rejected, self.responses.values, group)
+
+    def _cells(self, role: str, chunk: Any, start: int) -> Cells:
+        name = str(self.names[role])
+        cells = read_cells(chunk)
+        if cells.problem:
+            self.wrong.add(
+                f"column '{name}' must hold texts, lists of messages or feature vectors, got {cells.problem}"
+            )
+        if role == "prompt" and cells.kind == "features":
+            self.wrong.add(f"column '{name}' must hold texts or lists of messages, got vectors of numbers")
+        for what, rows in cells.bad.items():
+            self.wrong.add_rows(name, what, [start + row for row in rows])
+        return cells
+
+    def _check_messages(self, chosen: Cells, rejected: Cells, start: int) -> None:
+        if chosen.kind == rejected.kind == "text":
+            rows = mixed_rows(chosen.values, rejected.values)
+            if rows:
+                what = "a text on one side and a list of messages on the other"
+                self.wrong.add_rows(
+                    f"{self.names['chosen']}' and '{self.names['rejected']}", what, [start + r for r in rows]
+                )
+
+    def _add(self, prompt: Cells | None, chosen: Cells, rejected: Cells) -> None:
+        given = None if prompt is None else prompt.values
+        if chosen.kind == "features":
+            self.chosen.append(chosen.values)
+            self.rejected.append(rejected.values)
+            if given is not None:
+                self.prompt.append(self.prompts.codes([text or object() for text in given]))
+            return
+        a, b = chosen.values, rejected.values
+        if given is not None or self.implicit:
+            given, a, b = settle_prompts(given, a, b, cut_texts=True)
+        else:
+            given = np.full(len(a), "", object)
+        self.prompt.append(self.prompts.codes(given))
+        self.chosen.append(self.responses.codes(a))
+        self.rejected.append(self.responses.codes(b))
+
+
+class _Wrong:
+    """What is wrong with a table: columns as a whole, and cells with their rows."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, None] = {}
+        self._cells: dict[tuple[str, str], list[int]] = {}
+
+    def add(self, sentence: str) -> None:
+        """Note a problem of a whole column, once."""
+        self._columns[sentence] = None
+
+    def add_rows(self, column: str, what: str, rows: Sequence[int]) -> None:
+        """Note rows of a column whose cells are wrong in the same way."""
+        self._cells.setdefault((column, what), []).extend(rows)
+
+    def __bool__(self) -> bool:
+        return bool(self._columns or self._cells)
+
+    def sentences(self) -> list[str]:
+        """One sentence for each way in which a column is wrong."""
+        found = list(self._columns)
+        for (column, what), rows in self._cells.items():
+            came = "missing values" if what == MISSING else what
+            place = f"{counted(len(rows), 'row')}: {name_some(rows)}"
+            found.append(
+                f"column '{column}' must be readable in each row, got {came} ({place}): {_REMEDIES[what == MISSING]}"
+            )
+        return found
+
+
+_REMEDIES = ("correct these rows or drop them", "fill these rows in or drop them")
+
+
+def _read_ids(table: Table, name: str, wrong: _Wrong) -> tuple[NDArray[np.int64], list[Any]]:
+    """Give each distinct id of a column a code."""
+    coder = Coder()
+    try:
+        codes = np.concatenate([coder.codes(chunk) for chunk in table.chunks(name)])
+    except TypeError as error:
+        wrong.add(f"column '{name}' must hold hashable values, as strings and numbers are: {error}")
+        return np.zeros(table.n_rows, np.int64), []
+    missing = [code for code, value in enumerate(coder.index) if is_missing(value)]
+    if missing:
+        wrong.add_rows(name, MISSING, np.flatnonzero(np.isin(codes, missing)).tolist())
+    return codes, coder.values
+
+
+def _read_groups(table: Table, names: Sequence[str], wrong: _Wrong) -> NDArray[np.int64]:
+    """Give each combination of values of some columns a code."""
+    codes = np.zeros(table.n_rows, np.int64)
+    for name in names:
+        more, values = _read_ids(table, name, wrong)
+        codes = factorize(codes * max(1, len(values)) + more)[0]
+    return codes
+
+
+def _name_problems(names: Sequence[str], asked: dict[str, str]) -> Iterator[str]:
+    """Columns that are not there, each with what was probably meant."""
+    missing = {role: name for role, name in asked.items() if name not in names}
+    listed = ", ".join(repr(name) for name in names)
+    for role, name in missing.items():
+        spare = [other for other in map(str, names) if other not in asked.values()]
+        close = get_close_matches(str(name), spare, 1)
+        hint = f"; did you mean {role}={close[0]!r}?" if close else ""
+        if role == "prompt" and not close:
+            hint = "; pass prompt=None if chosen and rejected hold the prompt, or if there is none"
+        yield f"{role}={name!r} is not a column of the table, whose columns are {listed}{hint}"
+    if asked["chosen"] == asked["rejected"]:
+        yield f"chosen and rejected must be two columns, got {asked['chosen']!r} for both"

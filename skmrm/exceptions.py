@@ -1,0 +1,43 @@
+"""Errors that say the rule, what came, and what to do; every mistake of a call is reported at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+__all__ = ["EpisodeError", "ModelFileError"]
+
+
+class EpisodeError(ValueError):
+    """Preference data that cannot be used, with every problem found in one call.
+
+    Parameters
+    ----------
+    problems : sequence of str
+        One sentence a problem: the rule, what came, the remedy.
+
+    Attributes
+    ----------
+    problems : tuple of str
+        The sentences, in the order in which they were found.
+    """
+
+    def __init__(self, problems: Sequence[str] | str) -> None:
+        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
+        text = self.problems[0] if len(self.problems) == 1 else "".join(f"\n  - {p}" for p in self.problems)
+        heading = "" if len(self.problems) == 1 else f"{len(self.problems)} problems in the preference data:"
+        super().__init__(heading + text)
+
+    def __reduce__(self) -> tuple[type[EpisodeError], tuple[tuple[str, ...]]]:
+        return type(self), (self.problems,)
+
+
+class ModelFileError(ValueError):
+    """A saved model that cannot be read: missing, truncated, altered, or written by a newer schema."""
+
+
+def name_some(names: Iterable[object], limit: int = 3) -> str:
+    """List the first few names and count the rest: ``'u1', 'u2', 'u3' and 4 more``."""
+    listed = list(names)
+    shown = ", ".join(repr(name) for name in listed[:limit])
+    rest = len(listed) - limit
+    return f"{shown} and {rest} more" if rest > 0 else shown

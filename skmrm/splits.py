@@ -1,0 +1,256 @@
+"""Splits that do not lie: users apart, and within a user no group on both sides of support and query."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skmrm._columns import factorize
+from skmrm._episode_set import EpisodeSet
+
+__all__ = [
+    "RandomState",
+    "SupportQuery",
+    "as_generator",
+    "draw_support_query",
+    "split_users",
+    "support_query_split",
+]
+
+RandomState = int | np.random.Generator | np.random.RandomState | None
+
+
+@dataclass(frozen=True, eq=False)
+class SupportQuery:
+    """Which pairs a user is adapted on (support) and which it is judged on (query).
+
+    Attributes
+    ----------
+    query : (n_pairs,) bool array
+        True for query pairs; all others are support pairs.
+    order : (n_pairs,) int64 array
+        Place of each support pair in its user's random support order, from 0; -1 for query pairs. The supports
+        ``order < n`` for growing n are nested.
+    user : (n_pairs,) int array
+        Row of the user that each pair belongs to.
+    n_users : int
+        Number of users.
+    """
+
+    query: NDArray[np.bool_]
+    order: NDArray[np.int64]
+    user: NDArray[np.intp]
+    n_users: int
+
+    @property
+    def n_support(self) -> NDArray[np.intp]:
+        """Number of support pairs of each user, (n_users,) int."""
+        return np.bincount(self.user[~self.query], minlength=self.n_users)
+
+    @property
+    def n_query(self) -> NDArray[np.intp]:
+        """Number of query pairs of each user, (n_users,) int."""
+        return np.bincount(self.user[self.query], minlength=self.n_users)
+
+    def support(self, n: int | NDArray[np.integer] | None = None) -> NDArray[np.bool_]:
+        """Mask of the first n support pairs of each user.
+
+        Parameters
+        ----------
+        n : int, (n_users,) int array, or None
+            Size of each support, or one size for each user; a user with fewer support pairs gives all of them.
+            None takes all.
+
+        Returns
+        -------
+        (n_pairs,) bool array
+            True for the pairs to adapt on.
+        """
+        if n is None:
+            return ~self.query
+        sizes = np.asarray(n)
+        if sizes.ndim == 0:
+            return (self.order >= 0) & (self.order < sizes)
+        if sizes.shape != (self.n_users,):
+            raise ValueError(f"n must be an int or one int for each of {self.n_users} users, got shape {sizes.shape}")
+        return (self.order >= 0) & (self.order < sizes[self.user])
+
+
+def support_query_split(
+    episodes: EpisodeSet, *, support_fraction: float = 0.5, random_state: RandomState = None
+) -> SupportQuery:
+    """Split each user's pairs into support and query, whole groups at a time.
+
+    Groups are drawn at random until the support holds about `support_fraction` of the user's pairs. A user with at
+    least two groups has pairs on both sides; a user with a single group has them all in the query.
+
+    Parameters
+    ----------
+    episodes : EpisodeSet
+        The users and their pairs.
+    support_fraction : float
+        Share of a user's pairs to aim at, between 0 and 1.
+    random_state : int, numpy Generator, RandomState, or None
+        The same integer gives the same split; None a new one each time.
+
+    Returns
+    -------
+    SupportQuery
+        Masks over the pairs of `episodes`.
+
+    Raises
+    ------
+    ValueError
+        If `support_fraction` is not strictly between 0 and 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> episodes = EpisodeSet(users=["ann"], user=[0] * 4, chosen=[0] * 4, rejected=[1] * 4, group=[7, 7, 8, 8],
+    ...                       features=np.eye(2))
+    >>> split = support_query_split(episodes, random_state=0)
+    >>> split.n_support, split.n_query
+    (array([2]), array([2]))
+    """
+    if not 0 < support_fraction < 1:
+        raise ValueError(f"support_fraction must lie strictly between 0 and 1, got {support_fraction!r}")
+    rng = as_generator(random_state)
+    query, order = draw_support_query(episodes.user, episodes.group, episodes.n_users, float(support_fraction), rng)
+    return SupportQuery(query=query, order=order, user=episodes.user, n_users=episodes.n_users)
+
+
+def draw_support_query(
+    user: NDArray[np.integer],
+    group: NDArray[np.integer],
+    n_users: int,
+    support_fraction: float | ArrayLike,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Draw a support/query split on plain arrays; what `support_query_split` does, without an `EpisodeSet`.
+
+    Parameters
+    ----------
+    user : (n_pairs,) int array, ascending
+        User of each pair, 0 to n_users - 1.
+    group : (n_pairs,) int array
+        Group of each pair, compared within a user.
+    n_users : int
+        Number of users.
+    support_fraction : float or (n_users,) array of float
+        Share of pairs to aim at; both sides stay non-empty at any value wherever a user has two groups.
+    rng : numpy.random.Generator
+        Source of randomness; advanced.
+
+    Returns
+    -------
+    query : (n_pairs,) bool array
+        True for query pairs.
+    order : (n_pairs,) int64 array
+        Place of each support pair in its user's random support order; -1 for query pairs.
+    """
+    user = np.asarray(user)
+    n_pairs = len(user)
+    block, block_user, block_size = _blocks(user, np.asarray(group))
+    support_block = _draw_blocks(block_user, block_size, n_users, support_fraction, rng)
+    support = support_block[block]
+    order = np.full(n_pairs, -1, np.int64)
+    rows = np.flatnonzero(support)
+    shuffled = rows[np.lexsort((rng.random(len(rows)), user[rows]))]
+    order[shuffled] = _place_within(user[shuffled], n_users)
+    return ~support, order
+
+
+def split_users(
+    episodes: EpisodeSet, test_size: float = 0.25, random_state: RandomState = None
+) -> tuple[EpisodeSet, EpisodeSet]:
+    """Split users at random into those to learn from and those to be judged on.
+
+    Parameters
+    ----------
+    episodes : EpisodeSet
+        The users and their pairs.
+    test_size : float or int
+        Share of users (rounded up) or number of users for the test side; each side gets at least one.
+    random_state : int, numpy Generator, RandomState, or None
+        The same integer gives the same split; None a new one each time.
+
+    Returns
+    -------
+    train, test : EpisodeSet
+        Over the same features; no user is in both. Users keep their order.
+
+    Raises
+    ------
+    ValueError
+        If `test_size` leaves either side without a user.
+    """
+    code, ids = factorize(episodes.users)
+    n_test = _count_test(test_size, len(ids))
+    drawn = np.zeros(len(ids), bool)
+    drawn[as_generator(random_state).permutation(len(ids))[:n_test]] = True
+    test = drawn[code]
+    return episodes[~test], episodes[test]
+
+
+def as_generator(random_state: RandomState) -> np.random.Generator:
+    """Make a local generator from an int, a Generator (returned as it is), a RandomState (advanced) or None."""
+    if isinstance(random_state, np.random.RandomState):
+        return np.random.default_rng(random_state.randint(0, 2**32, size=4, dtype=np.uint32))
+    return np.random.default_rng(random_state)
+
+
+def _blocks(
+    user: NDArray[np.integer], group: NDArray[np.integer]
+) -> tuple[NDArray[np.intp], NDArray[np.integer], NDArray[np.intp]]:
+    """Find the (user, group) blocks, by user: block of each pair, user of each block, pairs of each block."""
+    order = np.lexsort((group, user))
+    sorted_user, sorted_group = user[order], group[order]
+    first = np.ones(len(user), bool)
+    first[1:] = (sorted_user[1:] != sorted_user[:-1]) | (sorted_group[1:] != sorted_group[:-1])
+    block = np.empty(len(user), np.intp)
+    block[order] = np.cumsum(first) - 1
+    begins = np.flatnonzero(first)
+    return block, sorted_user[begins], np.diff(begins, append=len(user))
+
+
+def _draw_blocks(
+    block_user: NDArray[np.integer],
+    block_size: NDArray[np.intp],
+    n_users: int,
+    support_fraction: float | ArrayLike,
+    rng: np.random.Generator,
+) -> NDArray[np.bool_]:
+    """Which blocks go to the support: the first of each user's random order, up to the share asked for."""
+    order = np.lexsort((rng.random(len(block_user)), block_user))
+    size = block_size[order]
+    owner = block_user[order]
+    n_pairs = np.bincount(owner, weights=size, minlength=n_users)
+    n_blocks = np.bincount(owner, minlength=n_users)
+    before = np.cumsum(size) - size - (np.cumsum(n_pairs) - n_pairs)[owner]
+    target = (np.broadcast_to(np.asarray(support_fraction, float), n_users) * n_pairs)[owner]
+    place = _place_within(owner, n_users)
+    # A block joins if that brings the support nearer to its target; the first always does, the last never.
+    joins = ((before + size / 2 <= target) | (place == 0)) & (place < n_blocks[owner] - 1)
+    support = np.empty(len(order), bool)
+    support[order] = joins
+    return support
+
+
+def _place_within(owner: NDArray[np.integer], n_owners: int) -> NDArray[np.int64]:
+    """Count from 0 within each run of an ascending column."""
+    counts = np.bincount(owner, minlength=n_owners)
+    place: NDArray[np.int64] = np.arange(len(owner)) - (np.cumsum(counts) - counts)[owner]
+    return place
+
+
+def _count_test(test_size: float | np.integer, n_users: int) -> int:
+    n_test = int(test_size) if isinstance(test_size, int | np.integer) else math.ceil(test_size * n_users)
+    if not 0 < n_test < n_users:
+        raise ValueError(
+            f"test_size={test_size!r} of {n_users} users leaves a side without users: "
+            "pass a share between 0 and 1 or a count, and at least two users"
+        )
+    return n_test

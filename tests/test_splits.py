@@ -1,0 +1,199 @@
+"""Splits: no group on both sides, nested supports, users apart."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from skmrm.episodes import episodes_from_arrays
+from skmrm.splits import draw_support_query, split_users, support_query_split
+
+
+def random_set(seed=0, n_users=9, n_pairs=60, n_groups=4):
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(0, 5, (2, n_pairs))
+    return episodes_from_arrays(
+        rng.normal(size=(5, 2)), *rows, rng.integers(0, n_users, n_pairs), rng.integers(0, n_groups, n_pairs)
+    )
+
+
+sets = st.builds(
+    random_set,
+    seed=st.integers(0, 1000),
+    n_users=st.integers(1, 9),
+    n_pairs=st.integers(1, 80),
+    n_groups=st.sampled_from([1, 2, 5, 1000]),
+)
+fractions = st.floats(0.01, 0.99)
+
+
+@settings(max_examples=80, deadline=None)
+@given(sets, fractions, st.integers(0, 5))
+def test__support_query_split__any_data__groups_are_whole_and_both_sides_have_pairs(episodes, fraction, seed):
+    split = support_query_split(episodes, support_fraction=fraction, random_state=seed)
+    for row in range(episodes.n_users):
+        own = episodes.user == row
+        on_query = set(episodes.group[own & split.query])
+        on_support = set(episodes.group[own & ~split.query])
+        assert on_query.isdisjoint(on_support)
+        assert on_query
+        assert bool(on_support) == (len(np.unique(episodes.group[own])) > 1)
+    assert_array_equal(split.n_support + split.n_query, episodes.pairs_per_user)
+    assert_array_equal(split.n_query, np.bincount(episodes.user[split.query], minlength=episodes.n_users))
+
+
+@settings(max_examples=60, deadline=None)
+@given(sets, fractions)
+def test__support_query_split__order__numbers_each_support_from_zero(episodes, fraction):
+    split = support_query_split(episodes, support_fraction=fraction, random_state=0)
+    assert_array_equal(split.order < 0, split.query)
+    for row in range(episodes.n_users):
+        own = split.order[(episodes.user == row) & ~split.query]
+        assert_array_equal(np.sort(own), np.arange(len(own)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(sets, st.integers(0, 12), st.integers(0, 12))
+def test__support__growing_sizes__are_nested_and_of_the_size_asked_for(episodes, one, other):
+    split = support_query_split(episodes, random_state=0)
+    small, large = sorted((one, other))
+    assert not np.any(split.support(small) & ~split.support(large))
+    sizes = np.bincount(episodes.user[split.support(large)], minlength=episodes.n_users)
+    assert_array_equal(sizes, np.minimum(large, split.n_support))
+    assert_array_equal(split.support(), ~split.query)
+    assert_array_equal(split.support(np.full(episodes.n_users, large)), split.support(large))
+
+
+def test__support__one_size_for_each_user__is_met_user_by_user():
+    episodes = random_set(n_users=3, n_pairs=90, n_groups=1000)
+    split = support_query_split(episodes, random_state=0)
+    sizes = np.array([0, 3, 1_000])
+    found = np.bincount(episodes.user[split.support(sizes)], minlength=3)
+    assert_array_equal(found, [0, 3, split.n_support[2]])
+    with pytest.raises(ValueError, match="one int for each of 3 users"):
+        split.support(np.array([1, 2]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(fractions, st.integers(2, 40))
+def test__support_query_split__single_pair_groups__share_is_as_near_as_pairs_allow(fraction, n_pairs):
+    zeros = [0] * n_pairs
+    episodes = episodes_from_arrays(np.ones((1, 1)), zeros, zeros, zeros)
+    found = support_query_split(episodes, support_fraction=fraction, random_state=0).n_support[0]
+    allowed = np.arange(1, n_pairs)
+    assert abs(found - fraction * n_pairs) <= np.abs(allowed - fraction * n_pairs).min() + 1e-9
+
+
+def test__support_query_split__share__holds_on_average_whatever_the_groups():
+    episodes = random_set(n_users=300, n_pairs=12_000, n_groups=8)
+    for fraction in (0.2, 0.5, 0.8):
+        split = support_query_split(episodes, support_fraction=fraction, random_state=0)
+        assert_allclose(split.n_support.sum() / episodes.n_pairs, fraction, atol=0.03)
+
+
+def test__support_query_split__same_seed__same_split_and_other_seeds_differ():
+    episodes = random_set(n_pairs=300, n_groups=30)
+    one, again, other = (support_query_split(episodes, random_state=seed) for seed in (1, 1, 2))
+    assert_array_equal(one.query, again.query)
+    assert_array_equal(one.order, again.order)
+    assert np.any(one.query != other.query)
+    generator = np.random.default_rng(1)
+    assert_array_equal(support_query_split(episodes, random_state=generator).query, one.query)
+    assert np.any(support_query_split(episodes, random_state=generator).query != one.query)
+    legacy = [support_query_split(episodes, random_state=np.random.RandomState(3)).order for _ in range(2)]
+    assert_array_equal(*legacy)
+    assert support_query_split(episodes).query.shape == (300,)
+
+
+def test__support_query_split__repeated_draws__put_each_group_and_pair_everywhere():
+    # One user, four groups of three pairs: over many draws each group is in the support about half of the time.
+    group = np.repeat(np.arange(4), 3)
+    rng = np.random.default_rng(0)
+    draws = [draw_support_query(np.zeros(12, int), group, 1, 0.5, rng) for _ in range(400)]
+    in_support = np.mean([~query for query, _ in draws], axis=0)
+    assert_allclose(in_support, 0.5, atol=0.1)
+    first = np.mean([order == 0 for _, order in draws], axis=0)
+    assert_allclose(first, 1 / 12, atol=0.06)
+
+
+@settings(max_examples=40, deadline=None)
+@given(sets, st.randoms())
+def test__draw_support_query__pairs_of_a_user_permuted__same_groups_on_the_same_side(episodes, random):
+    shuffled = np.concatenate(
+        [
+            random.sample(rows.tolist(), len(rows))
+            for rows in np.split(np.arange(episodes.n_pairs), episodes.offsets[1:-1])
+        ]
+    )
+    arguments = (episodes.n_users, 0.5)
+    query, _ = draw_support_query(episodes.user, episodes.group, *arguments, np.random.default_rng(0))
+    other, _ = draw_support_query(episodes.user, episodes.group[shuffled], *arguments, np.random.default_rng(0))
+    assert_array_equal(other, query[shuffled])
+
+
+@settings(max_examples=40, deadline=None)
+@given(sets)
+def test__draw_support_query__groups_renamed__same_split(episodes):
+    renamed = episodes.group * 7 - 100
+    one, other = (
+        draw_support_query(episodes.user, group, episodes.n_users, 0.5, np.random.default_rng(0))
+        for group in (episodes.group, renamed)
+    )
+    assert_array_equal(one[0], other[0])
+    assert_array_equal(one[1], other[1])
+
+
+def test__draw_support_query__a_fraction_for_each_user__is_met_user_by_user():
+    n = 1_000
+    user = np.repeat(np.arange(4), n)
+    fractions = np.array([0.0, 0.1, 0.9, 1.0])
+    query, _ = draw_support_query(user, np.arange(4 * n), 4, fractions, np.random.default_rng(0))
+    assert_array_equal(np.bincount(user[~query]), [1, 100, 900, 999])
+
+
+def test__draw_support_query__no_pairs_and_users_without_pairs__give_empty_sides():
+    rng = np.random.default_rng(0)
+    query, order = draw_support_query(np.empty(0, int), np.empty(0, int), 3, 0.5, rng)
+    assert (len(query), len(order)) == (0, 0)
+    query, order = draw_support_query(np.array([2, 2]), np.array([0, 1]), 4, 0.5, rng)
+    assert_array_equal(np.sort(query), [False, True])
+    assert_array_equal(np.sort(order), [-1, 0])
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan")])
+def test__support_query_split__fraction_out_of_bounds__is_an_error(fraction):
+    with pytest.raises(ValueError, match="support_fraction must lie strictly between 0 and 1"):
+        support_query_split(random_set(), support_fraction=fraction)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(2, 30), st.floats(0.05, 0.9), st.integers(0, 5))
+def test__split_users__any_share__parts_are_disjoint_and_complete(n_users, share, seed):
+    ids = [f"u{i}" for i in range(n_users)]
+    zeros = [0] * n_users
+    episodes = episodes_from_arrays(np.ones((1, 1)), zeros, zeros, ids)
+    n_test = int(np.ceil(share * n_users))
+    if n_test == n_users:
+        n_test, share = 1, 1
+    train, test = split_users(episodes, share, random_state=seed)
+    assert test.n_users == n_test
+    assert sorted([*train.users, *test.users]) == sorted(ids)
+    assert train.features is test.features is episodes.features
+    assert list(train.users) == [name for name in ids if name in set(train.users)]
+    again, _ = split_users(episodes, share, random_state=seed)
+    assert again == train
+
+
+def test__split_users__repeated_users__stay_on_one_side():
+    episodes = random_set()[[0, 1, 2, 3, 0, 1, 2, 3]]
+    for seed in range(5):
+        train, test = split_users(episodes, 0.5, random_state=seed)
+        assert set(train.users).isdisjoint(test.users)
+        assert (train.n_users, test.n_users) == (4, 4)
+
+
+@pytest.mark.parametrize("size", [0, 0.0, 9, 1.0, -1, 12])
+def test__split_users__a_side_without_users__is_an_error(size):
+    with pytest.raises(ValueError, match="leaves a side without users"):
+        split_users(random_set(), size)

@@ -1,0 +1,106 @@
+r"""Base reward functions :math:`\phi: R^d \to R^K`, features to K shared rewards.
+
+Features are standardised, :math:`z = (x - \mathrm{mean}) / \mathrm{scale}`, and
+
+.. math:: \phi(z) = B z + V h(z)
+
+where :math:`B` is (K, d) and :math:`h` an optional multi-layer perceptron. The linear part is always there, so that
+hidden layers start as a correction to it (V = 0) and the spectral start of :mod:`skmrm.meta.spectral` serves both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear, silu
+
+__all__ = ["Parameters", "base_rewards", "init_basis", "init_standardisation", "standardise"]
+
+Parameters = dict[str, Tensor]
+
+
+def init_standardisation(features: Tensor) -> Parameters:
+    """Mean and scale of each feature over the items; a feature that is constant to rounding keeps scale 1."""
+    mean = features.mean(0, dtype=torch.float64)
+    square = torch.zeros_like(mean)
+    for chunk in features.split(65536):
+        square += ((chunk.to(torch.float64) - mean) ** 2).sum(0)
+    deviation = (square / features.shape[0]).sqrt()
+    rounding = 10 * torch.finfo(features.dtype).eps * mean.abs()
+    scale = torch.where(deviation > rounding, deviation, 1.0)
+    return {"mean": mean.to(features.dtype), "scale": scale.to(features.dtype)}
+
+
+def init_basis(
+    n_features: int,
+    n_bases: int,
+    hidden_layers: Sequence[int],
+    generator: torch.Generator,
+    like: Tensor,
+    linear_part: Tensor | None = None,
+) -> Parameters:
+    """Parameters of the base functions.
+
+    Parameters
+    ----------
+    n_features, n_bases : int
+        d and K.
+    hidden_layers : sequence of int
+        Widths of the hidden layers; empty for linear base functions.
+    generator : torch.Generator
+        Source of the random start.
+    like : Tensor
+        Gives dtype and device.
+    linear_part : Tensor of shape (n_bases, n_features), optional
+        Start of B. The default is random, with rewards of unit variance on standardised features.
+
+    Returns
+    -------
+    dict of Tensor
+        ``bases``, and for hidden layers ``hidden.i.weight``, ``hidden.i.bias`` and ``hidden.out``.
+    """
+
+    def normal(rows: int, columns: int) -> Tensor:
+        draw = torch.randn(rows, columns, generator=generator, dtype=torch.float64) / columns**0.5
+        return draw.to(like.dtype).to(like.device)
+
+    params = {"bases": normal(n_bases, n_features) if linear_part is None else linear_part.clone()}
+    width = n_features
+    for i, units in enumerate(hidden_layers):
+        params[f"hidden.{i}.weight"] = normal(units, width)
+        params[f"hidden.{i}.bias"] = torch.zeros(units, dtype=like.dtype, device=like.device)
+        width = units
+    if hidden_layers:
+        params["hidden.out"] = torch.zeros(n_bases, width, dtype=like.dtype, device=like.device)
+    return params
+
+
+def standardise(params: Parameters, features: Tensor) -> Tensor:
+    """Zero mean and unit scale, by the training items' mean and scale, in the parameters' dtype."""
+    return (features.to(params["mean"].dtype) - params["mean"]) / params["scale"]
+
+
+def base_rewards(params: Parameters, standardised: Tensor) -> Tensor:
+    """K base rewards of each item, from standardised features.
+
+    Parameters
+    ----------
+    params : dict of Tensor
+        From :func:`init_basis`.
+    standardised : Tensor of shape (..., n_features)
+
+    Returns
+    -------
+    Tensor of shape (..., n_bases)
+        In logits per unit of weight.
+    """
+    rewards = linear(standardised, params["bases"])
+    if "hidden.out" in params:
+        hidden, layer = standardised, 0
+        while f"hidden.{layer}.weight" in params:
+            hidden = silu(linear(hidden, params[f"hidden.{layer}.weight"], params[f"hidden.{layer}.bias"]))
+            layer += 1
+        rewards = rewards + linear(hidden, params["hidden.out"])
+    return rewards

@@ -1,0 +1,82 @@
+"""Adapt and judge many users with one model, in batches of bounded memory."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from .adaptation import Adaptation, RuleParameters
+from .basis import Parameters, base_rewards, standardise
+from .batching import Pairs, length_buckets, pack_users
+
+__all__ = ["adapt_users", "item_rewards", "mean_by_user", "query_losses", "rule_parameters"]
+
+MAX_CELLS = 1 << 22  # numbers in one packed batch of gaps: 16 MB in float32, small enough for the caches to help
+
+
+def rule_parameters(params: Parameters) -> RuleParameters:
+    """The inner rule's own parameters out of all parameters of a model."""
+    return {name.removeprefix("rule."): value for name, value in params.items() if name.startswith("rule.")}
+
+
+def item_rewards(params: Parameters, features: Tensor, rows: int = 65536) -> Tensor:
+    """Base rewards (n_items, n_bases) of raw features (n_items, d), some rows at a time."""
+    if features.shape[0] <= rows:
+        return base_rewards(params, standardise(params, features))
+    return torch.cat([base_rewards(params, standardise(params, chunk)) for chunk in features.split(rows)])
+
+
+def adapt_users(
+    params: Parameters, rule: Adaptation, rewards: Tensor, pairs: Pairs, with_covariance: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """Weights of every user from all of its pairs, without gradients.
+
+    Parameters
+    ----------
+    params : dict of Tensor
+        The model's parameters: ``start`` and the rule's.
+    rule : Adaptation
+    rewards : Tensor of shape (n_items, n_bases)
+        Base rewards of the items that the pairs compare.
+    pairs : Pairs
+        Support pairs; a user without any keeps the starting weights.
+    with_covariance : bool
+        Also return each user's posterior covariance, where the rule defines one.
+
+    Returns
+    -------
+    weights : Tensor of shape (n_users, n_bases)
+    covariance : Tensor of shape (n_users, n_bases, n_bases) or None
+    """
+    rule_params, start = rule_parameters(params), params["start"]
+    weights = rule.constrain(start).repeat(pairs.n_users, 1)
+    covariances = []
+    order = []
+    n_bases = rewards.shape[1]
+    with torch.no_grad():
+        for users in length_buckets(pairs.counts, max(1, MAX_CELLS // (n_bases + 2))):
+            index, present = pack_users(pairs.offsets, users)
+            mask = present.to(rewards.dtype)
+            gaps = (rewards[pairs.chosen[index]] - rewards[pairs.rejected[index]]) * mask.unsqueeze(-1)
+            weights[users] = rule.adapt(start, gaps, mask, rule_params)
+            if with_covariance:
+                covariance = rule.covariance(weights[users], gaps, mask, rule_params)
+                if covariance is not None:
+                    covariances.append(covariance)
+                    order.append(users)
+    if not covariances:
+        return weights, None
+    return weights, torch.cat(covariances)[torch.argsort(torch.cat(order))]
+
+
+def mean_by_user(values: Tensor, pairs: Pairs) -> Tensor:
+    """Mean of a value of each pair over each user's pairs, (n_users,); NaN for a user without pairs."""
+    total = values.new_zeros(pairs.n_users).index_add_(0, pairs.user, values)
+    return total / torch.where(pairs.counts > 0, pairs.counts, torch.nan).to(values.dtype)
+
+
+def query_losses(weights: Tensor, rewards: Tensor, query: Pairs) -> Tensor:
+    """Mean log loss of each user's query pairs in nats, (n_users,); NaN for a user without query pairs."""
+    margins = (query.gaps(rewards) * weights[query.user]).sum(1)
+    return mean_by_user(softplus(-margins), query)

@@ -1,0 +1,91 @@
+r"""What is minimised: the Bradley-Terry loss of each user, and its robust aggregate over users (RPO).
+
+For a user :math:`u` with weights :math:`w` and pairs with base-reward gaps :math:`g_p = \phi(chosen_p) -
+\phi(rejected_p)`,
+
+.. math:: L_u(w) = \frac{\sum_p m_p \, \mathrm{softplus}(\delta_p - w \cdot g_p)}{\sum_p m_p}
+
+where :math:`m_p` is the weight of the pair (0 for padding) and :math:`\delta_p` an optional margin. The Robust
+Personalization Objective (arXiv 2601.18731) weights each user of a batch by how hard the user is,
+
+.. math:: \omega_u = \sigma\big((L_u - \tau) / \gamma\big), \qquad \tau = \text{the } (1 - \rho) \text{ quantile of } L.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+__all__ = ["bradley_terry_loss", "normalised", "pair_margins", "robust_mean", "robust_weights"]
+
+
+def pair_margins(weights: Tensor, gaps: Tensor) -> Tensor:
+    """Reward of the chosen minus reward of the rejected response, in logits.
+
+    Parameters
+    ----------
+    weights : Tensor of shape (users, bases)
+    gaps : Tensor of shape (users, pairs, bases)
+
+    Returns
+    -------
+    Tensor of shape (users, pairs)
+    """
+    return torch.einsum("upk,uk->up", gaps, weights)
+
+
+def normalised(mask: Tensor) -> Tensor:
+    """Pair weights that sum to one for each user, and to zero for a user without pairs."""
+    return mask / mask.sum(-1, keepdim=True).clamp_min(torch.finfo(mask.dtype).tiny)
+
+
+def bradley_terry_loss(weights: Tensor, gaps: Tensor, mask: Tensor, margins: Tensor | None = None) -> Tensor:
+    """Mean negative log likelihood of each user's choices.
+
+    Parameters
+    ----------
+    weights : Tensor of shape (users, bases)
+    gaps : Tensor of shape (users, pairs, bases)
+        Base rewards of the chosen minus those of the rejected response.
+    mask : Tensor of shape (users, pairs)
+        Weight of each pair; 0 for padding.
+    margins : Tensor of shape (users, pairs), optional
+        By how many logits the chosen response is known to be better, at least.
+
+    Returns
+    -------
+    Tensor of shape (users,)
+        In nats a pair; 0 for a user without pairs.
+    """
+    advantage = pair_margins(weights, gaps)
+    shortfall = -advantage if margins is None else margins - advantage
+    return (softplus(shortfall) * normalised(mask)).sum(-1)
+
+
+def robust_weights(losses: Tensor, ratio: float, temperature: float | None) -> Tensor:
+    r"""Weight of each user in the outer loss, summing to one; constants to the optimiser.
+
+    Parameters
+    ----------
+    losses : Tensor of shape (users,)
+    ratio : float in (0, 1]
+        :math:`\rho`, the share of users regarded as hard.
+    temperature : float >= 0 or None
+        :math:`\gamma`, in nats. None weights all users alike (the plain mean); 0 keeps only the users at or above
+        the threshold.
+    """
+    losses = losses.detach()
+    if temperature is None:
+        return torch.full_like(losses, 1.0 / max(losses.numel(), 1))
+    threshold = torch.quantile(losses, 1.0 - ratio)
+    if temperature == 0:
+        hardness = (losses >= threshold).to(losses.dtype)
+    else:
+        hardness = torch.sigmoid((losses - threshold) / temperature)
+    return hardness / hardness.sum()
+
+
+def robust_mean(losses: Tensor, ratio: float = 1.0, temperature: float | None = None) -> Tensor:
+    """Robust aggregate of the users' losses: a mean in which hard-to-learn users count more."""
+    return (robust_weights(losses, ratio, temperature) * losses).sum()

@@ -1,0 +1,123 @@
+r"""A start without a gradient step: base functions from how users differ.
+
+If user u's reward is :math:`(b + \delta_u) \cdot z` with :math:`\delta_u \sim N(0, \Sigma)`, then the gradient of the
+user's mean loss at the pooled solution b is, to first order, :math:`g_u \approx -H \delta_u` plus noise. Noise is
+independent between two halves A, B of the user's pairs that share no group, and so averages out of
+
+.. math:: C = \tfrac12 \, \mathrm{mean}_u \, (g_{u,A} g_{u,B}^\top + g_{u,B} g_{u,A}^\top) \approx H \Sigma H .
+
+With the generalised eigenvectors :math:`C v_k = \lambda_k H v_k`, :math:`V^\top H V = I`, it follows that
+:math:`\Sigma = V \,\mathrm{diag}(\lambda)\, V^\top`: the base functions are :math:`\phi_0(z) = b \cdot z` and
+:math:`\phi_k(z) = \sqrt{\lambda_k}\, v_k \cdot z`, and the unit Gaussian on their weights is the prior, up to one
+scale chosen on users who were left out of all this.
+
+With finitely many users noise does not average out of C entirely: it spreads the eigenvalues on both sides of zero, and
+the largest come out too large. A covariance has no negative eigenvalues, so the most negative one of C shows how far
+noise reaches, and that much is taken off every eigenvalue. Directions that do not rise above the noise get variance
+zero.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .batching import Pairs
+from .pooled import cholesky_with_ridge, pooled_hessian
+
+__all__ = ["spectral_bases", "user_gradients"]
+
+
+def user_gradients(table: Tensor, pairs: Pairs, coefficients: Tensor, share: Tensor) -> Tensor:
+    """Negative gradient of each user's loss at b: sum over the user's pairs of share * sigmoid(-margin) * gap.
+
+    Parameters
+    ----------
+    table : Tensor of shape (n_items, d)
+    pairs : Pairs
+    coefficients : Tensor of shape (d,)
+    share : Tensor of shape (n_pairs,)
+        Weight of each pair in its user's mean; 0 leaves it out.
+
+    Returns
+    -------
+    Tensor of shape (n_users, d)
+    """
+    reward = table @ coefficients
+    pull = torch.sigmoid(reward[pairs.rejected] - reward[pairs.chosen]) * share
+    user = pairs.user
+    index = torch.stack([torch.cat([user, user]), torch.cat([pairs.chosen, pairs.rejected])])
+    pulls = torch.sparse_coo_tensor(
+        index, torch.cat([pull, -pull]), (pairs.n_users, table.shape[0]), check_invariants=False
+    )
+    return torch.sparse.mm(pulls.coalesce(), table)
+
+
+def spectral_bases(
+    table: Tensor, pairs: Pairs, coefficients: Tensor, halves: list[Tensor], n_bases: int, ridge: float
+) -> tuple[Tensor, Tensor]:
+    """Base functions from the cross-half covariance of the users' gradients.
+
+    Parameters
+    ----------
+    table : Tensor of shape (n_items, d)
+        Standardised features.
+    pairs : Pairs
+    coefficients : Tensor of shape (d,)
+        The pooled solution b.
+    halves : list of bool Tensor of shape (n_pairs,)
+        Each a random halving of every user's pairs by whole groups: true on half A. The covariance is their mean.
+    n_bases : int
+        K, the pooled reward included.
+    ridge : float
+        Added to the Hessian's diagonal.
+
+    Returns
+    -------
+    bases : Tensor of shape (n_bases, d)
+        First row b; then the leading directions, scaled to the users' standard deviation along them. Rows whose
+        eigenvalue does not rise above the noise are zero: there is no evidence that users differ in more ways.
+    variances : Tensor of shape (n_bases - 1,)
+        Eigenvalues less the noise's reach, zero where negative; squared logits.
+    """
+    reward = table @ coefficients
+    chance = torch.sigmoid(reward[pairs.chosen] - reward[pairs.rejected])
+    factor = cholesky_with_ridge(pooled_hessian(table, pairs, chance * (1 - chance)), ridge)
+
+    whitened = table.new_zeros(table.shape[1], table.shape[1])
+    for half in halves:
+        first, second = (_whitened_gradients(table, pairs, coefficients, side, factor) for side in (half, ~half))
+        # users with all pairs on one side say nothing about agreement between the sides
+        both = (first.abs().sum(1) > 0) & (second.abs().sum(1) > 0)
+        first, second = first[both] - first[both].mean(0), second[both] - second[both].mean(0)
+        cross = first.T @ second / max(int(both.sum()), 1)
+        whitened += (cross + cross.T) / (2 * len(halves))
+
+    n_directions = min(n_bases - 1, table.shape[1])
+    values, vectors = torch.linalg.eigh(whitened)
+    noise_edge = (-values[0]).clamp_min(0)
+    leading = torch.arange(len(values) - 1, len(values) - 1 - n_directions, -1, device=values.device)
+    variances = (values[leading] - noise_edge).clamp_min(0)
+    directions = _fix_signs(torch.linalg.solve_triangular(factor.T, vectors[:, leading], upper=True)) * variances.sqrt()
+    bases = table.new_zeros(n_bases, table.shape[1])
+    bases[0] = coefficients
+    bases[1 : 1 + n_directions] = directions.T
+    padded = table.new_zeros(n_bases - 1)
+    padded[:n_directions] = variances
+    return bases, padded
+
+
+def _whitened_gradients(table: Tensor, pairs: Pairs, coefficients: Tensor, side: Tensor, factor: Tensor) -> Tensor:
+    """Mean gradients over one side of each user's pairs, in coordinates in which the Hessian is the identity."""
+    counts = torch.zeros(pairs.n_users, dtype=table.dtype, device=table.device).index_add_(
+        0, pairs.user, side.to(table.dtype)
+    )
+    share = side / counts.clamp_min(1)[pairs.user]
+    gradients = user_gradients(table, pairs, coefficients, share)
+    return torch.linalg.solve_triangular(factor, gradients.T, upper=False).T
+
+
+def _fix_signs(vectors: Tensor) -> Tensor:
+    """Columns turned so that each one's largest entry is positive: eigenvectors have no sign of their own."""
+    largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
+    return torch.where(largest < 0, -vectors, vectors)

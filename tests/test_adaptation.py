@@ -1,0 +1,227 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+
+from skmrm.meta.adaptation import Adaptation, GradientAdaptation, MapAdaptation
+from skmrm.meta.objectives import bradley_terry_loss
+
+RULES = {
+    "sgd": GradientAdaptation(steps=3, step_size=0.5),
+    "adam": GradientAdaptation(steps=3, step_size=0.1, optimizer="adam"),
+    "simplex": GradientAdaptation(steps=2, step_size=0.3, simplex=True),
+    "simplex adam": GradientAdaptation(steps=2, step_size=0.1, optimizer="adam", simplex=True),
+    "learnt steps": GradientAdaptation(steps=2, step_size=0.4, learn_step_size=True),
+    "map": MapAdaptation(prior_scale=0.8),
+    "tempered map": MapAdaptation(prior_scale=0.8, tempering=0.5),
+}
+every_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
+
+
+def problem(seed=0, users=4, pairs=6, bases=3, dtype=torch.float64, scale=1.0):
+    generator = torch.Generator().manual_seed(seed)
+    gaps = scale * torch.randn(users, pairs, bases, generator=generator, dtype=dtype)
+    mask = torch.ones(users, pairs, dtype=dtype)
+    for user in range(users):
+        mask[user, pairs - user % pairs :] = 0
+    start = torch.randn(bases, generator=generator, dtype=dtype)
+    return start, gaps * mask[..., None], mask
+
+
+def params_of(rule, start):
+    return rule.init(len(start), start)
+
+
+@every_rule
+def test__adapt__interface__is_the_published_protocol(rule):
+    assert isinstance(rule, Adaptation)
+
+
+@every_rule
+def test__adapt__no_pairs__gives_the_starting_weights(rule):
+    start, gaps, _ = problem()
+    for n_pairs in (0, 6):
+        weights = rule.adapt(
+            start, gaps[:, :n_pairs], torch.zeros(4, n_pairs, dtype=start.dtype), params_of(rule, start)
+        )
+        torch.testing.assert_close(weights, rule.constrain(start).expand(4, -1), rtol=0, atol=1e-15)
+
+
+@every_rule
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=10, deadline=None)
+def test__adapt__order_of_pairs__does_not_matter(rule, seed):
+    start, gaps, mask = problem(seed)
+    order = torch.randperm(6, generator=torch.Generator().manual_seed(seed))
+    params = params_of(rule, start)
+    torch.testing.assert_close(
+        rule.adapt(start, gaps[:, order], mask[:, order], params), rule.adapt(start, gaps, mask, params)
+    )
+
+
+@every_rule
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=10, deadline=None)
+def test__adapt__batch__equals_a_loop_over_its_users(rule, seed):
+    start, gaps, mask = problem(seed)
+    params = params_of(rule, start)
+    batch = rule.adapt(start, gaps, mask, params)
+    for user in range(len(gaps)):
+        present = mask[user] > 0
+        alone = rule.adapt(start, gaps[user : user + 1, present], mask[user : user + 1, present], params)
+        torch.testing.assert_close(batch[user : user + 1], alone)
+
+
+@every_rule
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=10, deadline=None)
+def test__adapt__duplicated_pairs__equal_doubled_weights(rule, seed):
+    start, gaps, mask = problem(seed)
+    params = params_of(rule, start)
+    twice = rule.adapt(start, torch.cat([gaps, gaps], 1), torch.cat([mask, mask], 1), params)
+    torch.testing.assert_close(rule.adapt(start, gaps, 2 * mask, params), twice)
+
+
+@every_rule
+def test__adapt__pairs__raise_their_own_likelihood(rule):
+    start, gaps, mask = problem(7)
+    weights = rule.adapt(start, gaps, mask, params_of(rule, start))
+    before = bradley_terry_loss(rule.constrain(start).expand(4, -1), gaps, mask)
+    after = bradley_terry_loss(weights, gaps, mask)
+    assert (after < before).all()
+
+
+@every_rule
+def test__adapt__derivatives__match_finite_differences(rule):
+    start, gaps, mask = problem(3, users=2, pairs=4)
+    params = params_of(rule, start)
+    names = list(params)
+    inputs = [start.requires_grad_(), gaps.requires_grad_(), *(params[n].requires_grad_() for n in names)]
+
+    def run(start, gaps, *values):
+        return rule.adapt(start, gaps, mask, dict(zip(names, values, strict=True)))
+
+    assert torch.autograd.gradcheck(run, inputs, atol=1e-6)
+
+
+@every_rule
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e3])
+def test__adapt__float32_separable_or_degenerate__stays_finite(rule, scale):
+    generator = torch.Generator().manual_seed(0)
+    direction = torch.randn(16, generator=generator)
+    gaps = scale * (torch.randn(5, 3, 16, generator=generator).abs() * direction.sign())
+    gaps[0, 1:] = 0
+    start = torch.zeros(16, requires_grad=True)
+    mask = torch.ones(5, 3)
+    mask[0, 1:] = 0
+    weights = rule.adapt(start, gaps, mask, params_of(rule, start))
+    assert torch.isfinite(weights).all()
+    (gradient,) = torch.autograd.grad(weights.sum(), start)
+    assert torch.isfinite(gradient).all()
+
+
+def test__gradient__simplex__weights_are_positive_with_sum_one():
+    start, gaps, mask = problem(5, scale=10.0)
+    weights = RULES["simplex adam"].adapt(start, gaps, mask, {})
+    assert (weights > 0).all()
+    torch.testing.assert_close(weights.sum(1), torch.ones(4, dtype=torch.float64))
+
+
+def test__gradient__step__matches_autograd_and_torch_adam():
+    start, gaps, mask = problem(9)
+    for rule in (RULES["sgd"], RULES["adam"], RULES["simplex"], RULES["simplex adam"]):
+        for user in range(4):
+            raw = start.clone().requires_grad_()
+            optimiser = (torch.optim.Adam if rule.optimizer == "adam" else torch.optim.SGD)([raw], lr=rule.step_size)
+            for _ in range(rule.steps):
+                optimiser.zero_grad()
+                weights = raw.softmax(-1) if rule.simplex else raw
+                bradley_terry_loss(weights[None], gaps[user : user + 1], mask[user : user + 1]).sum().backward()
+                optimiser.step()
+            expected = raw.softmax(-1) if rule.simplex else raw
+            torch.testing.assert_close(
+                rule.adapt(start, gaps, mask, {})[user], expected.detach(), rtol=1e-9, atol=1e-12
+            )
+
+
+def test__gradient__first_order__drops_second_derivatives_only():
+    start, gaps, mask = problem(2)
+    start.requires_grad_()
+    full = GradientAdaptation(steps=2, step_size=0.5)
+    first = GradientAdaptation(steps=2, step_size=0.5, first_order=True)
+    torch.testing.assert_close(first.adapt(start, gaps, mask, {}), full.adapt(start, gaps, mask, {}))
+    (plain,) = torch.autograd.grad(first.adapt(start, gaps, mask, {}).sum(), start)
+    torch.testing.assert_close(plain, torch.full_like(plain, 4.0))  # identity Jacobian, four users
+    (curved,) = torch.autograd.grad(full.adapt(start, gaps, mask, {}).sum(), start)
+    assert (curved - plain).abs().max() > 1e-3
+
+
+@given(seed=st.integers(0, 10**6), tempering=st.sampled_from([0.0, 0.5, 1.0]))
+@settings(max_examples=15, deadline=None)
+def test__map__mode__equals_a_general_optimiser(seed, tempering):
+    start, gaps, mask = problem(seed, users=1, pairs=5)
+    scale = torch.tensor([0.3, 1.0, 2.0], dtype=torch.float64)
+    weights = MapAdaptation(tempering=tempering).adapt(start, gaps, mask, {"prior_scale": scale})[0]
+    g, w0, s = gaps[0].numpy(), start.numpy(), scale.numpy()
+
+    def objective(w):
+        return 5**-tempering * np.logaddexp(0, -g @ w).sum() + 0.5 * (((w - w0) / s) ** 2).sum()
+
+    best = minimize(objective, w0, method="BFGS", options={"gtol": 1e-10})
+    np.testing.assert_allclose(weights, best.x, atol=1e-6)
+    assert objective(weights.numpy()) <= best.fun + 1e-12
+
+
+def test__map__infinitely_strong_prior__gives_the_starting_weights_exactly():
+    start, gaps, mask = problem(1)
+    weights = MapAdaptation().adapt(start, gaps, mask, {"prior_scale": torch.zeros(3, dtype=torch.float64)})
+    assert torch.equal(weights, start.expand(4, -1))
+
+
+def test__map__more_pairs_of_the_same_kind__outweigh_the_prior():
+    start, gaps, _ = problem(4, users=1, pairs=3)
+    rule, params = MapAdaptation(), {"prior_scale": torch.ones(3, dtype=torch.float64)}
+    moved = []
+    for copies in (1, 4, 16):
+        repeated = gaps.repeat(1, copies, 1)
+        moved.append(float((rule.adapt(start, repeated, torch.ones(1, 3 * copies).double(), params) - start).norm()))
+    assert moved == sorted(moved)
+    assert moved[-1] > moved[0]
+
+
+@pytest.mark.parametrize("tempering", [0.0, 0.5])
+def test__map__covariance__is_the_inverse_of_a_numerical_hessian(tempering):
+    start, gaps, mask = problem(6)
+    rule = MapAdaptation(tempering=tempering)
+    params = {"prior_scale": torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)}
+    weights = rule.adapt(start, gaps, mask, params)
+    covariance = rule.covariance(weights, gaps, mask, params)
+    for user in range(4):
+        n = mask[user].sum()
+
+        def negative_log_posterior(w, user=user, n=n):
+            fit = torch.nn.functional.softplus(-gaps[user] @ w) * mask[user]
+            return n**-tempering * fit.sum() + 0.5 * (((w - start) / params["prior_scale"]) ** 2).sum()
+
+        hessian = torch.autograd.functional.hessian(negative_log_posterior, weights[user])
+        torch.testing.assert_close(covariance[user], torch.linalg.inv(hessian))
+
+
+def test__map__covariance__without_pairs_is_the_prior_and_pairs_shrink_it():
+    start, gaps, mask = problem(8)
+    rule, scale = MapAdaptation(), torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
+    prior = rule.covariance(start.expand(4, -1), gaps, torch.zeros_like(mask), {"prior_scale": scale})
+    torch.testing.assert_close(prior, torch.diag(scale**2).expand(4, -1, -1))
+    weights = rule.adapt(start, gaps, mask, {"prior_scale": scale})
+    posterior = rule.covariance(weights, gaps, mask, {"prior_scale": scale})
+    assert (torch.linalg.eigvalsh(prior - posterior) > -1e-12).all()
+
+
+def test__map__float32__agrees_with_float64():
+    start, gaps, mask = problem(11, users=20, pairs=30, bases=8)
+    rule, params = MapAdaptation(), {"prior_scale": torch.ones(8, dtype=torch.float64)}
+    double = rule.adapt(start, gaps, mask, params)
+    single = rule.adapt(start.float(), gaps.float(), mask.float(), {"prior_scale": torch.ones(8)})
+    torch.testing.assert_close(single.double(), double, rtol=1e-4, atol=1e-5)

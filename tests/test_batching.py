@@ -1,0 +1,53 @@
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skmrm.meta.batching import Pairs, length_buckets, pack_users
+
+counts_lists = st.lists(st.integers(0, 40), min_size=1, max_size=30)
+
+
+def pairs_of(counts):
+    offsets = torch.tensor([0, *counts]).cumsum(0)
+    n = int(offsets[-1])
+    return Pairs(torch.arange(n), torch.arange(n, 2 * n), offsets)
+
+
+@given(counts=counts_lists, data=st.data())
+@settings(max_examples=40, deadline=None)
+def test__pack_users__any_users__holds_exactly_their_pairs(counts, data):
+    pairs = pairs_of(counts)
+    users = torch.tensor(data.draw(st.lists(st.integers(0, len(counts) - 1), min_size=1, max_size=8)))
+    index, present = pack_users(pairs.offsets, users)
+    for row, user in enumerate(users.tolist()):
+        expected = list(range(int(pairs.offsets[user]), int(pairs.offsets[user + 1])))
+        assert index[row][present[row]].tolist() == expected
+    assert index.shape[1] == max(counts[u] for u in users.tolist())
+
+
+@given(counts=counts_lists, max_cells=st.integers(1, 200))
+@settings(max_examples=60, deadline=None)
+def test__length_buckets__any_lengths__are_a_permutation_within_bounds(counts, max_cells):
+    lengths = torch.tensor(counts)
+    buckets = list(length_buckets(lengths, max_cells))
+    assert sorted(torch.cat(buckets).tolist()) == list(range(len(counts)))
+    for bucket in buckets:
+        assert len(bucket) == 1 or len(bucket) * max(1, int(lengths[bucket].max())) <= max_cells
+
+
+def test__length_buckets__one_giant_user__does_not_pad_the_others():
+    lengths = torch.tensor([100_000] + [10] * 5000)
+    cells = sum(len(b) * int(lengths[b].max()) for b in length_buckets(lengths, 1 << 22))
+    assert cells <= int(lengths.sum()) / (1 - 0.25)
+
+
+@given(counts=counts_lists, data=st.data())
+@settings(max_examples=40, deadline=None)
+def test__where__any_mask__keeps_those_pairs_and_every_user(counts, data):
+    pairs = pairs_of(counts)
+    n = pairs.chosen.numel()
+    keep = torch.tensor(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)), dtype=torch.bool)
+    kept = pairs.where(keep)
+    assert kept.n_users == pairs.n_users
+    assert kept.chosen.tolist() == pairs.chosen[keep].tolist()
+    assert kept.user.tolist() == pairs.user[keep].tolist()

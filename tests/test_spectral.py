@@ -1,0 +1,170 @@
+"""Pooled Bradley-Terry, the spectral start, and the choice of its prior."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+
+from skmrm.meta.batching import Pairs
+from skmrm.meta.fitting import user_folds
+from skmrm.meta.pooled import Curvature, fit_pooled, item_pull, pooled_hessian
+from skmrm.meta.selection import choose_ridge, least_personalised
+from skmrm.meta.spectral import spectral_bases, user_gradients
+
+
+def simulate(seed=0, n_users=40, n_pairs=12, n_features=6, coefficients=None, directions=None, n_items=None):
+    """Users who choose by Bradley-Terry between random items; directions (k, d) span how they differ."""
+    rng = np.random.default_rng(seed)
+    n = n_users * n_pairs
+    n_items = n_items or 2 * n
+    table = rng.normal(size=(n_items, n_features))
+    ends = rng.integers(0, n_items, (2, n))
+    pooled = np.zeros(n_features) if coefficients is None else coefficients
+    taste = np.tile(pooled, (n_users, 1))
+    if directions is not None:
+        taste = taste + rng.normal(size=(n_users, len(directions))) @ directions
+    user = np.repeat(np.arange(n_users), n_pairs)
+    margin = ((table[ends[0]] - table[ends[1]]) * taste[user]).sum(1)
+    swap = rng.random(n) > 1 / (1 + np.exp(-margin))
+    chosen, rejected = np.where(swap, ends[1], ends[0]), np.where(swap, ends[0], ends[1])
+    offsets = torch.arange(n_users + 1) * n_pairs
+    return torch.tensor(table), Pairs(torch.tensor(chosen), torch.tensor(rejected), offsets)
+
+
+@given(seed=st.integers(0, 10**6), ridge=st.sampled_from([1.0, 0.1, 0.001]))
+@settings(max_examples=10, deadline=None)
+def test__fit_pooled__any_ridge__equals_logistic_regression_on_gaps(seed, ridge):
+    table, pairs = simulate(seed, coefficients=np.array([1.0, -1, 0.5, 0, 0, 2]))
+    gaps = pairs.gaps(table).numpy()
+    signs = np.where(np.arange(len(gaps)) % 2, 1, -1)
+    reference = LogisticRegression(C=1 / (ridge * len(gaps)), fit_intercept=False, tol=1e-10, max_iter=1000)
+    reference.fit(gaps * signs[:, None], signs)
+    found = fit_pooled(table, pairs, ridge, tolerance=1e-9)
+    np.testing.assert_allclose(found, reference.coef_[0], rtol=1e-5, atol=1e-6)
+
+
+def test__fit_pooled__warm_start_and_shared_curvature__change_nothing():
+    table, pairs = simulate(1, coefficients=np.ones(6))
+    cold = fit_pooled(table, pairs, 0.01, tolerance=1e-9)
+    warm = fit_pooled(
+        table, pairs, 0.01, curvature=Curvature(table, pairs), start=fit_pooled(table, pairs, 1.0), tolerance=1e-9
+    )
+    torch.testing.assert_close(cold, warm, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test__fit_pooled__separable_or_collinear__is_finite_and_optimal(dtype):
+    table = torch.zeros(4, 3, dtype=dtype)
+    table[:2] = 100.0  # chosen items; all features equal, perfectly separable
+    pairs = Pairs(torch.tensor([0, 1]), torch.tensor([2, 3]), torch.tensor([0, 2]))
+    found = fit_pooled(table, pairs, 1e-3)
+    margin = table @ found
+    pull = torch.sigmoid(margin[pairs.rejected] - margin[pairs.chosen]) / 2
+    gradient = 1e-3 * found - table.T @ item_pull(pairs, pull, 4)
+    assert torch.isfinite(found).all()
+    assert gradient.abs().max() < 1e-2
+    torch.testing.assert_close(found, found[:1].expand(3), rtol=1e-2, atol=0)
+
+
+def test__pooled_hessian__laplacian_form__equals_the_sum_over_gaps():
+    table, pairs = simulate(2, n_items=9)  # few items: many judgements of the same pair
+    weight = torch.rand(pairs.chosen.numel(), dtype=table.dtype, generator=torch.Generator().manual_seed(0))
+    gaps = pairs.gaps(table)
+    expected = torch.einsum("p,pi,pj->ij", weight, gaps, gaps) / len(gaps)
+    torch.testing.assert_close(pooled_hessian(table, pairs, weight), expected)
+
+
+def test__user_gradients__every_user__match_autograd():
+    table, pairs = simulate(3)
+    coefficients = torch.randn(6, dtype=table.dtype, generator=torch.Generator().manual_seed(1))
+    share = torch.full((pairs.chosen.numel(),), 1 / 12, dtype=table.dtype)
+    found = user_gradients(table, pairs, coefficients, share)
+    gaps = pairs.gaps(table).reshape(40, 12, 6)
+    for user in (0, 7, 39):
+        leaf = coefficients.clone().requires_grad_()
+        torch.nn.functional.softplus(-gaps[user] @ leaf).mean().backward()
+        torch.testing.assert_close(found[user], -leaf.grad)
+
+
+def halves_of(pairs, count=4):
+    generator = torch.Generator().manual_seed(0)
+    halves = []
+    for _ in range(count):
+        keys = torch.rand(pairs.chosen.numel(), generator=generator)
+        halves.append(torch.cat([k > k.median() for k in keys.split(pairs.counts.tolist())]))
+    return halves
+
+
+def test__spectral_bases__planted_directions__are_recovered_with_their_variance():
+    directions = np.zeros((2, 6))
+    directions[0, 0], directions[1, 1] = 0.4, 0.3
+    table, pairs = simulate(4, 8000, 20, coefficients=np.array([0, 0, 0.5, 0, 0, 0]), directions=directions)
+    pooled = fit_pooled(table, pairs, 1e-4)
+    bases, variances = spectral_bases(table, pairs, pooled, halves_of(pairs), 6, 1e-4)
+    torch.testing.assert_close(bases[0], pooled)
+    found = bases[1:].T @ bases[1:]  # the covariance of tastes that the prior implies
+    planted = torch.tensor(directions.T @ directions)
+    cosine = (found * planted).sum() / (found.norm() * planted.norm())
+    assert cosine > 0.97
+    # the start is exact to first order in the tastes' spread: a little attenuated at this one
+    assert 0.7 < found.trace() / planted.trace() < 1.1
+    assert (variances[:2] > 5 * variances[2]).all()
+
+
+def test__spectral_bases__users_who_agree__leave_no_variance_to_speak_of():
+    table, pairs = simulate(5, 2000, 20, coefficients=np.array([1.0, 0, 0, 0, 0, 0]))
+    pooled = fit_pooled(table, pairs, 1e-4)
+    _, variances = spectral_bases(table, pairs, pooled, halves_of(pairs), 6, 1e-4)
+    assert variances.sum() < 0.02
+
+
+def test__spectral_bases__more_bases_than_features__pads_with_zeros():
+    table, pairs = simulate(6, n_features=2, coefficients=np.ones(2))
+    pooled = fit_pooled(table, pairs, 0.1)
+    bases, variances = spectral_bases(table, pairs, pooled, halves_of(pairs), 8, 0.1)
+    assert bases.shape == (8, 2)
+    assert (bases[3:] == 0).all()
+    assert (variances[2:] == 0).all()
+
+
+def test__choose_ridge__pure_noise__shrinks_and_strong_signal__does_not():
+    generator = torch.Generator().manual_seed(0)
+    ridges = [10.0, 1.0, 0.1, 0.01, 0.001]
+    chosen = []
+    for coefficients in (np.zeros(6), 3 * np.ones(6)):
+        table, pairs = simulate(7, 60, 12, coefficients=coefficients)
+        folds = user_folds(torch.ones(60, dtype=torch.bool), 0.2, generator)
+        ridge, solutions, losses = choose_ridge(table, pairs, folds, ridges)
+        assert len(solutions) == 5
+        assert not losses.isnan().any()
+        chosen.append(ridge)
+    assert chosen[0] > chosen[1]
+
+
+def test__least_personalised__within_one_standard_error__prefers_less_movement():
+    generator = torch.Generator().manual_seed(0)
+    base = torch.rand(400, generator=generator)
+    noise = 0.1 * torch.randn(400, generator=generator)
+    losses = torch.stack([base, base - 0.0001 + noise - noise.mean(), base + 0.3])
+    assert least_personalised(losses, torch.tensor([0.0, 1.0, 2.0])) == 0  # the gain is within its error
+    losses[1] = base - 0.1 + noise
+    assert least_personalised(losses, torch.tensor([0.0, 1.0, 2.0])) == 1  # the gain is real
+
+
+def test__least_personalised__nobody_judged__does_not_personalise():
+    losses = torch.full((3, 5), torch.nan)
+    assert least_personalised(losses, torch.tensor([0.0, 1.0, 2.0])) == 0
+
+
+@given(n_users=st.integers(0, 300), fraction=st.sampled_from([0.0, 0.1, 0.2, 0.5]))
+@settings(max_examples=30, deadline=None)
+def test__user_folds__few_users__hold_out_each_exactly_once(n_users, fraction):
+    judged = torch.zeros(310, dtype=torch.bool)
+    judged[:n_users] = True
+    folds = user_folds(judged, fraction, torch.Generator().manual_seed(0))
+    if fraction == 0 or n_users < 8:
+        assert folds == []
+    else:
+        assert torch.equal(torch.stack(folds).sum(0), judged.long())

@@ -122,7 +122,8 @@ def test__meta_train__random_start__lowers_validation_loss_and_keeps_the_best_ep
     validated = torch.arange(60) < 15
     trained = meta_train(
         params, rule, table, pairs, draw, ~validated, validated, [draw()],
-        OuterOptions(users_per_batch=10, max_epochs=30, learning_rate=0.05, patience=5), torch.Generator().manual_seed(0),
+        OuterOptions(users_per_batch=10, max_epochs=30, learning_rate=0.05, patience=5),
+        torch.Generator().manual_seed(0),
     )  # fmt: skip
     losses = [record["validation_loss"] for record in trained.history]
     assert min(losses) < losses[0] - 0.02

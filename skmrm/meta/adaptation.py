@@ -4,10 +4,10 @@ Two rules behind one interface (:class:`Adaptation`), both differentiable with r
 rule's own meta-learnt parameters:
 
 - :class:`GradientAdaptation`: :math:`w \leftarrow w - \alpha \nabla L_u(w)`, T steps from :math:`w_0` (MAML; the
-paper's rule);
-- :class:`MapAdaptation`: :math:`\arg\min_w \sum_p -\log \sigma(w \cdot g_p) + \tfrac12 (w - w_0)^\top \Lambda (w -
-w_0)`, the mode of
-  the posterior under a Gaussian prior :math:`N(w_0, \Lambda^{-1})`.
+  paper's rule);
+- :class:`MapAdaptation`:
+  :math:`\arg\min_w \sum_p -\log \sigma(w \cdot g_p) + \tfrac12 (w - w_0)^\top \Lambda (w - w_0)`, the mode of the
+  posterior under a Gaussian prior :math:`N(w_0, \Lambda^{-1})`.
 
 The same code runs in ``fit`` and in ``adapt``. It knows tensors only.
 """
@@ -140,8 +140,8 @@ class MapAdaptation:
     With :math:`w = w_0 + S a`, :math:`S = \mathrm{diag}(s)` the prior standard deviations
     (so :math:`\Lambda = S^{-2}`), it minimises
 
-    .. math:: n^{-\kappa} \sum_p m_p \, \mathrm{softplus}(-w \cdot g_p) + \tfrac12 \lVert a \rVert^2, \qquad n = \sum_p
-    m_p .
+    .. math::
+        n^{-\kappa} \sum_p m_p \, \mathrm{softplus}(-w \cdot g_p) + \tfrac12 \lVert a \rVert^2, \qquad n = \sum_p m_p .
 
     In these coordinates the Hessian is at least the identity: it is well conditioned in float32 for separable pairs,
     one pair, or more bases than pairs, and :math:`s = 0` is exactly "no adaptation". The scale of a diagonal prior is

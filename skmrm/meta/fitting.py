@@ -18,7 +18,8 @@ from .training import OuterOptions, Trained, meta_train
 
 __all__ = ["FitOptions", "Fitted", "meta_fit", "user_folds"]
 
-RIDGES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+RIDGES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+DEFAULT_RIDGE = 0.1  # where no users can be left out to choose by
 PRIOR_SCALES = (0.5, 1.0, 1.5, 2.0)
 TEMPERINGS = (0.0, 0.5)
 STEP_SIZES = (0.3, 1.0, 3.0, 10.0)
@@ -106,7 +107,8 @@ def meta_fit(
     validated = folds[0] if folds else torch.zeros_like(judged)
     history: list[dict[str, Any]] = []
     params = found.refit
-    if options.outer.max_epochs > 0 and int(judged.sum()) > int(validated.sum()):
+    can_earn = bool(folds) or not options.spectral_init
+    if options.outer.max_epochs > 0 and can_earn and int(judged.sum()) > int(validated.sum()):
         trained = meta_train(
             standardisation | found.params,
             found.rule,
@@ -193,7 +195,7 @@ def _spectral_start(
     """Pooled Bradley-Terry and the directions in which users differ, their prior chosen on users left out."""
     everyone = torch.ones(pairs.n_users, dtype=torch.bool, device=table.device)
     settings = _candidates(options, table, bool(folds))
-    chosen, ridge, selection = 0, RIDGES[len(RIDGES) // 2], []
+    chosen, ridge, selection = 0, DEFAULT_RIDGE, []
     first: Parameters | None = None
     if folds:
         ridge, solutions, _ = choose_ridge(table, pairs, folds, RIDGES)

@@ -1,0 +1,234 @@
+"""Save and load without pickle: a folder with numbers in safetensors and everything else in JSON.
+
+Loading never executes code from the files: classes are looked up in a fixed table, never imported by name. Both files
+are covered by SHA-256 digests, so that a truncated or altered file is noticed before anything is made of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmrm.exceptions import ModelFileError
+from skmrm.meta.adaptation import Adaptation, GradientAdaptation, MapAdaptation
+
+if TYPE_CHECKING:
+    from skmrm.base_rewards import BaseRewards
+    from skmrm.model import MetaRewardModel
+    from skmrm.user_model import UserRewardModel
+
+__all__ = ["SCHEMA_VERSION", "load_model", "load_user", "save_model", "save_user"]
+
+SCHEMA_VERSION = 1
+CONFIG_FILE = "config.json"
+ARRAYS_FILE = "arrays.safetensors"
+
+_RULES: dict[str, type[MapAdaptation | GradientAdaptation]] = {"map": MapAdaptation, "gradient": GradientAdaptation}
+_FITTED = ("ridge_", "selection_", "history_", "n_users_")
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def save_model(model: MetaRewardModel, path: str | Path) -> None:
+    """Write a fitted model into a folder; see :meth:`skmrm.MetaRewardModel.save`."""
+    problems: list[str] = []
+    params = model.get_params(deep=False)
+    if params["encoder"] is not None:
+        params["encoder"] = _encoder_config(params["encoder"], problems)
+    if not isinstance(params["adaptation"], str):
+        params["adaptation"] = _rule_config(params["adaptation"], problems)
+    if not isinstance(params["random_state"], int | None):
+        params["random_state"] = None  # a generator's state is not part of the fitted model
+    params["memory"] = None  # a cache belongs to a machine
+    params["hidden_layers"] = list(params["hidden_layers"])
+    config, arrays = _base_to_files(model.base_rewards_, problems)
+    config["params"] = params
+    config["rule"] = _rule_config(model.adaptation_, problems)
+    config["fitted"] = {name: getattr(model, name) for name in _FITTED}
+    if problems:
+        raise ValueError("save cannot write this model without pickle: " + "; ".join(dict.fromkeys(problems)))
+    arrays |= {f"adaptation.{name}": value for name, value in model._rule_params.items()}
+    _write(path, "skmrm model", config, arrays)
+
+
+def load_model(path: str | Path) -> MetaRewardModel:
+    """Read a model; see :meth:`skmrm.MetaRewardModel.load`."""
+    from skmrm.model import MetaRewardModel
+
+    config, arrays = _read(path, "skmrm model")
+    params = dict(config["params"])
+    params["hidden_layers"] = tuple(params["hidden_layers"])
+    if isinstance(params["encoder"], dict):
+        params["encoder"] = _encoder_from_config(params["encoder"])
+    if isinstance(params["adaptation"], dict):
+        params["adaptation"] = _rule_from_config(params["adaptation"])
+    model = MetaRewardModel(**params)
+    model.base_rewards_ = _base_from_files(config, arrays, model.device)
+    model.encoder_ = model.base_rewards_.encoder
+    model.adaptation_ = _rule_from_config(config["rule"])
+    model._rule_params = _with_prefix(arrays, "adaptation.")
+    model.n_features_in_ = model.base_rewards_.n_features
+    for name in _FITTED:
+        setattr(model, name, config["fitted"][name])
+    return model
+
+
+def save_user(user_model: UserRewardModel, path: str | Path) -> None:
+    """Write one user's model into a folder; see :meth:`skmrm.UserRewardModel.save`."""
+    problems: list[str] = []
+    config, arrays = _base_to_files(user_model._base, problems)
+    if problems:
+        raise ValueError("save cannot write this user's model without pickle: " + "; ".join(problems))
+    config["n_pairs"] = user_model.n_pairs_
+    arrays["user.weights"] = user_model.weights_
+    if user_model.weights_cov_ is not None:
+        arrays["user.weights_cov"] = user_model.weights_cov_
+    _write(path, "skmrm user model", config, arrays)
+
+
+def load_user(path: str | Path) -> UserRewardModel:
+    """Read one user's model; see :meth:`skmrm.UserRewardModel.load`."""
+    from skmrm.user_model import UserRewardModel
+
+    config, arrays = _read(path, "skmrm user model")
+    base = _base_from_files(config, arrays, config["device"])
+    return UserRewardModel(base, arrays["user.weights"], arrays.get("user.weights_cov"), int(config["n_pairs"]))
+
+
+def _base_to_files(base: BaseRewards, problems: list[str]) -> tuple[dict[str, Any], Arrays]:
+    arrays = {f"base.{name}": value for name, value in base.params.items()}
+    config: dict[str, Any] = {"device": base.device, "encoder": None}
+    if base.encoder is not None:
+        config["encoder"] = _encoder_config(base.encoder, problems)
+        if not problems:
+            arrays |= {f"encoder.{name}": value for name, value in base.encoder.fitted_arrays().items()}
+    return config, arrays
+
+
+def _base_from_files(config: Mapping[str, Any], arrays: Arrays, device: str) -> BaseRewards:
+    from skmrm.base_rewards import BaseRewards
+
+    encoder = None
+    if config["encoder"] is not None:
+        encoder = _encoder_from_config(config["encoder"])
+        encoder.restore_fitted(_with_prefix(arrays, "encoder."))
+    return BaseRewards(_with_prefix(arrays, "base."), encoder, device)
+
+
+def _encoder_config(encoder: Any, problems: list[str]) -> dict[str, Any]:
+    from skmrm.encoders import encoder_to_config
+
+    try:
+        return encoder_to_config(encoder)
+    except TypeError as error:
+        problems.append(str(error))
+        return {}
+
+
+def _encoder_from_config(config: dict[str, Any]) -> Any:
+    from skmrm.encoders import encoder_from_config
+
+    return encoder_from_config(config)
+
+
+def _rule_config(rule: Adaptation, problems: list[str]) -> dict[str, Any]:
+    for name, kind in _RULES.items():
+        if type(rule) is kind:
+            return {"kind": name, **asdict(rule)}
+    problems.append(
+        f"the inner rule {type(rule).__name__} is not one of the package's: pickle with joblib.dump"
+    )
+    return {}
+
+
+def _rule_from_config(config: Mapping[str, Any]) -> Adaptation:
+    fields = dict(config)
+    kind = fields.pop("kind", None)
+    if kind not in _RULES:
+        raise ModelFileError(f"inner rule {kind!r} is not known to this version of skmrm: upgrade skmrm")
+    return _RULES[kind](**fields)
+
+
+def _with_prefix(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Arrays:
+    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
+
+
+def _write(path: str | Path, kind: str, config: dict[str, Any], arrays: Arrays) -> None:
+    """Numbers first, config last, each file moved into place whole: a kill leaves no folder that loads wrongly."""
+    from safetensors.numpy import save
+
+    from skmrm import __version__
+
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    data = save({name: np.ascontiguousarray(value) for name, value in arrays.items()})
+    document = {
+        "kind": kind,
+        "schema_version": SCHEMA_VERSION,
+        "package_version": __version__,
+        **config,
+        "arrays_sha256": hashlib.sha256(data).hexdigest(),
+    }
+    document["config_sha256"] = _digest(document)
+    _replace(folder / ARRAYS_FILE, data)
+    _replace(folder / CONFIG_FILE, json.dumps(document, indent=1, ensure_ascii=False).encode())
+
+
+def _read(path: str | Path, kind: str) -> tuple[dict[str, Any], Arrays]:
+    from safetensors.numpy import load
+
+    folder = Path(path)
+    text, data = (_bytes_of(folder / name) for name in (CONFIG_FILE, ARRAYS_FILE))
+    try:
+        document = json.loads(text)
+        version = document["schema_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelFileError(
+            f"{folder / CONFIG_FILE} is not the config of a saved model ({error}): save the model again"
+        ) from None
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise ModelFileError(
+            f"{folder} has schema version {version}; this skmrm reads up to {SCHEMA_VERSION}: upgrade skmrm "
+            f"(the folder was written by {document.get('package_version')})"
+        )
+    if document.get("kind") != kind:
+        raise ModelFileError(
+            f"{folder} holds a {document.get('kind')}, not a {kind}: load it with the class that saved it"
+        )
+    if document.pop("config_sha256", None) != _digest(document):
+        raise ModelFileError(f"{folder / CONFIG_FILE} was altered since it was written: save the model again")
+    if document["arrays_sha256"] != hashlib.sha256(data).hexdigest():
+        raise ModelFileError(
+            f"{folder / ARRAYS_FILE} is truncated or was altered since it was written: save the model again"
+        )
+    return document, load(data)
+
+
+def _bytes_of(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise ModelFileError(
+            f"{file} is missing: pass the folder that save was given, with {CONFIG_FILE} and {ARRAYS_FILE} in it"
+        ) from None
+
+
+def _digest(document: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _replace(file: Path, data: bytes) -> None:
+    partial = file.with_name(file.name + ".partial")
+    with partial.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(file)

@@ -1,0 +1,364 @@
+"""One adapted user, and many of them over one table of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmrm._user_pairs import read_user_pairs
+from skmrm.base_rewards import BaseRewards
+from skmrm.episodes import Episode, EpisodeSet, as_episode_set
+from skmrm.exceptions import name_some
+
+__all__ = ["RewardScorer", "UserModels", "UserRewardModel"]
+
+
+class RewardScorer:
+    """Scoring with some weights over shared base reward functions; the part that a model and its users have in common.
+
+    Rewards are in logits: a difference of 1 is odds of e. They have no natural zero, and only differences under one
+    user's weights mean anything.
+    """
+
+    def _scorer(self) -> tuple[BaseRewards, NDArray[Any]]:
+        """Base reward functions and the weights (n_bases,) to score with."""
+        raise NotImplementedError
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Rewards of responses.
+
+        Parameters
+        ----------
+        X : list of (prompt, response), or array of shape (n, n_features)
+            Texts (or lists of chat messages) for a model fitted on texts, feature vectors for one fitted on arrays.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            In logits; float32 for texts, the dtype of fit's features for arrays.
+        """
+        base, weights = self._scorer()
+        return base.of_items(X, "predict") @ weights
+
+    def predict_proba(self, pairs: Any) -> NDArray[Any]:
+        r"""Probability that the first response of each pair is preferred, :math:`\sigma(r(chosen) - r(rejected))`.
+
+        Parameters
+        ----------
+        pairs : Episode, EpisodeSet, list of (prompt, chosen, rejected), list of dicts, or table
+            One user's pairs.
+
+        Returns
+        -------
+        ndarray of shape (n_pairs,)
+            Between 0 and 1.
+        """
+        return _sigmoid(self.decision_function(pairs))
+
+    def decision_function(self, pairs: Any) -> NDArray[Any]:
+        """Reward of the chosen minus reward of the rejected response of each pair.
+
+        Parameters
+        ----------
+        pairs : Episode, EpisodeSet, list of (prompt, chosen, rejected), list of dicts, or table
+            One user's pairs.
+
+        Returns
+        -------
+        ndarray of shape (n_pairs,)
+            In logits; positive where the model agrees with the choice.
+        """
+        base, weights = self._scorer()
+        episodes = self._read_pairs(pairs)
+        if episodes.n_pairs == 0:
+            return np.empty(0, weights.dtype)
+        rewards = base.of_episodes(episodes) @ weights
+        return rewards[episodes.chosen] - rewards[episodes.rejected]
+
+    def _read_pairs(self, pairs: Any) -> EpisodeSet:
+        base, _ = self._scorer()
+        return read_user_pairs(pairs, base.kind, base.n_features, "predict_proba")
+
+    def rank(self, prompt: Any, responses: Any) -> NDArray[np.intp]:
+        """Order responses to a prompt, best first.
+
+        Parameters
+        ----------
+        prompt : str or list of chat messages
+            For a model fitted on arrays: None.
+        responses : sequence of str, or array of shape (n, n_features)
+
+        Returns
+        -------
+        ndarray of int of shape (n,)
+            Indices into `responses`; ties keep their order.
+        """
+        base, _ = self._scorer()
+        items = responses
+        if base.kind == "text":
+            if isinstance(responses, str):
+                raise TypeError("rank takes a sequence of responses, got a str")
+            items = [(prompt, response) for response in responses]
+        return np.argsort(-self.predict(items), kind="stable")
+
+    def _score_responses(self, prompt: Any, response: Any) -> Any:
+        """Reward of one response (a float), or of several, each to its prompt (an array)."""
+        base, _ = self._scorer()
+        if base.kind == "features":
+            raise TypeError(
+                "score(prompt, response) needs a model fitted on texts; this one was fitted on feature vectors: "
+                "call predict(X) with an array of shape (n, n_features)"
+            )
+        if _is_one_text(prompt) and _is_one_text(response):
+            return float(self.predict([(prompt, response)])[0])
+        if _is_one_text(response):
+            raise TypeError(
+                "score takes one prompt and one response, or sequences of the same length; "
+                "got several prompts and one response"
+            )
+        responses = list(response)
+        prompts = [prompt] * len(responses) if _is_one_text(prompt) else list(prompt)
+        if len(prompts) != len(responses):
+            raise ValueError(
+                f"score takes as many prompts as responses, got {len(prompts)} prompts and {len(responses)} responses"
+            )
+        return self.predict(list(zip(prompts, responses, strict=True)))
+
+
+class UserRewardModel(RewardScorer):
+    """One user's reward model; made by :meth:`skmrm.MetaRewardModel.adapt`, never changed.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (n_bases,)
+        The user's weights on the base reward functions.
+    weights_cov_ : ndarray of shape (n_bases, n_bases) or None
+        Posterior covariance of the weights under MAP adaptation (Laplace approximation); None under gradient
+        adaptation.
+    n_pairs_ : int
+        Number of choices it was adapted on.
+    """
+
+    __slots__ = ("_base", "n_pairs_", "weights_", "weights_cov_")
+
+    _base: BaseRewards
+    weights_: NDArray[Any]
+    weights_cov_: NDArray[Any] | None
+    n_pairs_: int
+
+    def __init__(self, base: BaseRewards, weights: NDArray[Any], covariance: NDArray[Any] | None, n_pairs: int) -> None:
+        self.__setstate__({"_base": base, "weights_": weights, "weights_cov_": covariance, "n_pairs_": n_pairs})
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(
+            f"a UserRewardModel never changes; cannot set {name!r}: call model.adapt(user_pairs) for a new one"
+        )
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a UserRewardModel never changes; cannot delete {name!r}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in UserRewardModel.__slots__}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, _frozen(value) if isinstance(value, np.ndarray) else value)
+
+    def score(self, prompt: Any, response: Any) -> Any:
+        """Reward of a response under this user's weights.
+
+        Parameters
+        ----------
+        prompt : str, list of chat messages, or a sequence of either
+        response : str, or a sequence of str
+            With one prompt and several responses, each is scored as an answer to that prompt.
+
+        Returns
+        -------
+        float or ndarray of shape (n,)
+            In logits.
+
+        Raises
+        ------
+        TypeError
+            If the model was fitted on feature vectors.
+        """
+        return self._score_responses(prompt, response)
+
+    def predict_std(self, X: Any) -> NDArray[Any]:
+        """Posterior standard deviation of the rewards: how unsure the model still is about this user.
+
+        Parameters
+        ----------
+        X : list of (prompt, response), or array of shape (n, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            In logits, of the deviation from the mean reward of X (rewards have no natural zero).
+
+        Raises
+        ------
+        ValueError
+            If the inner rule defines no posterior (gradient adaptation).
+        """
+        if self.weights_cov_ is None:
+            raise ValueError(
+                "predict_std needs a posterior, which gradient adaptation does not define: fit with adaptation='map'"
+            )
+        rewards = self._base.of_items(X, "predict_std")
+        if len(rewards) == 0:
+            return np.empty(0, rewards.dtype)
+        rewards = rewards - rewards.mean(0)
+        return np.sqrt(np.einsum("nk,kl,nl->n", rewards, self.weights_cov_, rewards).clip(min=0))
+
+    def save(self, path: Any) -> None:
+        """Write the user's model into a folder: safetensors and JSON, no pickle, no user id.
+
+        Parameters
+        ----------
+        path : str or path
+            A folder; made if it is not there.
+        """
+        from skmrm.persistence import save_user
+
+        save_user(self, path)
+
+    @classmethod
+    def load(cls, path: Any) -> UserRewardModel:
+        """Read a user's model written by :meth:`save`; nothing in the files is executed.
+
+        Raises
+        ------
+        ModelFileError
+            If a file is missing, truncated, altered, or of a newer schema.
+        """
+        from skmrm.persistence import load_user
+
+        return load_user(path)
+
+    def _scorer(self) -> tuple[BaseRewards, NDArray[Any]]:
+        return self._base, self.weights_
+
+    def __repr__(self) -> str:
+        return f"UserRewardModel(n_pairs={self.n_pairs_}, n_bases={len(self.weights_)})"
+
+
+class UserModels(Mapping[Hashable, UserRewardModel]):
+    """Adapted users as a mapping from user id to :class:`UserRewardModel`, over one table of weights.
+
+    Attributes
+    ----------
+    users_ : ndarray of object of shape (n_users,)
+    weights_ : ndarray of shape (n_users, n_bases)
+    weights_cov_ : ndarray of shape (n_users, n_bases, n_bases) or None
+    n_pairs_ : ndarray of int of shape (n_users,)
+    """
+
+    def __init__(
+        self,
+        base: BaseRewards,
+        users: NDArray[Any],
+        weights: NDArray[Any],
+        covariance: NDArray[Any] | None,
+        n_pairs: NDArray[Any],
+    ) -> None:
+        self._base = base
+        self.users_ = users
+        self.weights_ = _frozen(weights)
+        self.weights_cov_ = None if covariance is None else _frozen(covariance)
+        self.n_pairs_ = _frozen(n_pairs)
+        self._row = {user: row for row, user in enumerate(users.tolist())}
+
+    def __getitem__(self, user: Hashable) -> UserRewardModel:
+        try:
+            row = self._row[user]
+        except KeyError:
+            raise KeyError(
+                f"no user {user!r} among {len(self)} adapted users ({name_some(self._row)}): adapt it first"
+            ) from None
+        covariance = None if self.weights_cov_ is None else self.weights_cov_[row]
+        return UserRewardModel(self._base, self.weights_[row], covariance, int(self.n_pairs_[row]))
+
+    def decision_function(self, episodes: Any) -> NDArray[Any]:
+        """Reward of the chosen minus reward of the rejected response, each pair under its own user's model.
+
+        Parameters
+        ----------
+        episodes : EpisodeSet or list of Episode
+            Pairs of users that were adapted, all or some.
+
+        Returns
+        -------
+        ndarray of shape (n_pairs,)
+            In logits, in the order of the set's pairs; positive where the model agrees with the choice.
+
+        Raises
+        ------
+        KeyError
+            If users were not adapted.
+        """
+        base = self._base
+        checked = check_episodes(episodes, base, "decision_function")
+        unknown = [user for user in checked.users.tolist() if user not in self._row]
+        if unknown:
+            raise KeyError(f"users {name_some(unknown)} were not adapted: pass them to adapt_many first")
+        if checked.n_pairs == 0:
+            return np.empty(0, self.weights_.dtype)
+        rewards = base.of_episodes(checked)
+        rows = np.array([self._row[user] for user in checked.users.tolist()], np.intp)
+        gaps = rewards[checked.chosen] - rewards[checked.rejected]
+        return np.einsum("pk,pk->p", gaps, self.weights_[rows[checked.user]])
+
+    def predict_proba(self, episodes: Any) -> NDArray[Any]:
+        """Probability of each choice under its own user's model.
+
+        Parameters
+        ----------
+        episodes : EpisodeSet or list of Episode
+
+        Returns
+        -------
+        ndarray of shape (n_pairs,)
+            Between 0 and 1.
+        """
+        return _sigmoid(self.decision_function(episodes))
+
+    def __iter__(self) -> Iterator[Hashable]:
+        return iter(self._row)
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def __repr__(self) -> str:
+        return f"UserModels(n_users={len(self)}, n_bases={self.weights_.shape[1]})"
+
+
+def check_episodes(episodes: Any, base: BaseRewards, caller: str) -> EpisodeSet:
+    """Check a set of users, some perhaps without pairs, against what a model was fitted on."""
+    kind: Any = base.kind
+    n_features = base.n_features if kind == "features" else None
+    if isinstance(episodes, Episode):
+        episodes = [episodes]
+    return as_episode_set(episodes, min_pairs=0, kind=kind, n_features=n_features, context=caller).compact()
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """A view that cannot be written through, of an array that nobody else writes to."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _is_one_text(value: Any) -> bool:
+    from skmrm._messages import is_messages
+
+    return isinstance(value, str) or is_messages(value)
+
+
+def _sigmoid(margin: NDArray[Any]) -> NDArray[Any]:
+    """Logistic function without overflow: (1 + tanh(x / 2)) / 2."""
+    return 0.5 * (1 + np.tanh(0.5 * margin))

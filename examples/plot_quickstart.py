@@ -78,16 +78,16 @@ print(f" pooled   {np.mean(pooled_accuracy):.3f}")
 # %%
 # Two users who disagree
 # ----------------------
-# The same answers to the same prompt, ranked for the user who likes long answers most and for the one who likes them
-# least.
-taste = data.tastes[[int(user[1:]) for user in test.users], data.taste_names.index("length")]
-likes_long, likes_short = test.users[taste.argmax()], test.users[taste.argmin()]
+# Of all pairs of new users, the two whose rewards agree least; the same answers, ranked for each.
+rewards = users.weights_ @ model.transform(data.episodes.items).T
+one, other = np.unravel_index(np.corrcoef(rewards).argmin(), (len(users), len(users)))
 prompt = data.episodes.items[0][0]
 answers = [response for asked, response in data.episodes.items if asked == prompt]
-print(f"\n{prompt!r}: which answer first?")
-for user in (likes_long, likes_short):
-    best = users[user].rank(prompt, answers)[0]
-    print(f"  for {user}: {len(answers[best].split())} words: {answers[best][:70]!r} ...")
+print(f"\n{prompt!r}: best and last answer")
+for user in test.users[[one, other]]:
+    order = users[user].rank(prompt, answers)
+    for place, answer in (("best", answers[order[0]]), ("last", answers[order[-1]])):
+        print(f"  for {user}, {place}: {answer[:80]!r} ... ({len(answer.split())} words)")
 
 # %%
 # Save and load

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from skmrm.meta.adaptation import Adaptation
 from skmrm.meta.batching import Pairs
-from skmrm.meta.fitting import FitOptions, Fitted, meta_fit
+from skmrm.meta.fitting import Fitted, meta_fit
 from skmrm.meta.inference import adapt_users, item_rewards
 from skmrm.meta.selection import Split
+from skmrm.meta.starts import FitOptions
 from skmrm.splits import draw_support_query
 
 __all__ = ["adapt_arrays", "base_rewards_of", "fit_arrays", "resolve_device"]

@@ -120,7 +120,10 @@ def _column(table: Any, name: str) -> list[Any]:
     if isinstance(table, list):
         return [row.get(name) for row in table]
     column = table[name]
-    return list(column.to_pylist() if hasattr(column, "to_pylist") else column)
+    for method in ("to_pylist", "to_list"):  # arrow; polars and pandas
+        if hasattr(column, method):
+            return list(getattr(column, method)())
+    return list(column)
 
 
 def _no_pairs(n_features: int, kind: str) -> EpisodeSet:

@@ -81,7 +81,7 @@ def user_level_accuracy(margins: ArrayLike, user: ArrayLike) -> float:
     >>> user_level_accuracy([1.0, 1.0, 1.0, -1.0], [0, 0, 0, 1])
     0.5
     """
-    return float(np.nanmean(user_accuracies(margins, user)))
+    return float(_of_users(user_accuracies(margins, user)).mean())
 
 
 def worst_decile_accuracy(margins: ArrayLike, user: ArrayLike) -> float:
@@ -92,8 +92,7 @@ def worst_decile_accuracy(margins: ArrayLike, user: ArrayLike) -> float:
     margins : array-like of shape (n_pairs,)
     user : array-like of int of shape (n_pairs,)
     """
-    accuracies = user_accuracies(margins, user)
-    known = np.sort(accuracies[~np.isnan(accuracies)])
+    known = np.sort(_of_users(user_accuracies(margins, user)))
     return float(known[: max(1, round(len(known) / 10))].mean())
 
 
@@ -105,7 +104,7 @@ def log_loss(margins: ArrayLike, user: ArrayLike) -> float:
     margins : array-like of shape (n_pairs,)
     user : array-like of int of shape (n_pairs,)
     """
-    return float(np.nanmean(user_log_losses(margins, user)))
+    return float(_of_users(user_log_losses(margins, user)).mean())
 
 
 @dataclass(frozen=True)
@@ -195,7 +194,24 @@ def _mean_by_user(values: NDArray[np.float64], user: ArrayLike, n_users: int | N
     owner = np.asarray(user)
     if owner.shape != values.shape:
         raise ValueError(f"margins and user need the same length, got shapes {values.shape} and {owner.shape}")
-    size = int(owner.max(initial=-1)) + 1 if n_users is None else n_users
+    if owner.ndim != 1 or (owner.size and owner.dtype.kind not in "iu") or owner.min(initial=0) < 0:
+        raise ValueError(
+            f"user must hold one row number of a user, counted from 0, for each pair; got dtype {owner.dtype}, "
+            f"shape {owner.shape}: pass EpisodeSet.user, or number users with numpy.unique(..., return_inverse=True)"
+        )
+    owner = owner.astype(np.intp)
+    largest = int(owner.max(initial=-1))
+    size = largest + 1 if n_users is None else n_users
+    if largest >= size:
+        raise ValueError(f"user must hold rows below n_users={n_users}, the largest is {largest}")
     counts = np.bincount(owner, minlength=size)
     with np.errstate(invalid="ignore"):
         return np.asarray(np.bincount(owner, weights=values, minlength=size) / counts)
+
+
+def _of_users(per_user: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values of the users that have one."""
+    known = per_user[~np.isnan(per_user)]
+    if known.size == 0:
+        raise ValueError("a mean over users needs at least one pair, got none")
+    return known

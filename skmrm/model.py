@@ -20,7 +20,8 @@ from skmrm._user_pairs import read_user_pairs
 from skmrm.base_rewards import BaseRewards
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
 from skmrm.meta.adaptation import Adaptation, GradientAdaptation, MapAdaptation
-from skmrm.meta.fitting import MIN_JUDGED_USERS, FitOptions
+from skmrm.meta.fitting import MIN_JUDGED_USERS
+from skmrm.meta.starts import FitOptions
 from skmrm.meta.training import OuterOptions
 from skmrm.metrics import user_accuracies
 from skmrm.splits import support_query_split

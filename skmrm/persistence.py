@@ -109,7 +109,9 @@ def _base_to_files(base: BaseRewards, problems: list[str]) -> tuple[dict[str, An
     if base.encoder is not None:
         config["encoder"] = _encoder_config(base.encoder, problems)
         if not problems:
-            arrays |= {f"encoder.{name}": value for name, value in base.encoder.fitted_arrays().items()}
+            from skmrm.encoders._saving import fitted_arrays
+
+            arrays |= {f"encoder.{name}": value for name, value in fitted_arrays(base.encoder).items()}
     return config, arrays
 
 
@@ -118,13 +120,15 @@ def _base_from_files(config: Mapping[str, Any], arrays: Arrays, device: str) -> 
 
     encoder = None
     if config["encoder"] is not None:
+        from skmrm.encoders._saving import restore_fitted
+
         encoder = _encoder_from_config(config["encoder"])
-        encoder.restore_fitted(_with_prefix(arrays, "encoder."))
+        restore_fitted(encoder, _with_prefix(arrays, "encoder."))
     return BaseRewards(_with_prefix(arrays, "base."), encoder, device)
 
 
 def _encoder_config(encoder: Any, problems: list[str]) -> dict[str, Any]:
-    from skmrm.encoders import encoder_to_config
+    from skmrm.encoders._saving import encoder_to_config
 
     try:
         return encoder_to_config(encoder)
@@ -134,18 +138,19 @@ def _encoder_config(encoder: Any, problems: list[str]) -> dict[str, Any]:
 
 
 def _encoder_from_config(config: dict[str, Any]) -> Any:
-    from skmrm.encoders import encoder_from_config
+    from skmrm.encoders._saving import encoder_from_config
 
-    return encoder_from_config(config)
+    try:
+        return encoder_from_config(config)
+    except ValueError as error:
+        raise ModelFileError(str(error)) from None
 
 
 def _rule_config(rule: Adaptation, problems: list[str]) -> dict[str, Any]:
     for name, kind in _RULES.items():
         if type(rule) is kind:
             return {"kind": name, **asdict(rule)}
-    problems.append(
-        f"the inner rule {type(rule).__name__} is not one of the package's: pickle with joblib.dump"
-    )
+    problems.append(f"the inner rule {type(rule).__name__} is not one of the package's: pickle with joblib.dump")
     return {}
 
 

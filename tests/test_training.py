@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from skmrm.meta import starts
 from skmrm.meta.adaptation import GradientAdaptation, MapAdaptation
 from skmrm.meta.basis import base_rewards, init_basis, init_standardisation, standardise
 from skmrm.meta.batching import Pairs
-from skmrm.meta.fitting import FitOptions, meta_fit
+from skmrm.meta.fitting import meta_fit
 from skmrm.meta.inference import adapt_users, item_rewards, query_losses
 from skmrm.meta.selection import Split
+from skmrm.meta.starts import FitOptions, _row_space
 from skmrm.meta.training import OuterOptions, batch_losses, learning_rate_factor, meta_train, user_batches
 
 
@@ -206,3 +208,26 @@ def test__meta_fit__gradient_rule__chooses_a_step_size():
     chosen = next(s for s in fitted.selection if s["chosen"])
     assert chosen["setting"].startswith("step_size=")
     assert chosen["change"] < 0
+
+
+def test__meta_fit__more_features_than_items__equals_working_without_the_shortcut(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(30, 80, dtype=torch.float64, generator=generator)
+    ends = torch.randint(0, 30, (2, 400), generator=generator)
+    pairs = Pairs(ends[0], ends[1], torch.arange(41) * 10)
+    halves = [torch.rand(400, generator=torch.Generator().manual_seed(seed)) < 0.5 for seed in range(4)]
+    draws = iter(halves + halves)
+    options = FitOptions(n_bases=3, outer=OuterOptions(max_epochs=0))
+
+    def draw():
+        half = next(draws)
+        return Split(half, ~half, half)
+
+    found = [meta_fit(features, pairs, draw, options, torch.Generator().manual_seed(1))]
+    assert _row_space(features)[0].shape == (30, 30)
+    monkeypatch.setattr(starts, "_row_space", lambda table: (table, torch.eye(80, dtype=table.dtype)))
+    found.append(meta_fit(features, pairs, draw, options, torch.Generator().manual_seed(1)))
+    assert found[0].ridge == found[1].ridge
+    # the pooled solutions agree to their own tolerance; directions only up to sign
+    rewards = [item_rewards(f.params, features) - item_rewards(f.params, features)[0] for f in found]
+    torch.testing.assert_close(rewards[0].abs(), rewards[1].abs(), rtol=1e-3, atol=1e-4)

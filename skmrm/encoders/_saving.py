@@ -1,0 +1,110 @@
+"""The package's own encoders as JSON and arrays, so that a model can be saved without pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmrm.encoders._hashed import HashedTextEncoder
+from skmrm.encoders._statistics import TextStatistics
+from skmrm.encoders._text_encoder import TextEncoder
+
+__all__ = ["encoder_from_config", "encoder_to_config", "fitted_arrays", "restore_fitted"]
+
+_KNOWN: dict[str, type[Any]] = {kind.__name__: kind for kind in (HashedTextEncoder, TextEncoder, TextStatistics)}
+_TUPLES = ("word_ngrams", "char_ngrams")
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def encoder_to_config(encoder: Any) -> dict[str, Any]:
+    """Class and parameters of an encoder, as JSON can hold them.
+
+    Raises
+    ------
+    TypeError
+        If the encoder is not one of the package's own.
+    """
+    kind = type(encoder).__name__
+    if _KNOWN.get(kind) is not type(encoder):
+        raise TypeError(
+            f"the encoder {kind} is not one of the package's, and code is never saved: encode the texts yourself and "
+            "fit on arrays, or pickle the whole model with joblib.dump"
+        )
+    params = encoder.get_params(deep=False)
+    if params.get("encoder") is not None:
+        params["encoder"] = encoder_to_config(params["encoder"])
+    if "memory" in params:
+        params["memory"] = None  # a cache belongs to a machine
+    if not isinstance(params.get("random_state"), int | None):
+        params["random_state"] = None  # already used up by fit
+    return {"class": kind, "params": params}
+
+
+def encoder_from_config(config: Mapping[str, Any]) -> Any:
+    """Make an encoder, not fitted, of what :func:`encoder_to_config` gave.
+
+    Raises
+    ------
+    ValueError
+        If the class is not known to this version.
+    """
+    if config.get("class") not in _KNOWN:
+        raise ValueError(f"encoder {config.get('class')!r} is not known to this version of skmrm: upgrade skmrm")
+    params = dict(config["params"])
+    if isinstance(params.get("encoder"), Mapping):
+        params["encoder"] = encoder_from_config(params["encoder"])
+    for name in _TUPLES:
+        if params.get(name) is not None:
+            params[name] = tuple(params[name])
+    return _KNOWN[config["class"]](**params)
+
+
+def fitted_arrays(encoder: Any) -> Arrays:
+    """What a fitted encoder has learnt.
+
+    Columns of the components that are zero, of n-grams that fit never saw, are left out.
+    """
+    if isinstance(encoder, TextEncoder):
+        return {"n_features_out": np.array([encoder.n_features_out_]), **fitted_arrays(encoder.encoder_)}
+    if isinstance(encoder, HashedTextEncoder):
+        columns = np.flatnonzero(encoder.components_.any(0))
+        return {
+            "columns": columns,
+            "components": encoder.components_[:, columns],
+            "singular_values": encoder.singular_values_,
+            "idf": np.concatenate([tfidf.idf_ for tfidf in _weightings(encoder)]),
+        }
+    return {}
+
+
+def restore_fitted(encoder: Any, arrays: Arrays) -> None:
+    """Give an encoder back what it had learnt."""
+    if isinstance(encoder, TextEncoder):
+        inner = (
+            HashedTextEncoder() if encoder.encoder is None else encoder_from_config(encoder_to_config(encoder.encoder))
+        )
+        restore_fitted(inner, arrays)
+        encoder.encoder_ = inner
+        encoder.statistics_ = TextStatistics().fit([("", "")]) if encoder.text_statistics else None
+        encoder.n_features_out_ = int(arrays["n_features_out"][0])
+    elif isinstance(encoder, HashedTextEncoder):
+        encoder.vectorizer_ = encoder._make_vectorizer()
+        weightings = _weightings(encoder)
+        width = len(weightings) * encoder.n_hashes
+        encoder.components_ = np.zeros((len(arrays["components"]), width), arrays["components"].dtype)
+        encoder.components_[:, arrays["columns"]] = arrays["components"]
+        encoder.singular_values_ = arrays["singular_values"]
+        for tfidf, idf in zip(weightings, arrays["idf"].reshape(-1, encoder.n_hashes), strict=True):
+            tfidf.idf_ = idf
+            tfidf.n_features_in_ = encoder.n_hashes
+    elif isinstance(encoder, TextStatistics):
+        encoder.fit([("", "")])
+
+
+def _weightings(encoder: HashedTextEncoder) -> list[Any]:
+    """The tf-idf step of each kind of n-gram."""
+    return [pipeline[-1] for _, pipeline in encoder.vectorizer_.transformer_list]

@@ -1,0 +1,287 @@
+"""Texts to features as a model uses them: any encoder, statistics of style, each text once, cached, checked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.utils.validation import check_is_fitted
+from tqdm import tqdm
+
+from skmrm._wording import described
+from skmrm.encoders._cache import Memory, as_memory, cached_fit, cached_transform, digest
+from skmrm.encoders._hashed import HashedTextEncoder
+from skmrm.encoders._items import Item, check_items
+from skmrm.encoders._output import checked_output, own_names
+from skmrm.encoders._statistics import TextStatistics
+
+__all__ = ["TextEncoder", "build_encoder"]
+
+
+def build_encoder(
+    encoder: Any = None, *, text_statistics: bool = True, memory: Memory = None, verbose: bool = False
+) -> TextEncoder:
+    """Make the encoder that a model uses, not fitted yet.
+
+    Parameters
+    ----------
+    encoder, text_statistics, memory, verbose
+        As for :class:`TextEncoder`.
+
+    Returns
+    -------
+    TextEncoder
+        Around `encoder`. A `TextEncoder` is cloned as it is, and the other arguments are not used.
+
+    Raises
+    ------
+    ValueError
+        If `encoder` is nothing that can encode.
+    """
+    _check_encoder(encoder)
+    if isinstance(encoder, TextEncoder):
+        copy: TextEncoder = clone(encoder)
+        return copy
+    return TextEncoder(encoder, text_statistics=text_statistics, memory=memory, verbose=verbose)
+
+
+class TextEncoder(TransformerMixin, BaseEstimator):
+    """Encode texts with any encoder, and append statistics of their style.
+
+    Every distinct (prompt, response) of a call is encoded once, in an order of its own, so that neither the order of
+    items nor their repetition changes a number. An encoder must therefore treat each item by itself in `transform`.
+
+    Parameters
+    ----------
+    encoder : transformer, optional
+        Anything with scikit-learn's ``fit`` and ``transform`` over a list of (prompt, response), a Pipeline included.
+        It is cloned. It may return an array, a data frame or a sparse matrix. None is :class:`HashedTextEncoder`
+        with its defaults.
+    text_statistics : bool
+        Append the columns of :class:`TextStatistics`.
+    memory : str, path or joblib.Memory, optional
+        Where to keep what `encoder` makes of texts (statistics are quick, and not kept): fitting on the same texts
+        with the same parameters, and encoding the same texts with the same fitted encoder, is then done once. The
+        cache holds pickles: use a folder that only you can write to.
+    chunk_size : int
+        Texts given to the encoder at a time. It bounds memory and sets the steps of the progress bar and of the cache;
+        it does not change the numbers.
+    verbose : bool or int
+        Show a progress bar.
+
+    Attributes
+    ----------
+    encoder_ : transformer
+        The fitted encoder.
+    statistics_ : TextStatistics or None
+        What appends the statistics.
+    n_features_out_ : int
+        Number of columns.
+
+    Examples
+    --------
+    >>> from operator import itemgetter
+    >>> from sklearn.feature_extraction.text import CountVectorizer
+    >>> words = CountVectorizer(preprocessor=itemgetter(1))  # of each (prompt, response) the response
+    >>> encoder = TextEncoder(words, text_statistics=False)
+    >>> encoder.fit_transform([("Tea?", "Yes, yes."), ("Tea?", "No."), ("Tea?", "Yes, yes.")])
+    array([[0., 1., 1.],
+           [1., 0., 0.],
+           [0., 1., 1.]], dtype=float32)
+    >>> encoder.get_feature_names_out()
+    array(['No', 'Yes', 'yes'], dtype=object)
+    """
+
+    n_features_out_: int
+
+    _parameter_constraints = {  # noqa: RUF012 (scikit-learn's convention)
+        "encoder": "no_validation",
+        "text_statistics": ["boolean"],
+        "memory": [None, str, os.PathLike, HasMethods(["cache"])],
+        "chunk_size": [Interval(Integral, 1, None, closed="left")],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        encoder: Any = None,
+        *,
+        text_statistics: bool = True,
+        memory: Memory = None,
+        chunk_size: int = 4096,
+        verbose: bool = False,
+    ) -> None:
+        self.encoder = encoder
+        self.text_statistics = text_statistics
+        self.memory = memory
+        self.chunk_size = chunk_size
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any = None) -> TextEncoder:
+        """Fit the encoder on the distinct texts.
+
+        Parameters
+        ----------
+        X : list of (prompt, response)
+            At least one.
+        y : None
+            Not used.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If the texts are not pairs of str, a parameter is out of its bounds, `encoder` is nothing that can encode,
+            or what it returns cannot be used.
+        """
+        distinct, _ = self._fit(X)
+        self._encode_chunk(distinct[:1])  # shows how many columns there are, and that they can be used
+        return self
+
+    def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:
+        """Fit the encoder and encode the same texts.
+
+        Parameters
+        ----------
+        X : list of (prompt, response)
+            At least one.
+        y : None
+            Not used.
+
+        Returns
+        -------
+        (n_items, n_features_out) float32 array
+            What `fit` and `transform`, one after the other, give.
+
+        Raises
+        ------
+        ValueError
+            As in `fit`.
+        """
+        distinct, row = self._fit(X)
+        return self._encode(distinct)[row]
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Encode texts.
+
+        Parameters
+        ----------
+        X : list of (prompt, response)
+            Texts.
+
+        Returns
+        -------
+        (n_items, n_features_out) float32 array
+            The columns of the encoder, then the statistics.
+
+        Raises
+        ------
+        ValueError
+            If the texts are not pairs of str, or what the encoder returns cannot be used.
+        """
+        check_is_fitted(self, "n_features_out_")
+        distinct, row = _distinct(check_items(X))
+        return self._encode(distinct)[row]
+
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> NDArray[np.object_]:
+        """Names of the columns.
+
+        Parameters
+        ----------
+        input_features : None
+            Not used.
+
+        Returns
+        -------
+        (n_features_out,) object array of str
+            The encoder's own names where it has some, else ``text0``, ``text1`` and so on; then
+            ``statistics__log_words`` and so on.
+        """
+        check_is_fitted(self, "n_features_out_")
+        statistics = [] if self.statistics_ is None else list(self.statistics_.get_feature_names_out())
+        n_encoded = self.n_features_out_ - len(statistics)
+        names = own_names(self.encoder_, n_encoded) or [f"text{column}" for column in range(n_encoded)]
+        return np.array([*names, *(f"statistics__{name}" for name in statistics)], dtype=object)
+
+    def _fit(self, X: Any) -> tuple[list[Item], NDArray[np.intp]]:
+        self._validate_params()
+        _check_encoder(self.encoder)
+        distinct, row = _distinct(check_items(X, minimum=1))
+        for learnt in ("n_features_out_", "_state"):
+            self.__dict__.pop(learnt, None)
+        # What is no scikit-learn estimator is copied, not cloned.
+        encoder = HashedTextEncoder() if self.encoder is None else clone(self.encoder, safe=False)
+        self.encoder_ = cached_fit(as_memory(self.memory), encoder, distinct)
+        self.statistics_ = TextStatistics() if self.text_statistics else None
+        return distinct, row
+
+    def _encode(self, distinct: Sequence[Item]) -> NDArray[np.float32]:
+        """One row for each item, encoded a chunk at a time."""
+        table = None if distinct else np.empty((0, self.n_features_out_), np.float32)
+        with tqdm(total=len(distinct), desc="encoding", unit=" texts", disable=not self.verbose) as progress:
+            for start in range(0, len(distinct), self.chunk_size):
+                chunk = distinct[start : start + self.chunk_size]
+                features = self._encode_chunk(chunk)
+                if table is None:
+                    table = np.empty((len(distinct), features.shape[1]), np.float32)
+                table[start : start + len(chunk)] = features
+                progress.update(len(chunk))
+        assert table is not None
+        return table
+
+    def _encode_chunk(self, chunk: Sequence[Item]) -> NDArray[np.float32]:
+        statistics = self._statistics(chunk)
+        width = self.n_features_out_ - statistics.shape[1] if hasattr(self, "n_features_out_") else None
+        memory = as_memory(self.memory)
+        output = cached_transform(memory, self.encoder_, chunk, self._encoder_state() if memory else "")
+        features = np.hstack([checked_output(output, self.encoder_, len(chunk), width), statistics])
+        self.n_features_out_ = features.shape[1]
+        return features
+
+    def _statistics(self, chunk: Sequence[Item]) -> NDArray[np.float32]:
+        if self.statistics_ is None:
+            return np.empty((len(chunk), 0), np.float32)
+        return self.statistics_.transform(chunk)
+
+    def _encoder_state(self) -> str:
+        """Digest of the fitted encoder, taken once since it may be large."""
+        if not hasattr(self, "_state"):
+            self._state = digest(self.encoder_)
+        return self._state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+def _check_encoder(encoder: Any) -> None:
+    """Say what users may pass as an encoder, if they passed something else."""
+    rule = "encoder must be None (hashed n-grams) or a transformer: fit and transform over a list of (prompt, response)"
+    if isinstance(encoder, str):
+        raise ValueError(
+            f"{rule}; got the str {encoder!r}: names of pretrained models are not accepted by this version; "
+            "wrap the model in a transformer of your own"
+        )
+    if isinstance(encoder, type):
+        raise ValueError(f"{rule}; got the class {encoder.__name__}: pass an instance, {encoder.__name__}()")
+    missing = [method for method in ("fit", "transform") if not hasattr(encoder, method)]
+    if missing and encoder is not None:
+        raise ValueError(f"{rule}; got {described(encoder)} without {' and '.join(missing)}: add what is missing")
+
+
+def _distinct(items: Sequence[Item]) -> tuple[list[Item], NDArray[np.intp]]:
+    """Distinct items in an order of their own, and where each item is among them."""
+    distinct = sorted(dict.fromkeys(items), key=lambda item: (str.__str__(item[0]), str.__str__(item[1])))
+    place = {item: row for row, item in enumerate(distinct)}
+    return distinct, np.fromiter((place[item] for item in items), np.intp, len(items))

@@ -65,14 +65,14 @@ def accuracy(adapted):
 
 pooled_accuracy = accuracy(pooled)
 print("\nchoices   accuracy of new users      gain over the pooled model [95 % interval]")
-curve = []
+curve, gains = [], []
 for n in SUPPORT_SIZES:
     users = model.adapt_many(test.take_pairs(split.support(n)))
     adapted_accuracy = accuracy(users)
     curve.append(bootstrap_interval(adapted_accuracy))
-    gain = bootstrap_interval(adapted_accuracy, pooled_accuracy)
+    gains.append(bootstrap_interval(adapted_accuracy, pooled_accuracy))
     name = "all" if n is None else str(n)
-    print(f"{name:>7}   {curve[-1].estimate:.3f}                      {gain}")
+    print(f"{name:>7}   {curve[-1].estimate:.3f}                      {gains[-1]}")
 print(f" pooled   {np.mean(pooled_accuracy):.3f}")
 
 # %%

@@ -15,6 +15,7 @@ __all__ = [
     "user_accuracies",
     "user_level_accuracy",
     "user_log_losses",
+    "worst_decile",
     "worst_decile_accuracy",
 ]
 
@@ -92,7 +93,23 @@ def worst_decile_accuracy(margins: ArrayLike, user: ArrayLike) -> float:
     margins : array-like of shape (n_pairs,)
     user : array-like of int of shape (n_pairs,)
     """
-    known = np.sort(_of_users(user_accuracies(margins, user)))
+    return worst_decile(user_accuracies(margins, user))
+
+
+def worst_decile(values: ArrayLike) -> float:
+    """Mean of a metric over the tenth of users with the lowest values (at least one user).
+
+    Parameters
+    ----------
+    values : array-like of shape (n_users,)
+        A metric of each user, the larger the better. Users with NaN are left out.
+
+    Examples
+    --------
+    >>> worst_decile([0.9, 0.2, 0.7, np.nan])
+    0.2
+    """
+    known = np.sort(_of_users(np.asarray(values, float)))
     return float(known[: max(1, round(len(known) / 10))].mean())
 
 

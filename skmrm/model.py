@@ -19,6 +19,7 @@ from skmrm._bridge import adapt_arrays, fit_arrays, resolve_device
 from skmrm._user_pairs import read_user_pairs
 from skmrm.base_rewards import BaseRewards
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
+from skmrm.exceptions import EpisodeError
 from skmrm.meta.adaptation import Adaptation, GradientAdaptation, MapAdaptation
 from skmrm.meta.fitting import MIN_JUDGED_USERS
 from skmrm.meta.starts import FitOptions
@@ -83,7 +84,7 @@ class MetaRewardModel(RewardScorer, TransformerMixin, BaseEstimator):
         Users in a step of the outer loop.
     max_epochs : int
         Epochs of the outer loop, at most. With `spectral_init`, its result is used only if it helped validation users
-        by more than a standard error. 0 for none.
+        by more than two standard errors. 0 for none.
     learning_rate : float
         Of the outer loop (Adam, 5 % warm-up, cosine decay).
     support_fraction : float, optional
@@ -152,7 +153,6 @@ class MetaRewardModel(RewardScorer, TransformerMixin, BaseEstimator):
     # The first arguments of these methods are the data, under the names of this field; not metadata to be routed.
     __metadata_request__fit = {"episodes": UNUSED}  # noqa: RUF012
     __metadata_request__score = {"prompt": UNUSED, "response": UNUSED}  # noqa: RUF012
-    __metadata_request__predict_proba = {"pairs": UNUSED}  # noqa: RUF012
     __metadata_request__decision_function = {"pairs": UNUSED}  # noqa: RUF012
 
     _parameter_constraints = {  # noqa: RUF012 (scikit-learn's convention)
@@ -370,6 +370,8 @@ class MetaRewardModel(RewardScorer, TransformerMixin, BaseEstimator):
                 f"score(prompt, response) takes texts and returns rewards; got {type(prompt).__name__} alone"
             )
         checked = self._check_episodes(prompt, "score")
+        if checked.n_pairs == 0:
+            raise EpisodeError("score needs at least one pair to judge, got none: pass users with choices")
         rewards = self.base_rewards_.of_episodes(checked)
         accuracies = []
         for seed in range(_SCORING_SPLITS):

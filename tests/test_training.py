@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from skmrm.meta import starts
+from skmrm.meta import fitting, starts
 from skmrm.meta.adaptation import GradientAdaptation, MapAdaptation
 from skmrm.meta.basis import base_rewards, init_basis, init_standardisation, standardise
 from skmrm.meta.batching import Pairs
@@ -130,6 +130,7 @@ def test__meta_train__random_start__lowers_validation_loss_and_keeps_the_best_ep
     losses = [record["validation_loss"] for record in trained.history]
     assert min(losses) < losses[0] - 0.02
     assert trained.gain == pytest.approx(losses[0] - min(losses), abs=1e-9)
+    assert trained.best_epoch == int(np.argmin(losses))
     assert [record["epoch"] for record in trained.history] == list(range(len(losses)))
     for name, value in params.items():
         assert torch.equal(value, before[name])
@@ -231,3 +232,25 @@ def test__meta_fit__more_features_than_items__equals_working_without_the_shortcu
     # the pooled solutions agree to their own tolerance; directions only up to sign
     rewards = [item_rewards(f.params, features) - item_rewards(f.params, features)[0] for f in found]
     torch.testing.assert_close(rewards[0].abs(), rewards[1].abs(), rtol=1e-3, atol=1e-4)
+
+
+def test__meta_fit__training_that_earns_its_place__is_repeated_on_all_users(monkeypatch):
+    calls = []
+    original = fitting.meta_train
+
+    def recorded(*arguments):
+        calls.append((int(arguments[5].sum()), int(arguments[6].sum()), arguments[11]))
+        return original(*arguments)
+
+    monkeypatch.setattr(fitting, "meta_train", recorded)
+    monkeypatch.setattr(fitting, "_earned_its_place", lambda trained: True)
+    fitted = fit(spread=2.0, outer=OuterOptions(max_epochs=3, learning_rate=0.01))
+    best = int(np.argmin([record["validation_loss"] for record in fitted.history]))
+    assert calls == [(96, 24, None), (120, 0, best)]
+
+    calls.clear()
+    monkeypatch.setattr(fitting, "_earned_its_place", lambda trained: False)
+    kept = fit(spread=2.0, outer=OuterOptions(max_epochs=3, learning_rate=0.01))
+    untouched = fit(spread=2.0, outer=OuterOptions(max_epochs=0))
+    assert len(calls) == 1
+    assert torch.equal(kept.params["bases"], untouched.params["bases"])

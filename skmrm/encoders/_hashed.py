@@ -1,4 +1,4 @@
-"""The default encoder: needs no download, sees words and spelling, and is the same on every machine."""
+"""The default encoder: needs no download, sees words and spelling, and gives the same numbers every time."""
 
 from __future__ import annotations
 
@@ -111,7 +111,9 @@ class HashedTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             self.components_ = np.zeros((1, weights.shape[1]), np.float32)
             self.singular_values_ = np.zeros(1, np.float32)
             return self
-        svd = TruncatedSVD(min(self.n_components, *weights.shape), random_state=self.random_state).fit(weights)
+        svd = TruncatedSVD(min(self.n_components, *weights.shape), random_state=self.random_state)
+        with np.errstate(invalid="ignore", divide="ignore"):  # its share of variance, where all texts are the same
+            svd.fit(weights)
         rank = int((svd.singular_values_ > _NEGLIGIBLE * svd.singular_values_[0]).sum())
         self.components_ = np.ascontiguousarray(svd.components_[:rank], np.float32)
         self.singular_values_ = np.ascontiguousarray(svd.singular_values_[:rank], np.float32)

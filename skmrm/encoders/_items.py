@@ -42,8 +42,8 @@ def check_items(items: Any, *, minimum: int = 0) -> list[Item]:
     if bad:
         raise ValueError(
             f"each item must be a (prompt, response) of two str; not so for {counted(len(bad), 'item')} of "
-            f"{len(rows)}, at {name_some(bad)} (the first is {_described(rows[bad[0]])}): write a response without a prompt as "
-            "('', response)"
+            f"{len(rows)}, at {name_some(bad)} (the first is {_described(rows[bad[0]])}): write a response without a "
+            "prompt as ('', response)"
         )
     if len(rows) < minimum:
         raise ValueError(f"at least {counted(minimum, 'item')} is needed, got {len(rows)}: pass some texts")

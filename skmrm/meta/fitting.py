@@ -87,22 +87,31 @@ def meta_fit(
     params = found.refit
     can_earn = bool(folds) or not options.spectral_init
     if options.outer.max_epochs > 0 and can_earn and int(judged.sum()) > int(validated.sum()):
-        trained = meta_train(
-            standardisation | found.params,
-            found.rule,
-            table,
-            pairs,
-            draw_split,
-            ~validated,
-            validated,
-            splits if folds else [],
-            options.outer,
-            generator,
-            progress,
-        )
+        nobody = torch.zeros_like(judged)
+
+        def train(start: Parameters, held_out: Tensor, stop_after: int | None = None) -> Trained:
+            return meta_train(
+                standardisation | start,
+                found.rule,
+                table,
+                pairs,
+                draw_split,
+                ~held_out,
+                held_out,
+                splits if held_out.any() else [],
+                options.outer,
+                generator,
+                progress,
+                stop_after,
+            )
+
+        trained = train(found.params, validated)
         history = trained.history
-        if not options.spectral_init or _earned_its_place(trained):
+        if not options.spectral_init:
             params = trained.params
+        elif _earned_its_place(trained):
+            # the same number of epochs, from a start and on users that leave nobody out
+            params = train(found.refit, nobody, trained.best_epoch).params
     return Fitted(standardisation | params, found.rule, found.ridge, found.selection, history, int(judged.sum()))
 
 
@@ -130,5 +139,9 @@ def _judged_users(pairs: Pairs, splits: Sequence[Split]) -> Tensor:
 
 
 def _earned_its_place(trained: Trained) -> bool:
-    """Meta-training replaces the spectral start only if it helped validation users by more than one standard error."""
-    return trained.gain > trained.gain_error
+    """Meta-training replaces the spectral start only if it surely helped the validation users.
+
+    The epoch is the best of several, and best on the same users: one standard error would let noise through (on real
+    and noisy judgements it did, and cost a quarter of a point on new users; two did not).
+    """
+    return trained.gain > 2 * trained.gain_error

@@ -46,6 +46,8 @@ class Trained:
         Of the epoch with the smallest validation loss; of the last epoch where there are no validation users.
     history : list of dict
         One an epoch; epoch 0 is the state before training.
+    best_epoch : int
+        The epoch whose parameters these are.
     gain : float
         Mean decrease of the validation users' loss since epoch 0, in nats.
     gain_error : float
@@ -54,6 +56,7 @@ class Trained:
 
     params: Parameters
     history: list[dict[str, Any]]
+    best_epoch: int
     gain: float
     gain_error: float
 
@@ -111,6 +114,7 @@ def meta_train(
     options: OuterOptions,
     generator: torch.Generator,
     progress: Callable[[dict[str, Any]], None] = lambda record: None,
+    stop_after: int | None = None,
 ) -> Trained:
     """Minimise the robust aggregate of the users' query losses over all shared parameters.
 
@@ -134,6 +138,8 @@ def meta_train(
         Order of the users.
     progress : callable
         Called with each epoch's record.
+    stop_after : int, optional
+        Stop after so many epochs of the schedule, to repeat on all users what validation users were needed to stop.
     """
     leaves = {
         name: value.clone().requires_grad_(value.is_floating_point()) if name not in FIXED else value
@@ -154,7 +160,7 @@ def meta_train(
     best = {name: value.detach().clone() for name, value in leaves.items()}
     history = [_record(0, None, first, 0.0)]
     progress(history[0])
-    for epoch in range(1, options.max_epochs + 1):
+    for epoch in range(1, (options.max_epochs if stop_after is None else stop_after) + 1):
         split = draw_split()
         used = split.support | split.query
         epoch_pairs = pairs.where(used)
@@ -180,7 +186,7 @@ def meta_train(
             break
     gain = (first - best_losses)[~(first - best_losses).isnan()]
     error = float(gain.std() / gain.numel() ** 0.5) if gain.numel() > 1 else math.inf
-    return Trained(best, history, float(gain.mean()) if gain.numel() else math.nan, error)
+    return Trained(best, history, best_epoch, float(gain.mean()) if gain.numel() else math.nan, error)
 
 
 def validation_losses(

@@ -1,0 +1,19 @@
+"""The quickstart says what it should, on a machine that has nothing but the package."""
+
+import re
+import runpy
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def test__quickstart__runs__and_shows_that_five_choices_help(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    found = runpy.run_path(str(ROOT / "examples" / "plot_quickstart.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+    assert "same rewards to the bit: True" in printed
+    assert re.search(r"new user '.*', \d+ unseen choices", printed)
+    gains = dict(zip(found["SUPPORT_SIZES"], found["gains"], strict=True))
+    assert gains[5].low > 0
+    assert gains[None].estimate > gains[3].estimate
+    assert (tmp_path / "quickstart_learning_curve.png").stat().st_size > 10_000

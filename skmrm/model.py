@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from numbers import Integral, Real
 from typing import Any, Literal
@@ -45,7 +46,7 @@ class MetaRewardModel(RewardScorer, TransformerMixin, BaseEstimator):
     prior) over many users; ``adapt`` moves the weights to a new user. Rewards are in logits.
 
     The defaults choose on validation users how far users may move from the pooled model, with "not at all" among the
-    choices, so that a data set on which personalisation does not help gets the pooled model.
+    choices, so that a data set on which personalisation does not help gets one reward for everybody.
 
     Parameters
     ----------
@@ -55,7 +56,7 @@ class MetaRewardModel(RewardScorer, TransformerMixin, BaseEstimator):
         episodes of arrays.
     text_statistics : bool
         Append interpretable statistics of style (:class:`skmrm.encoders.TextStatistics`) to the encoder's features.
-    memory : str or joblib.Memory, optional
+    memory : str, path or joblib.Memory, optional
         Cache encoded texts across calls.
     n_bases : int
         K, number of base reward functions.
@@ -158,7 +159,7 @@ class MetaRewardModel(RewardScorer, TransformerMixin, BaseEstimator):
     _parameter_constraints = {  # noqa: RUF012 (scikit-learn's convention)
         "encoder": [None, str, HasMethods(["fit", "transform"])],
         "text_statistics": ["boolean"],
-        "memory": [None, str, HasMethods(["cache"])],
+        "memory": [None, str, os.PathLike, HasMethods(["cache"])],
         "n_bases": [Interval(Integral, 1, None, closed="left")],
         "hidden_layers": [tuple, list],
         "adaptation": [StrOptions({"map", "gradient"}), HasMethods(["init", "constrain", "adapt", "covariance"])],
@@ -186,7 +187,7 @@ class MetaRewardModel(RewardScorer, TransformerMixin, BaseEstimator):
         encoder: Any = None,
         *,
         text_statistics: bool = True,
-        memory: str | Memory | None = None,
+        memory: str | os.PathLike[str] | Memory | None = None,
         n_bases: int = 8,
         hidden_layers: tuple[int, ...] = (),
         adaptation: Literal["map", "gradient"] | Adaptation = "map",
@@ -517,10 +518,11 @@ class MetaRewardModel(RewardScorer, TransformerMixin, BaseEstimator):
                 f"weight_constraint='simplex' needs adaptation='gradient', got adaptation={self.adaptation!r}: "
                 "change one of them"
             )
-        if self.weight_constraint == "simplex" and self.spectral_init is True:
+        simplex = self.weight_constraint == "simplex"
+        if self.spectral_init is True and (simplex or getattr(self.adaptation, "simplex", False)):
+            came = "weight_constraint='simplex'" if simplex else f"adaptation={self.adaptation!r}"
             problems.append(
-                "spectral_init=True needs unconstrained weights, got weight_constraint='simplex': "
-                "pass spectral_init='auto' or False"
+                f"spectral_init=True needs unconstrained weights, got {came}: pass spectral_init='auto' or False"
             )
         if isinstance(self.adaptation, type):
             name = self.adaptation.__name__
@@ -549,7 +551,8 @@ class MetaRewardModel(RewardScorer, TransformerMixin, BaseEstimator):
     def _options(self) -> FitOptions:
         rule = self._rule()
         chosen = self.adaptation == "map" or (self.adaptation == "gradient" and self.inner_lr is None)
-        spectral = self.weight_constraint is None if self.spectral_init == "auto" else bool(self.spectral_init)
+        free = not getattr(rule, "simplex", False)
+        spectral = free if self.spectral_init == "auto" else bool(self.spectral_init)
         return FitOptions(
             n_bases=int(self.n_bases),
             hidden_layers=tuple(int(width) for width in self.hidden_layers),

@@ -17,3 +17,13 @@ def test__quickstart__runs__and_shows_that_five_choices_help(monkeypatch, tmp_pa
     assert gains[5].low > 0
     assert gains[None].estimate > gains[3].estimate
     assert (tmp_path / "quickstart_learning_curve.png").stat().st_size > 10_000
+
+
+def test__readme__its_example_runs__in_ten_lines():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    assert sum(bool(line.strip()) for line in block.splitlines()) <= 10
+    namespace: dict[str, object] = {}
+    exec(block, namespace)
+    model, new = namespace["model"], namespace["new"]
+    assert 0.6 < model.score(new) < 0.9

@@ -1,0 +1,95 @@
+"""The code on the documentation's pages runs from top to bottom, and prints what the pages say."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from skmrm import _bridge
+from skmrm.meta import fitting, starts
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?")
+
+# What the blocks of a page import beyond the package's own requirements.
+NEEDS = {"data_formats.md": ["datasets", "pandas", "polars", "pyarrow"]}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A python block of a page, and the output that the page shows right below it."""
+
+    source: str
+    line: int
+    shown: str | None
+    exact: bool
+
+
+def blocks_of(text: str) -> list[Block]:
+    """Python blocks in order; ``output`` below one is exact, of ``text`` only the wording counts, not the numbers."""
+    fences = list(FENCE.finditer(text))
+    blocks = []
+    for fence, following in zip(fences, [*fences[1:], None], strict=True):
+        if fence[1] != "python":
+            continue
+        shown = following if following and following[1] in ("output", "text") else None
+        if shown and text[fence.end() : shown.start()].strip():
+            shown = None
+        line = text[: fence.start(2)].count("\n")
+        blocks.append(Block(fence[2], line, shown and shown[2], bool(shown) and shown[1] == "output"))
+    return blocks
+
+
+def wording(text: str) -> str:
+    """Text without its numbers, and without blanks, which depend on how many digits numbers have."""
+    return re.sub(r"\s+", "", NUMBER.sub("#", text))
+
+
+@pytest.mark.parametrize("page", ["index.md", "get_started.md", "data_formats.md", "how_it_works.md"])
+def test__page__its_python_blocks_run_in_order__as_shown(page, tmp_path, monkeypatch):
+    for name in NEEDS.get(page, []):
+        pytest.importorskip(name)
+    blocks = blocks_of((DOCS / page).read_text(encoding="utf-8"))
+    assert blocks
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {"__name__": "__page__"}
+    for block in blocks:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            code = compile("\n" * block.line + block.source, str(DOCS / page), "exec")
+            exec(code, namespace)
+        where = f"{page}, block at line {block.line}"
+        if block.exact:
+            assert printed.getvalue().rstrip() == block.shown.rstrip(), where
+        else:
+            assert wording(printed.getvalue()) == wording(block.shown or ""), where
+
+
+def test__how_it_works__numbers_and_files_that_it_names__are_those_of_the_code():
+    page = re.sub(r"\s+", " ", (DOCS / "how_it_works.md").read_text(encoding="utf-8"))
+    package = Path(starts.__file__).parents[1]
+    files = set(re.findall(r"`((?:meta/)?\w+\.py)`", page))
+    assert len(files) > 8
+    assert [name for name in sorted(files) if not (package / name).is_file()] == []
+    scales = ", ".join(f"{scale:g}" for scale in starts.PRIOR_SCALES)
+    for words in (
+        f"{len(starts.RIDGES)} candidates from {max(starts.RIDGES):g} to {min(starts.RIDGES):g}",
+        f"its ridge at {starts.DEFAULT_RIDGE:g}",
+        rf"s = ({starts.POOLED_SCALE:g}, c, \dots, c)$ with $c \in \{{{scales}\}}$",
+        f"fewer than {fitting.MIN_JUDGED_USERS} users",
+        f"holds {fitting.ENOUGH_VALIDATION_USERS} users or more",
+        f"{_bridge.MAX_PAIRS_PER_USER} pairs of a user",
+    ):
+        assert words in page
+
+
+def test__blocks_of__output_below_a_block__belongs_to_it():
+    page = "```python\na\n```\n```output\n1\n```\n\n```python\nb\n```\n\nwords\n\n```text\n2\n```\n```sh\nc\n```\n"
+    assert blocks_of(page) == [Block("a\n", 1, "1\n", True), Block("b\n", 8, None, False)]
+    assert wording("score [0.71 -1.2e-5]\n") == wording("score [ 0.69  3 ]") != wording("scores [0.71 3]")

@@ -1,0 +1,56 @@
+"""Small data and models that several test files share; whoever needs a variation makes it from these."""
+
+import pytest
+
+from skmrm import MetaRewardModel
+from skmrm.datasets import make_user_preferences
+
+
+@pytest.fixture(scope="session")
+def planted():
+    """Forty users with two base functions over four features, and what made their choices."""
+    return make_user_preferences(n_users=40, n_pairs=12, n_features=4, n_bases=2, random_state=0)
+
+
+@pytest.fixture(scope="session")
+def episodes(planted):
+    return planted.episodes
+
+
+@pytest.fixture(scope="session")
+def few_episodes(planted):
+    """Enough users to choose by, few enough to fit many times."""
+    return planted.episodes[:16]
+
+
+@pytest.fixture(scope="session")
+def small():
+    """An unfitted model whose fit takes a fraction of a second, and which does adapt."""
+    # On the CPU, where sums have an order: tests that compare bits must pass on machines with a GPU, too.
+    return MetaRewardModel(n_bases=3, max_epochs=2, validation_fraction=0.5, random_state=0, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def model(small, episodes):
+    """Fitted on all of `episodes`, MAP adaptation, and not to be changed."""
+    from sklearn.base import clone
+
+    fitted = clone(small).fit(episodes)
+    assert fitted.prior_scale_.any()  # "none" chosen on validation users would make tests of adaptation say nothing
+    return fitted
+
+
+@pytest.fixture(scope="session")
+def gradient_model(few_episodes):
+    """Fitted by gradient adaptation from a random start, and not to be changed."""
+    return MetaRewardModel(
+        n_bases=2,
+        adaptation="gradient",
+        spectral_init=False,
+        max_epochs=3,
+        users_per_batch=8,
+        learning_rate=0.05,
+        validation_fraction=0.25,
+        random_state=0,
+        device="cpu",
+    ).fit(few_episodes)

@@ -1,0 +1,220 @@
+"""Metrics per user: known answers, laws, and intervals that cover what they say."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.testing import assert_allclose, assert_array_equal
+
+from skmrm.metrics import (
+    Interval,
+    bootstrap_interval,
+    log_loss,
+    user_accuracies,
+    user_level_accuracy,
+    user_log_losses,
+    worst_decile_accuracy,
+)
+
+N_USERS = 4
+
+
+@st.composite
+def judged_pairs(draw):
+    """Margins and their users, every user with a pair; small integers, so that ties and equal margins come up."""
+    n = draw(st.integers(N_USERS, 25))
+    margins = draw(arrays(float, n, elements=st.integers(-4, 4).map(float)))
+    user = draw(arrays(int, n, elements=st.integers(0, N_USERS - 1)))
+    user[:N_USERS] = np.arange(N_USERS)
+    return margins, user
+
+
+# -- known answers ---------------------------------------------------------------------------------------------------
+
+
+def test__user_accuracies__hand_made__are_shares_with_ties_one_half():
+    found = user_accuracies([2.0, -1.0, 0.0, 0.5, 1e-9, np.inf], [0, 0, 0, 2, 2, 2])
+    assert_array_equal(found, [0.5, np.nan, 1.0])
+
+
+def test__user_accuracies__n_users_given__pads_with_nan():
+    assert_array_equal(user_accuracies([1.0], [0], n_users=3), [1.0, np.nan, np.nan])
+    assert_array_equal(user_log_losses([], [], n_users=2), [np.nan, np.nan])
+
+
+def test__user_log_losses__hand_made__are_mean_negative_log_likelihoods():
+    margins = np.array([0.0, 2.0, -2.0, 1.0])
+    chance = 1 / (1 + np.exp(-margins))
+    expected = [-np.log(chance[:2]).mean(), -np.log(chance[2:]).mean()]
+    assert_allclose(user_log_losses(margins, [0, 0, 1, 1]), expected, rtol=1e-12)
+
+
+def test__user_log_losses__huge_margins__do_not_overflow():
+    assert_allclose(user_log_losses([1e6, -1e6], [0, 1]), [0.0, 1e6], atol=1e-12)
+
+
+def test__user_level_accuracy__unequal_users__counts_every_user_alike():
+    # Pooled over pairs it would be 10 / 11.
+    assert user_level_accuracy([1.0] * 10 + [-1.0], [0] * 10 + [1]) == 0.5
+
+
+def test__log_loss__user_without_pairs__is_left_out():
+    assert log_loss([0.0, 0.0], [0, 2]) == pytest.approx(np.log(2))
+
+
+@pytest.mark.parametrize(("n_users", "expected"), [(1, 0.0), (9, 0.0), (20, 0.25), (30, 0.5)])
+def test__worst_decile_accuracy__known_users__is_mean_of_the_lowest_tenth(n_users, expected):
+    """User i has accuracy 0, 1/2, 1, 1, 1, ... from two pairs each."""
+    margins = np.ones((n_users, 2))
+    margins[0] = -1
+    margins[1:2, 0] = -1
+    user = np.repeat(np.arange(n_users), 2)
+    assert worst_decile_accuracy(margins.ravel(), user) == pytest.approx(expected)
+
+
+# -- laws ------------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=50, deadline=None)
+@given(judged_pairs(), st.randoms(use_true_random=False))
+def test__metrics__order_of_pairs__does_not_matter(pairs, random):
+    margins, user = pairs
+    order = list(range(len(user)))
+    random.shuffle(order)
+    assert_allclose(user_accuracies(margins[order], user[order]), user_accuracies(margins, user), rtol=1e-12)
+    assert_allclose(user_log_losses(margins[order], user[order]), user_log_losses(margins, user), rtol=1e-12)
+
+
+@settings(max_examples=50, deadline=None)
+@given(judged_pairs(), st.floats(0.01, 100))
+def test__user_accuracies__scaled_and_swapped__stay_and_complement(pairs, scale):
+    margins, user = pairs
+    accuracies = user_accuracies(margins, user)
+    assert_array_equal(user_accuracies(scale * margins, user), accuracies)
+    assert_allclose(user_accuracies(-margins, user), 1 - accuracies, rtol=1e-12, atol=1e-12)
+
+
+@settings(max_examples=50, deadline=None)
+@given(judged_pairs())
+def test__user_log_losses__swapped__differ_by_the_mean_margin(pairs):
+    """log(1 + e^x) - log(1 + e^-x) = x: what swapping every pair of a user costs."""
+    margins, user = pairs
+    mean_margin = np.bincount(user, margins) / np.bincount(user)
+    swapped = user_log_losses(-margins, user)
+    assert_allclose(swapped - user_log_losses(margins, user), mean_margin, rtol=1e-9, atol=1e-9)
+
+
+@settings(max_examples=50, deadline=None)
+@given(judged_pairs())
+def test__summaries__any_pairs__agree_with_the_users_they_summarise(pairs):
+    margins, user = pairs
+    accuracies = user_accuracies(margins, user)
+    assert user_level_accuracy(margins, user) == pytest.approx(accuracies.mean())
+    assert worst_decile_accuracy(margins, user) == pytest.approx(accuracies.min())  # a tenth of 4 users is one user
+    assert log_loss(margins, user) == pytest.approx(user_log_losses(margins, user).mean())
+
+
+# -- bootstrap -------------------------------------------------------------------------------------------------------
+
+
+def test__bootstrap_interval__many_samples_of_users__covers_the_true_mean_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    n_samples, covered = 300, 0
+    for sample in range(n_samples):
+        found = bootstrap_interval(
+            rng.beta(4, 2, size=60), level=0.9, n_resamples=200, random_state=np.random.default_rng(sample)
+        )
+        covered += found.low <= 4 / 6 <= found.high
+    # Three standard errors around 0.9, and a little room below: percentile intervals of 60 users are a bit narrow.
+    assert 0.84 <= covered / n_samples <= 0.95
+
+
+def test__bootstrap_interval__paired__is_narrower_than_the_spread_of_users():
+    """Users differ far more from each other than two models do on the same user."""
+    rng = np.random.default_rng(0)
+    one = rng.uniform(0.4, 0.9, size=100)
+    other = one + rng.normal(0.02, 0.01, size=100)
+    paired = bootstrap_interval(other, one)
+    alone = bootstrap_interval(other)
+    assert paired.low > 0
+    assert paired.high - paired.low < (alone.high - alone.low) / 5
+    assert paired.estimate == pytest.approx(other.mean() - one.mean())
+
+
+def test__bootstrap_interval__swapped_models__is_mirrored():
+    rng = np.random.default_rng(1)
+    one, other = rng.random((2, 30))
+    forth, back = bootstrap_interval(one, other), bootstrap_interval(other, one)
+    assert_allclose([back.low, back.estimate, back.high], [-forth.high, -forth.estimate, -forth.low], atol=1e-12)
+
+
+def test__bootstrap_interval__same_seed__same_interval_and_another_seed_another():
+    values = np.random.default_rng(2).random(30)
+    assert bootstrap_interval(values, random_state=3) == bootstrap_interval(values, random_state=3)
+    assert bootstrap_interval(values, random_state=3) != bootstrap_interval(values, random_state=4)
+
+
+def test__bootstrap_interval__higher_level__is_wider():
+    values = np.random.default_rng(2).random(30)
+    narrow, wide = bootstrap_interval(values, level=0.5), bootstrap_interval(values, level=0.99)
+    assert wide.low < narrow.low < narrow.estimate < narrow.high < wide.high
+    assert (narrow.level, wide.level) == (0.5, 0.99)
+
+
+def test__bootstrap_interval__users_without_a_value__are_left_out():
+    values = np.random.default_rng(2).random(30)
+    gappy = np.insert(values, [0, 7, 30], np.nan)
+    assert bootstrap_interval(gappy) == bootstrap_interval(values)
+    # Paired: a user who has no value under one of the models says nothing about their difference.
+    assert bootstrap_interval([1.0, np.nan, 3.0], [0.5, 1.0, np.nan]) == bootstrap_interval([0.5])
+
+
+def test__interval__str__reads_as_a_signed_estimate():
+    assert str(Interval(0.0123, -0.001, 0.0256)) == "+0.0123 [-0.0010, +0.0256]"
+
+
+# -- errors ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("metric", [user_accuracies, user_log_losses])
+@pytest.mark.parametrize(
+    ("margins", "user", "message"),
+    [
+        ([1.0, np.nan], [0, 0], "1 of 2 are NaN"),
+        ([1.0, 2.0], [0], r"shapes \(2,\) and \(1,\)"),
+        ([[1.0], [2.0]], [0, 0], r"shapes \(2, 1\) and \(2,\)"),
+        ([1.0, 2.0], [0, -1], "from 0"),
+        ([1.0, 2.0], [0.0, 1.0], "float64"),
+    ],
+)
+def test__metrics__unusable_input__is_a_clear_error(metric, margins, user, message):
+    with pytest.raises(ValueError, match=message):
+        metric(margins, user)
+
+
+def test__user_accuracies__user_beyond_n_users__is_a_clear_error():
+    with pytest.raises(ValueError, match=r"n_users=2.*largest is 3"):
+        user_accuracies([1.0, 1.0], [0, 3], n_users=2)
+
+
+@pytest.mark.parametrize("summary", [user_level_accuracy, worst_decile_accuracy, log_loss])
+def test__summaries__no_pairs__are_a_clear_error(summary):
+    with pytest.raises(ValueError, match="at least one pair"):
+        summary([], [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"values": [0.5, 0.6], "other": [0.5]}, r"shapes \(2,\) and \(1,\)"),
+        ({"values": [0.5], "level": 1.0}, "level"),
+        ({"values": [0.5], "level": 0}, "level"),
+        ({"values": []}, "no user"),
+        ({"values": [np.nan, np.nan]}, "no user"),
+        ({"values": [0.5, np.nan], "other": [np.nan, 0.5]}, "no user"),
+    ],
+)
+def test__bootstrap_interval__unusable_input__is_a_clear_error(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        bootstrap_interval(**arguments)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmrm._bridge import base_rewards_of
-from skmrm._messages import as_conversation, is_messages
+from skmrm._data.messages import as_conversation, is_messages
 from skmrm.episodes import EpisodeSet
 
 __all__ = ["BaseRewards"]

@@ -8,15 +8,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skmrm._arrays import feature_dtype_problem, object_array
-from skmrm._cells import is_missing
-from skmrm._columns import factorize, set_from_features
-from skmrm._episode import Episode
-from skmrm._episode_list import read_episodes
-from skmrm._episode_set import EpisodeSet
-from skmrm._rules import set_problems
-from skmrm._tables import episodes_from_frame
-from skmrm._wording import described
+from skmrm._data.arrays import feature_dtype_problem, object_array
+from skmrm._data.cells import is_missing
+from skmrm._data.columns import factorize, set_from_features
+from skmrm._data.episode import Episode
+from skmrm._data.episode_list import read_episodes
+from skmrm._data.episode_set import EpisodeSet
+from skmrm._data.rules import set_problems
+from skmrm._data.tables import episodes_from_frame
+from skmrm._data.wording import described
 from skmrm.exceptions import EpisodeError, name_some
 
 __all__ = ["Episode", "EpisodeSet", "as_episode_set", "episodes_from_arrays", "episodes_from_frame"]

@@ -17,7 +17,7 @@ from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
 from skmrm._bridge import adapt_arrays, fit_arrays, resolve_device
-from skmrm._user_pairs import read_user_pairs
+from skmrm._data.user_pairs import read_user_pairs
 from skmrm.base_rewards import BaseRewards
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
 from skmrm.exceptions import EpisodeError

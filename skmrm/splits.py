@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skmrm._columns import factorize
-from skmrm._episode_set import EpisodeSet
+from skmrm._data.columns import factorize
+from skmrm._data.episode_set import EpisodeSet
 
 __all__ = [
     "RandomState",
@@ -205,15 +205,23 @@ def as_generator(random_state: RandomState) -> np.random.Generator:
 def _blocks(
     user: NDArray[np.integer], group: NDArray[np.integer]
 ) -> tuple[NDArray[np.intp], NDArray[np.integer], NDArray[np.intp]]:
-    """Find the (user, group) blocks, by user: block of each pair, user of each block, pairs of each block."""
+    """Number the (user, group) blocks: block of each pair, user of each block, pairs of each block.
+
+    Blocks are numbered by user and then by first appearance, so that a draw depends on which pairs belong together and
+    not on what their groups are called.
+    """
     order = np.lexsort((group, user))
     sorted_user, sorted_group = user[order], group[order]
     first = np.ones(len(user), bool)
     first[1:] = (sorted_user[1:] != sorted_user[:-1]) | (sorted_group[1:] != sorted_group[:-1])
-    block = np.empty(len(user), np.intp)
-    block[order] = np.cumsum(first) - 1
     begins = np.flatnonzero(first)
-    return block, sorted_user[begins], np.diff(begins, append=len(user))
+    by_appearance = np.lexsort((order[begins], sorted_user[begins]))
+    number = np.empty(len(begins), np.intp)
+    number[by_appearance] = np.arange(len(begins))
+    block = np.empty(len(user), np.intp)
+    block[order] = number[np.cumsum(first) - 1]
+    sizes = np.diff(begins, append=len(user))
+    return block, sorted_user[begins][by_appearance], sizes[by_appearance]
 
 
 def _draw_blocks(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from skmrm._messages import Conversation, as_conversation, extract_prompt, is_messages
+from skmrm._data.messages import Conversation, as_conversation, extract_prompt, is_messages
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set, episodes_from_arrays
 from skmrm.exceptions import EpisodeError
 

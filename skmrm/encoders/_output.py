@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from skmrm._wording import counted
+from skmrm._data.wording import counted
 from skmrm.exceptions import name_some
 
 __all__ = ["WIDEST_SPARSE", "checked_output", "own_names"]

@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
-from skmrm._wording import described
+from skmrm._data.wording import described
 from skmrm.encoders._cache import Memory, as_memory, cached_fit, cached_transform, digest
 from skmrm.encoders._hashed import HashedTextEncoder
 from skmrm.encoders._items import Item, check_items

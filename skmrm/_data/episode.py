@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm._arrays import same
+from skmrm._data.arrays import same
 
 if TYPE_CHECKING:
-    from skmrm._episode_set import EpisodeSet
+    from skmrm._data.episode_set import EpisodeSet
 
 __all__ = ["Episode", "EpisodeView"]
 

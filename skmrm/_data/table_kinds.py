@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm._episode import Episode
-from skmrm._episode_set import EpisodeSet
-from skmrm._wording import described
+from skmrm._data.episode import Episode
+from skmrm._data.episode_set import EpisodeSet
+from skmrm._data.wording import described
 from skmrm.exceptions import EpisodeError, name_some
 
 __all__ = ["Table", "open_table"]

@@ -10,8 +10,8 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skmrm._arrays import feature_dtype_problem, id_array, index_column, read_only, same
-from skmrm._episode import Episode, EpisodeView
+from skmrm._data.arrays import feature_dtype_problem, id_array, index_column, read_only, same
+from skmrm._data.episode import Episode, EpisodeView
 from skmrm.exceptions import EpisodeError
 
 __all__ = ["EpisodeSet"]

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm._arrays import object_array
-from skmrm._cells import Cells, is_missing, mixed_rows, read_cells, settle_prompts
-from skmrm._columns import Coder, set_from_features, set_from_texts
-from skmrm._episode import Episode, EpisodeView
-from skmrm._episode_set import EpisodeSet
-from skmrm._rules import Problems
+from skmrm._data.arrays import object_array
+from skmrm._data.cells import Cells, is_missing, mixed_rows, read_cells, settle_prompts
+from skmrm._data.columns import Coder, set_from_features, set_from_texts
+from skmrm._data.episode import Episode, EpisodeView
+from skmrm._data.episode_set import EpisodeSet
+from skmrm._data.rules import Problems
 from skmrm.exceptions import name_some
 
 __all__ = ["read_episodes"]

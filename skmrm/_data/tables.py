@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm._cells import MISSING, Cells, is_missing, mixed_rows, read_cells, settle_prompts
-from skmrm._columns import Coder, factorize, set_from_features, set_from_texts
-from skmrm._episode_set import EpisodeSet
-from skmrm._rules import set_problems
-from skmrm._table_kinds import Table, open_table
-from skmrm._wording import counted
+from skmrm._data.cells import MISSING, Cells, is_missing, mixed_rows, read_cells, settle_prompts
+from skmrm._data.columns import Coder, factorize, set_from_features, set_from_texts
+from skmrm._data.episode_set import EpisodeSet
+from skmrm._data.rules import set_problems
+from skmrm._data.table_kinds import Table, open_table
+from skmrm._data.wording import counted
 from skmrm.exceptions import EpisodeError, name_some
 
 __all__ = ["episodes_from_frame"]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm._episode_set import EpisodeSet
-from skmrm._wording import counted
+from skmrm._data.episode_set import EpisodeSet
+from skmrm._data.wording import counted
 from skmrm.exceptions import name_some
 
 __all__ = ["Problems", "set_problems"]

@@ -61,7 +61,8 @@ class MetaRewardModel(RewardScorer, TransformerMixin, BaseEstimator):
     n_bases : int
         K, number of base reward functions.
     hidden_layers : tuple of int
-        Widths of hidden layers in the base reward functions; empty for linear ones.
+        Widths of hidden layers in the base reward functions; empty for linear ones. With `spectral_init` they start as
+        no correction to the linear part, and stay so unless the outer loop helps validation users: give it epochs.
     adaptation : {"map", "gradient"} or object
         Inner rule: mode of the posterior under a Gaussian prior on the weights; or `inner_steps` gradient steps, the
         paper's. An object with the interface of :class:`skmrm.meta.adaptation.Adaptation` plugs in another rule.

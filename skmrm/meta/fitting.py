@@ -101,7 +101,7 @@ def meta_fit(
                 splits if held_out.any() else [],
                 options.outer,
                 generator,
-                progress,
+                progress if stop_after is None else lambda record: None,
                 stop_after,
             )
 

@@ -11,6 +11,8 @@ many judgements of few items cost little.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
@@ -134,7 +136,13 @@ def fit_pooled(
     return solution
 
 
-def _conjugate_gradient(product, target, precondition, max_steps: int = 20, accuracy: float = 0.05):  # type: ignore[no-untyped-def]
+def _conjugate_gradient(
+    product: Callable[[Tensor], Tensor],
+    target: Tensor,
+    precondition: Callable[[Tensor], Tensor],
+    max_steps: int = 20,
+    accuracy: float = 0.05,
+) -> Tensor:
     """Preconditioned conjugate gradients: solve product(x) = target to a relative accuracy."""
     solution = torch.zeros_like(target)
     residual = target.clone()

@@ -41,6 +41,29 @@ def test__length_buckets__one_giant_user__does_not_pad_the_others():
     assert cells <= int(lengths.sum()) / (1 - 0.25)
 
 
+def one_by_one(counts, max_cells, max_waste=0.25, free=4096):
+    """The same batches, a user at a time."""
+    batches, batch = [], []
+    for length in sorted((max(count, 1) for count in counts), reverse=True):
+        grown = [*batch, length]
+        cells = len(grown) * grown[0]
+        if batch and (cells > max_cells or (sum(grown) < (1 - max_waste) * cells and cells > free)):
+            batches.append(len(batch))
+            grown = [length]
+        batch = grown
+    return [*batches, len(batch)] if batch else batches
+
+
+@given(
+    counts=st.lists(st.one_of(st.integers(0, 40), st.integers(0, 5000)), max_size=60),
+    max_cells=st.sampled_from([1, 100, 5000, 1 << 22]),
+)
+@settings(max_examples=100, deadline=None)
+def test__length_buckets__any_lengths__are_those_of_a_plain_loop(counts, max_cells):
+    found = [len(bucket) for bucket in length_buckets(torch.tensor(counts, dtype=torch.int64), max_cells)]
+    assert found == one_by_one(counts, max_cells)
+
+
 @given(counts=counts_lists, data=st.data())
 @settings(max_examples=40, deadline=None)
 def test__where__any_mask__keeps_those_pairs_and_every_user(counts, data):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ import torch
 from torch import Tensor
 
 __all__ = ["Pairs", "length_buckets", "pack_users"]
+
+_FREE_CELLS = 4096  # padding of a batch up to this size is not worth a batch more
 
 
 @dataclass(frozen=True)
@@ -93,18 +96,18 @@ def length_buckets(counts: Tensor, max_cells: int, max_waste: float = 0.25) -> I
         Indices of the users of one batch; together they are a permutation of all users.
     """
     order = torch.argsort(counts, stable=True, descending=True)
-    lengths = counts[order].tolist()
+    lengths = counts[order].clamp_min(1)
+    totals = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]).cpu()
+    lengths = lengths.cpu()
     start = 0
-    while start < len(lengths):
-        longest, filled, stop = max(lengths[start], 1), 0, start
-        while stop < len(lengths):
-            size = stop - start + 1
-            filled += lengths[stop]
-            too_wide = size * longest > max_cells
-            # short users cost little however much of their row is padding: forgive it in small batches
-            too_empty = filled < (1 - max_waste) * size * longest and size * longest > 4096
-            if stop > start and (too_wide or too_empty):
-                break
-            stop += 1
+    while start < lengths.numel():
+        longest = int(lengths[start])
+        widest = min(max(1, max_cells // longest), lengths.numel() - start)
+        filled = totals[start + 1 : start + 1 + widest] - totals[start]
+        # short users cost little however much of their row is padding: forgive it in small batches
+        free = min(_FREE_CELLS // longest, widest)
+        # the filled share falls as shorter users join, so that the first batch that is too empty ends the search
+        fullest = bisect_left(range(widest), True, key=lambda n: bool(filled[n] < (1 - max_waste) * (n + 1) * longest))
+        stop = start + max(1, free, fullest)
         yield order[start:stop]
         start = stop

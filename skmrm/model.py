@@ -102,6 +102,8 @@ class MetaRewardModel(RewardScorer, TransformerMixin, BaseEstimator):
         instead of at random. "auto" does so wherever the weights are unconstrained.
     random_state : int, RandomState instance, optional
         The same integer and data give the same bits on one machine.
+    n_jobs : int, optional
+        Processes that encode texts, as for joblib.Parallel; None is 1. Arithmetic uses torch's own threads.
     device : str
         "auto" (the GPU where there is one), "cpu", "cuda", "cuda:1" ...
     verbose : int
@@ -179,6 +181,7 @@ class MetaRewardModel(RewardScorer, TransformerMixin, BaseEstimator):
         "patience": [Interval(Integral, 1, None, closed="left")],
         "spectral_init": ["boolean", StrOptions({"auto"})],
         "random_state": ["random_state"],
+        "n_jobs": [None, Integral],
         "device": [str],
         "verbose": ["verbose"],
     }
@@ -207,6 +210,7 @@ class MetaRewardModel(RewardScorer, TransformerMixin, BaseEstimator):
         patience: int = 3,
         spectral_init: bool | Literal["auto"] = "auto",
         random_state: int | np.random.RandomState | None = None,
+        n_jobs: int | None = None,
         device: str = "auto",
         verbose: int = 0,
     ) -> None:
@@ -231,6 +235,7 @@ class MetaRewardModel(RewardScorer, TransformerMixin, BaseEstimator):
         self.patience = patience
         self.spectral_init = spectral_init
         self.random_state = random_state
+        self.n_jobs = n_jobs
         self.device = device
         self.verbose = verbose
 
@@ -506,7 +511,11 @@ class MetaRewardModel(RewardScorer, TransformerMixin, BaseEstimator):
         from skmrm.encoders import build_encoder  # scikit-learn's text machinery, not needed for arrays
 
         encoder = build_encoder(
-            self.encoder, text_statistics=self.text_statistics, memory=self.memory, verbose=bool(self.verbose)
+            self.encoder,
+            text_statistics=self.text_statistics,
+            memory=self.memory,
+            n_jobs=self.n_jobs,
+            verbose=bool(self.verbose),
         )
         assert episodes.items is not None
         return encoder, encoder.fit_transform(episodes.items)

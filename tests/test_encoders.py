@@ -602,8 +602,9 @@ def test__text_encoder__nothing_that_encodes__said_before_any_work(encoder, mess
 
 def test__build_encoder__parameters__reach_the_text_encoder(tmp_path):
     recorder = Recorder()
-    encoder = build_encoder(recorder, text_statistics=False, memory=tmp_path, verbose=True)
-    expected = {"encoder": recorder, "text_statistics": False, "memory": tmp_path, "chunk_size": 4096, "verbose": True}
+    encoder = build_encoder(recorder, text_statistics=False, memory=tmp_path, n_jobs=2, verbose=True)
+    expected = {"encoder": recorder, "text_statistics": False, "memory": tmp_path, "n_jobs": 2, "verbose": True}
+    expected |= {"chunk_size": 4096}
     assert encoder.get_params(deep=False) == expected
     nested = build_encoder(encoder)
     assert nested is not encoder
@@ -702,3 +703,13 @@ def test__text_encoder__real_judgements__predicts_new_topics_better_than_length_
         return np.mean((margin > 0) + (margin == 0) / 2)
 
     assert accuracy(gaps) > accuracy(gaps[:, [length]]) + 0.02
+
+
+def test__text_encoder__several_processes__change_no_bit(tmp_path):
+    items = [("Tea?", f"Answer {number}, " + "and more " * (number % 7)) for number in range(60)]
+    alone = TextEncoder(chunk_size=7).fit(items)
+    together = TextEncoder(chunk_size=7, n_jobs=2).fit(items)
+    assert_array_equal(alone.transform(items), together.transform(items))
+    cached = TextEncoder(chunk_size=7, n_jobs=2, memory=tmp_path).fit(items)
+    assert_array_equal(alone.transform(items), cached.transform(items))
+    assert_array_equal(alone.transform(items), cached.transform(items))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import chain
 from numbers import Integral
 from typing import Any
 
 import numpy as np
+from joblib import Parallel, delayed
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils._param_validation import HasMethods, Interval
@@ -25,13 +27,18 @@ __all__ = ["TextEncoder", "build_encoder"]
 
 
 def build_encoder(
-    encoder: Any = None, *, text_statistics: bool = True, memory: Memory = None, verbose: bool = False
+    encoder: Any = None,
+    *,
+    text_statistics: bool = True,
+    memory: Memory = None,
+    n_jobs: int | None = None,
+    verbose: bool = False,
 ) -> TextEncoder:
     """Make the encoder that a model uses, not fitted yet.
 
     Parameters
     ----------
-    encoder, text_statistics, memory, verbose
+    encoder, text_statistics, memory, n_jobs, verbose
         As for :class:`TextEncoder`.
 
     Returns
@@ -48,7 +55,7 @@ def build_encoder(
     if isinstance(encoder, TextEncoder):
         copy: TextEncoder = clone(encoder)
         return copy
-    return TextEncoder(encoder, text_statistics=text_statistics, memory=memory, verbose=verbose)
+    return TextEncoder(encoder, text_statistics=text_statistics, memory=memory, n_jobs=n_jobs, verbose=verbose)
 
 
 class TextEncoder(TransformerMixin, BaseEstimator):
@@ -72,6 +79,8 @@ class TextEncoder(TransformerMixin, BaseEstimator):
     chunk_size : int
         Texts given to the encoder at a time. It bounds memory and sets the steps of the progress bar and of the cache;
         it does not change the numbers.
+    n_jobs : int, optional
+        Processes among which the chunks are divided, as for joblib.Parallel; None is 1. Fitting is not divided.
     verbose : bool or int
         Show a progress bar.
 
@@ -105,6 +114,7 @@ class TextEncoder(TransformerMixin, BaseEstimator):
         "text_statistics": ["boolean"],
         "memory": [None, str, os.PathLike, HasMethods(["cache"])],
         "chunk_size": [Interval(Integral, 1, None, closed="left")],
+        "n_jobs": [None, Integral],
         "verbose": ["verbose"],
     }
 
@@ -115,12 +125,14 @@ class TextEncoder(TransformerMixin, BaseEstimator):
         text_statistics: bool = True,
         memory: Memory = None,
         chunk_size: int = 4096,
+        n_jobs: int | None = None,
         verbose: bool = False,
     ) -> None:
         self.encoder = encoder
         self.text_statistics = text_statistics
         self.memory = memory
         self.chunk_size = chunk_size
+        self.n_jobs = n_jobs
         self.verbose = verbose
 
     def fit(self, X: Any, y: Any = None) -> TextEncoder:
@@ -225,17 +237,21 @@ class TextEncoder(TransformerMixin, BaseEstimator):
         return distinct, row
 
     def _encode(self, distinct: Sequence[Item]) -> NDArray[np.float32]:
-        """One row for each item, encoded a chunk at a time."""
-        table = None if distinct else np.empty((0, self.n_features_out_), np.float32)
+        """One row for each item, encoded a chunk at a time, by several processes where asked for."""
+        chunks = [distinct[start : start + self.chunk_size] for start in range(0, len(distinct), self.chunk_size)]
+        if not chunks:
+            return np.empty((0, self.n_features_out_), np.float32)
+        first = self._encode_chunk(chunks[0])  # here, to learn how many columns there are
+        table = np.empty((len(distinct), first.shape[1]), np.float32)
+        others = Parallel(n_jobs=self.n_jobs, return_as="generator")(
+            delayed(self._encode_chunk)(chunk) for chunk in chunks[1:]
+        )
+        start = 0
         with tqdm(total=len(distinct), desc="encoding", unit=" texts", disable=not self.verbose) as progress:
-            for start in range(0, len(distinct), self.chunk_size):
-                chunk = distinct[start : start + self.chunk_size]
-                features = self._encode_chunk(chunk)
-                if table is None:
-                    table = np.empty((len(distinct), features.shape[1]), np.float32)
-                table[start : start + len(chunk)] = features
-                progress.update(len(chunk))
-        assert table is not None
+            for features in chain([first], others):
+                table[start : start + len(features)] = features
+                start += len(features)
+                progress.update(len(features))
         return table
 
     def _encode_chunk(self, chunk: Sequence[Item]) -> NDArray[np.float32]:

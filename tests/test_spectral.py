@@ -93,7 +93,7 @@ def halves_of(pairs, count=4):
     halves = []
     for _ in range(count):
         keys = torch.rand(pairs.chosen.numel(), generator=generator)
-        halves.append(torch.cat([k > k.median() for k in keys.split(pairs.counts.tolist())]))
+        halves.append(torch.cat([k > k.median() for k in keys.split(pairs.counts.tolist()) if len(k)]))
     return halves
 
 
@@ -168,3 +168,22 @@ def test__user_folds__few_users__hold_out_each_exactly_once(n_users, fraction):
         assert folds == []
     else:
         assert torch.equal(torch.stack(folds).sum(0), judged.long())
+
+
+def test__spectral_bases__many_users_of_two_pairs__do_not_drown_the_others():
+    directions = np.zeros((1, 60))
+    directions[0, 0] = 1.0
+    table, pairs = simulate(8, 200, 40, 60, directions=directions)
+    tiny_table, tiny = simulate(9, 1000, 2, 60, directions=directions)
+    both = Pairs(
+        torch.cat([pairs.chosen, tiny.chosen + len(table)]),
+        torch.cat([pairs.rejected, tiny.rejected + len(table)]),
+        torch.cat([pairs.offsets, tiny.offsets[1:] + pairs.offsets[-1]]),
+    )
+    found = []
+    for items, users in ((table, pairs), (torch.cat([table, tiny_table]), both)):
+        pooled = fit_pooled(items, users, 0.1)
+        found.append(spectral_bases(items, users, pooled, halves_of(users), 3, 0.1)[0][1])
+    alone, together = found
+    assert together.norm() > 0.7 * alone.norm()
+    assert together[0].abs() > 0.95 * together.norm()

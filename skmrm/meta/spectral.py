@@ -11,6 +11,9 @@ With the generalised eigenvectors :math:`C v_k = \lambda_k H v_k`, :math:`V^\top
 :math:`\phi_k(z) = \sqrt{\lambda_k}\, v_k \cdot z`, and the unit Gaussian on their weights is the prior, up to one
 scale chosen on users who were left out of all this.
 
+The mean is weighted: the gradient of n pairs is a signal plus noise of variance proportional to 1/n, so that a user
+counts with :math:`\tfrac{n_A}{n_A + m} \tfrac{n_B}{n_B + m}`, and users of one or two pairs do not drown the others.
+
 With finitely many users noise does not average out of C entirely: it spreads the eigenvalues on both sides of zero, and
 the largest come out too large. A covariance has no negative eigenvalues, so the most negative one of C shows how far
 noise reaches, and that much is taken off every eigenvalue. Directions that do not rise above the noise get variance
@@ -26,6 +29,9 @@ from .batching import Pairs
 from .pooled import cholesky_with_ridge, pooled_hessian
 
 __all__ = ["spectral_bases", "user_gradients"]
+
+# Pairs at which half of a gradient is signal and half noise. The result is flat in it: measured alike from 2 to 30.
+RELIABLE_PAIRS = 8
 
 
 def user_gradients(table: Tensor, pairs: Pairs, coefficients: Tensor, share: Tensor) -> Tensor:
@@ -86,11 +92,13 @@ def spectral_bases(
 
     whitened = table.new_zeros(table.shape[1], table.shape[1])
     for half in halves:
-        first, second = (_whitened_gradients(table, pairs, coefficients, side, factor) for side in (half, ~half))
-        # users with all pairs on one side say nothing about agreement between the sides
-        both = (first.abs().sum(1) > 0) & (second.abs().sum(1) > 0)
-        first, second = first[both] - first[both].mean(0), second[both] - second[both].mean(0)
-        cross = first.T @ second / max(int(both.sum()), 1)
+        (first, n_first), (second, n_second) = (
+            _whitened_gradients(table, pairs, coefficients, side, factor) for side in (half, ~half)
+        )
+        reliability = n_first / (n_first + RELIABLE_PAIRS) * n_second / (n_second + RELIABLE_PAIRS)
+        weight = (reliability / reliability.sum().clamp_min(torch.finfo(table.dtype).tiny)).unsqueeze(-1)
+        first, second = first - (weight * first).sum(0), second - (weight * second).sum(0)
+        cross = (weight * first).T @ second
         whitened += (cross + cross.T) / (2 * len(halves))
 
     n_directions = min(n_bases - 1, table.shape[1])
@@ -107,14 +115,15 @@ def spectral_bases(
     return bases, padded
 
 
-def _whitened_gradients(table: Tensor, pairs: Pairs, coefficients: Tensor, side: Tensor, factor: Tensor) -> Tensor:
-    """Mean gradients over one side of each user's pairs, in coordinates in which the Hessian is the identity."""
-    counts = torch.zeros(pairs.n_users, dtype=table.dtype, device=table.device).index_add_(
-        0, pairs.user, side.to(table.dtype)
-    )
+def _whitened_gradients(
+    table: Tensor, pairs: Pairs, coefficients: Tensor, side: Tensor, factor: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Mean gradients over one side of each user's pairs, where the Hessian is the identity; and how many pairs."""
+    counts = torch.zeros(pairs.n_users, dtype=table.dtype, device=table.device)
+    counts.index_add_(0, pairs.user, side.to(table.dtype))
     share = side / counts.clamp_min(1)[pairs.user]
     gradients = user_gradients(table, pairs, coefficients, share)
-    return torch.linalg.solve_triangular(factor, gradients.T, upper=False).T
+    return torch.linalg.solve_triangular(factor, gradients.T, upper=False).T, counts
 
 
 def _fix_signs(vectors: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
 
 from skmrm import MetaRewardModel, episodes_from_frame, split_users, support_query_split
 from skmrm.encoders import TextEncoder
@@ -36,18 +37,11 @@ def read_file(file: Path):
     return readers[file.suffix](file)
 
 
-class SentenceEncoder:
+class SentenceEncoder(TransformerMixin, BaseEstimator):
     """Mean-pooled, normalised last hidden states of a local transformers model, as a scikit-learn transformer."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
-
-    def get_params(self, deep: bool = True) -> dict[str, str]:
-        return {"folder": self.folder}
-
-    def set_params(self, **params: str) -> "SentenceEncoder":
-        self.folder = params.get("folder", self.folder)
-        return self
 
     def fit(self, items, y=None) -> "SentenceEncoder":
         return self

@@ -15,7 +15,7 @@ from skmrm.meta.fitting import Fitted, meta_fit
 from skmrm.meta.inference import adapt_users, item_rewards
 from skmrm.meta.selection import Split
 from skmrm.meta.starts import FitOptions
-from skmrm.splits import draw_support_query
+from skmrm.splits import draw_support_query, random_places
 
 __all__ = ["adapt_arrays", "base_rewards_of", "fit_arrays", "resolve_device"]
 
@@ -113,11 +113,7 @@ def _at_most(user: NDArray[Any], n_users: int, limit: int, rng: np.random.Genera
     counts = np.bincount(user, minlength=n_users)
     keep = np.ones(len(user), bool)
     rows = np.flatnonzero((counts > limit)[user])
-    if rows.size:
-        shuffled = rows[np.lexsort((rng.random(rows.size), user[rows]))]
-        owner = user[shuffled]
-        first = np.searchsorted(owner, owner)
-        keep[shuffled[np.arange(rows.size) - first >= limit]] = False
+    keep[rows] = random_places(user[rows], n_users, rng) < limit
     return keep
 
 

@@ -25,7 +25,7 @@ from skmrm.meta.adaptation import Adaptation, GradientAdaptation, MapAdaptation
 from skmrm.meta.fitting import MIN_JUDGED_USERS
 from skmrm.meta.starts import FitOptions
 from skmrm.meta.training import OuterOptions
-from skmrm.metrics import user_accuracies
+from skmrm.metrics import user_level_accuracy
 from skmrm.splits import support_query_split
 from skmrm.user_model import RewardScorer, UserModels, UserRewardModel, check_episodes
 
@@ -387,7 +387,7 @@ class MetaRewardModel(RewardScorer, TransformerMixin, BaseEstimator):
             weights, _ = self._adapt_rewards(rewards, support)
             gaps = rewards[query.chosen] - rewards[query.rejected]
             margins = np.einsum("pk,pk->p", gaps, weights[query.user])
-            accuracies.append(np.nanmean(user_accuracies(margins, query.user, query.n_users)))
+            accuracies.append(user_level_accuracy(margins, query.user))
         return float(np.mean(accuracies))
 
     def transform(self, X: Any) -> NDArray[Any]:

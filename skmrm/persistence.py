@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skmrm.encoders._saving import encoder_from_config, encoder_to_config, fitted_arrays, restore_fitted
 from skmrm.exceptions import ModelFileError
 from skmrm.meta.adaptation import Adaptation, GradientAdaptation, MapAdaptation
 
@@ -109,8 +110,6 @@ def _base_to_files(base: BaseRewards, problems: list[str]) -> tuple[dict[str, An
     if base.encoder is not None:
         config["encoder"] = _encoder_config(base.encoder, problems)
         if not problems:
-            from skmrm.encoders._saving import fitted_arrays
-
             arrays |= {f"encoder.{name}": value for name, value in fitted_arrays(base.encoder).items()}
     return config, arrays
 
@@ -120,16 +119,12 @@ def _base_from_files(config: Mapping[str, Any], arrays: Arrays, device: str) -> 
 
     encoder = None
     if config["encoder"] is not None:
-        from skmrm.encoders._saving import restore_fitted
-
         encoder = _encoder_from_config(config["encoder"])
         restore_fitted(encoder, _with_prefix(arrays, "encoder."))
     return BaseRewards(_with_prefix(arrays, "base."), encoder, device)
 
 
 def _encoder_config(encoder: Any, problems: list[str]) -> dict[str, Any]:
-    from skmrm.encoders._saving import encoder_to_config
-
     try:
         return encoder_to_config(encoder)
     except TypeError as error:
@@ -138,8 +133,6 @@ def _encoder_config(encoder: Any, problems: list[str]) -> dict[str, Any]:
 
 
 def _encoder_from_config(config: dict[str, Any]) -> Any:
-    from skmrm.encoders._saving import encoder_from_config
-
     try:
         return encoder_from_config(config)
     except ValueError as error:

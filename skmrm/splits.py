@@ -158,8 +158,7 @@ def draw_support_query(
     support = support_block[block]
     order = np.full(n_pairs, -1, np.int64)
     rows = np.flatnonzero(support)
-    shuffled = rows[np.lexsort((rng.random(len(rows)), user[rows]))]
-    order[shuffled] = _place_within(user[shuffled], n_users)
+    order[rows] = random_places(user[rows], n_users, rng)
     return ~support, order
 
 
@@ -245,6 +244,14 @@ def _draw_blocks(
     support = np.empty(len(order), bool)
     support[order] = joins
     return support
+
+
+def random_places(owner: NDArray[np.integer], n_owners: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Give each entry of an ascending column its place, from 0, in a random order of its owner's entries."""
+    shuffled = np.lexsort((rng.random(len(owner)), owner))
+    places = np.empty(len(owner), np.int64)
+    places[shuffled] = _place_within(owner[shuffled], n_owners)
+    return places
 
 
 def _place_within(owner: NDArray[np.integer], n_owners: int) -> NDArray[np.int64]:

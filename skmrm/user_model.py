@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skmrm._data.messages import is_messages
 from skmrm._data.user_pairs import read_user_pairs
 from skmrm.base_rewards import BaseRewards
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
@@ -354,8 +355,6 @@ def _frozen(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _is_one_text(value: Any) -> bool:
-    from skmrm._data.messages import is_messages
-
     return isinstance(value, str) or is_messages(value)
 
 

@@ -183,9 +183,10 @@ class MapAdaptation:
         weight = self._tempered(mask)
         scaled, offset = gaps * scale, gaps @ start
         with torch.no_grad():
-            mode, hessian = self._newton(scaled, offset, weight)
-            factor = torch.linalg.cholesky(hessian)
-        gradient = _posterior_gradient(mode, scaled, offset, weight)
+            mode = self._newton(scaled, offset, weight)
+        margins = offset + pair_margins(mode, scaled)
+        factor = torch.linalg.cholesky(_posterior_hessian(margins.detach(), scaled.detach(), weight))
+        gradient = _posterior_gradient(mode, margins, scaled, weight)
         mode = mode - torch.cholesky_solve(gradient.unsqueeze(-1), factor).squeeze(-1)
         return start + scale * mode
 
@@ -203,33 +204,28 @@ class MapAdaptation:
         n_pairs = mask.sum(-1, keepdim=True).clamp_min(torch.finfo(mask.dtype).tiny)
         return mask * torch.where(n_pairs > 1, n_pairs, 1.0) ** -self.tempering
 
-    def _newton(self, scaled: Tensor, offset: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    def _newton(self, scaled: Tensor, offset: Tensor, weight: Tensor) -> Tensor:
         """Newton with a line search that tries a few steps at once and keeps, for each user, the best."""
         mode = scaled.new_zeros(scaled.shape[0], scaled.shape[-1])
         tolerance = self.tolerance or torch.finfo(scaled.dtype).eps ** 0.5
         steps = scaled.new_tensor(_LINE_SEARCH_STEPS)
-        hessian = _posterior_hessian(offset, scaled, weight)
         for _ in range(self.max_steps):
-            margins = offset + torch.einsum("upk,uk->up", scaled, mode)
+            margins = offset + pair_margins(mode, scaled)
             hessian = _posterior_hessian(margins, scaled, weight)
-            gradient = _posterior_gradient(mode, scaled, offset, weight)
+            gradient = _posterior_gradient(mode, margins, scaled, weight)
             direction = -torch.linalg.solve_ex(hessian, gradient)[0]
-            slope = torch.einsum("upk,uk->up", scaled, direction)
             candidates = mode + steps[:, None, None] * direction
-            values = (softplus(-(margins + steps[:, None, None] * slope)) * weight).sum(-1) + 0.5 * (candidates**2).sum(
-                -1
-            )
+            reached = margins + steps[:, None, None] * pair_margins(direction, scaled)
+            values = (softplus(-reached) * weight).sum(-1) + 0.5 * (candidates**2).sum(-1)
             best = values.argmin(0)
             moved = steps[best].unsqueeze(-1) * direction
             mode = mode + moved
             if not bool((moved.abs() > tolerance * (1 + mode.abs())).any()):
                 break
-        margins = offset + torch.einsum("upk,uk->up", scaled, mode)
-        return mode, _posterior_hessian(margins, scaled, weight)
+        return mode
 
 
-def _posterior_gradient(mode: Tensor, scaled: Tensor, offset: Tensor, weight: Tensor) -> Tensor:
-    margins = offset + torch.einsum("upk,uk->up", scaled, mode)
+def _posterior_gradient(mode: Tensor, margins: Tensor, scaled: Tensor, weight: Tensor) -> Tensor:
     return mode - torch.einsum("up,upk->uk", torch.sigmoid(-margins) * weight, scaled)
 
 

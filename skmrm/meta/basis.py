@@ -39,9 +39,8 @@ def init_basis(
     hidden_layers: Sequence[int],
     generator: torch.Generator,
     like: Tensor,
-    linear_part: Tensor | None = None,
 ) -> Parameters:
-    """Parameters of the base functions.
+    """Random base functions: rewards of unit variance on standardised features, hidden layers without effect yet.
 
     Parameters
     ----------
@@ -53,8 +52,6 @@ def init_basis(
         Source of the random start.
     like : Tensor
         Gives dtype and device.
-    linear_part : Tensor of shape (n_bases, n_features), optional
-        Start of B. The default is random, with rewards of unit variance on standardised features.
 
     Returns
     -------
@@ -66,7 +63,7 @@ def init_basis(
         draw = torch.randn(rows, columns, generator=generator, dtype=torch.float64) / columns**0.5
         return draw.to(like.dtype).to(like.device)
 
-    params = {"bases": normal(n_bases, n_features) if linear_part is None else linear_part.clone()}
+    params = {"bases": normal(n_bases, n_features)}
     width = n_features
     for i, units in enumerate(hidden_layers):
         params[f"hidden.{i}.weight"] = normal(units, width)

@@ -47,10 +47,8 @@ class Pairs:
 
     def where(self, keep: Tensor) -> Pairs:
         """Pairs for which `keep` is true; every user stays, if need be without pairs."""
-        kept = torch.zeros_like(self.offsets)
-        kept[1:] = torch.cumsum(keep, 0)[self.offsets[1:] - 1] if keep.numel() else 0
-        kept[self.offsets == 0] = 0
-        return Pairs(self.chosen[keep], self.rejected[keep], kept)
+        kept_before = torch.cat([self.offsets.new_zeros(1), keep.cumsum(0)])
+        return Pairs(self.chosen[keep], self.rejected[keep], kept_before[self.offsets])
 
     def gaps(self, table: Tensor) -> Tensor:
         """Rows of the chosen minus rows of the rejected items of `table`: (n_pairs, columns)."""

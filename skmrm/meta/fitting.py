@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from .selection import Split
 from .starts import FitOptions, random_start, spectral_start
 from .training import Trained, meta_train
 
-__all__ = ["FitOptions", "Fitted", "meta_fit", "user_folds"]
+__all__ = ["Fitted", "meta_fit", "user_folds"]
 
 MIN_JUDGED_USERS = 8
 ENOUGH_VALIDATION_USERS = 1000
@@ -77,7 +77,7 @@ def meta_fit(
     standardisation = init_standardisation(features)
     table = standardise(standardisation, features)
     splits = [draw_split() for _ in range(options.n_splits)]
-    judged = _judged_users(pairs, splits)
+    judged = torch.stack([split.judged(pairs) for split in splits]).all(0)
     folds = user_folds(judged, options.validation_fraction, generator)
     start = spectral_start if options.spectral_init else random_start
     found = start(table, pairs, splits, folds, options, generator)
@@ -129,13 +129,6 @@ def user_folds(judged: Tensor, validation_fraction: float, generator: torch.Gene
     n_folds = 1 if n_held_out >= ENOUGH_VALIDATION_USERS else max(2, users.numel() // n_held_out)
     chunks = [shuffled[:n_held_out]] if n_folds == 1 else shuffled.tensor_split(n_folds)
     return [torch.zeros_like(judged).index_fill_(0, chunk, True) for chunk in chunks]
-
-
-def _judged_users(pairs: Pairs, splits: Sequence[Split]) -> Tensor:
-    judged = torch.ones(pairs.n_users, dtype=torch.bool, device=pairs.offsets.device)
-    for split in splits:
-        judged &= (pairs.where(split.support).counts > 0) & (pairs.where(split.query).counts > 0)
-    return judged
 
 
 def _earned_its_place(trained: Trained) -> bool:

@@ -40,6 +40,10 @@ class Split:
     query: Tensor
     half: Tensor
 
+    def judged(self, pairs: Pairs) -> Tensor:
+        """Users with at least one support and one query pair, (n_users,) bool."""
+        return (pairs.where(self.support).counts > 0) & (pairs.where(self.query).counts > 0)
+
 
 @dataclass(frozen=True)
 class Setting:

@@ -13,9 +13,9 @@ from torch import Tensor
 from .adaptation import Adaptation
 from .basis import Parameters, base_rewards
 from .batching import Pairs, pack_users
-from .inference import adapt_users, query_losses, rule_parameters
+from .inference import rule_parameters
 from .objectives import bradley_terry_loss, robust_mean
-from .selection import Split
+from .selection import Setting, Split, validate_settings
 
 __all__ = ["OuterOptions", "Trained", "batch_losses", "learning_rate_factor", "meta_train", "user_batches"]
 
@@ -153,7 +153,13 @@ def meta_train(
     )
 
     def validation() -> Tensor:
-        return validation_losses(leaves, rule, table, pairs, validation_splits, validated)
+        if not validation_splits:
+            return table.new_full((pairs.n_users,), torch.nan)
+        current = Setting("current", rule, rule_parameters(leaves))
+        with torch.no_grad():
+            rewards = base_rewards(leaves, table)
+            losses, _ = validate_settings([current], leaves["start"], rewards, pairs, validation_splits, validated)
+        return losses[0]
 
     first = validation()
     best_losses, best_epoch = first, 0
@@ -165,7 +171,7 @@ def meta_train(
         used = split.support | split.query
         epoch_pairs = pairs.where(used)
         split = Split(split.support[used], split.query[used], split.half[used])
-        learners = torch.nonzero(trained & _has_both(epoch_pairs, split)).squeeze(1)
+        learners = torch.nonzero(trained & split.judged(epoch_pairs)).squeeze(1)
         total, seen = 0.0, 0
         for users in user_batches(learners, options.users_per_batch, generator):
             optimizer.zero_grad(set_to_none=True)
@@ -187,27 +193,6 @@ def meta_train(
     gain = (first - best_losses)[~(first - best_losses).isnan()]
     error = float(gain.std() / gain.numel() ** 0.5) if gain.numel() > 1 else math.inf
     return Trained(best, history, best_epoch, float(gain.mean()) if gain.numel() else math.nan, error)
-
-
-def validation_losses(
-    params: Parameters, rule: Adaptation, table: Tensor, pairs: Pairs, splits: list[Split], users: Tensor
-) -> Tensor:
-    """Query loss of each of the users, mean over the splits: (n_users,), NaN where a user cannot be judged."""
-    asked = users[pairs.user]
-    total = table.new_full((pairs.n_users,), 0.0 if splits else torch.nan)
-    with torch.no_grad():
-        rewards = base_rewards(params, table)
-        for split in splits:
-            support, query = pairs.where(split.support & asked), pairs.where(split.query & asked)
-            weights, _ = adapt_users(params, rule, rewards, support)
-            judged = users & (support.counts > 0) & (query.counts > 0)
-            total += torch.where(judged, query_losses(weights, rewards, query), torch.nan)
-    return total / max(len(splits), 1)
-
-
-def _has_both(pairs: Pairs, split: Split) -> Tensor:
-    """Users with at least one support and one query pair."""
-    return (pairs.where(split.support).counts > 0) & (pairs.where(split.query).counts > 0)
 
 
 def _record(epoch: int, training_loss: float | None, validation: Tensor, learning_rate: float) -> dict[str, Any]:

@@ -9,11 +9,23 @@ import lazy_loader as lazy
 
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
-    submodules=["datasets", "encoders", "episodes", "exceptions", "meta", "metrics", "splits"],
+    submodules=[
+        "baselines",
+        "datasets",
+        "encoders",
+        "episodes",
+        "exceptions",
+        "meta",
+        "metrics",
+        "model_selection",
+        "plotting",
+        "splits",
+    ],
     submod_attrs={
         "episodes": ["Episode", "EpisodeSet", "episodes_from_arrays", "episodes_from_frame"],
         "model": ["MetaRewardModel"],
-        "splits": ["split_users", "support_query_split"],
+        "report": ["personalization_report"],
+        "splits": ["split_users", "split_users_and_groups", "support_query_split"],
         "user_model": ["UserModels", "UserRewardModel"],
     },
 )

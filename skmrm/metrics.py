@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skmrm._bootstrap import Interval, bootstrap_interval, share_helped, simultaneous_intervals
+from skmrm._calibration import Reliability, expected_calibration_error, reliability
+from skmrm._margins import finite_margins, known_users, mean_by_user
+
 __all__ = [
     "Interval",
+    "Reliability",
     "bootstrap_interval",
+    "expected_calibration_error",
     "log_loss",
+    "reliability",
+    "share_helped",
+    "simultaneous_intervals",
     "user_accuracies",
     "user_level_accuracy",
     "user_log_losses",
@@ -42,8 +48,8 @@ def user_accuracies(margins: ArrayLike, user: ArrayLike, n_users: int | None = N
     >>> user_accuracies([1.0, -1.0, 0.0, 2.0], [0, 0, 1, 1])
     array([0.5 , 0.75])
     """
-    margin = _finite(margins)
-    return _mean_by_user(np.heaviside(margin, 0.5), user, n_users)
+    margin = finite_margins(margins)
+    return mean_by_user(np.heaviside(margin, 0.5), user, n_users)
 
 
 def user_log_losses(margins: ArrayLike, user: ArrayLike, n_users: int | None = None) -> NDArray[np.float64]:
@@ -66,7 +72,7 @@ def user_log_losses(margins: ArrayLike, user: ArrayLike, n_users: int | None = N
     >>> user_log_losses([0.0, 0.0], [0, 0]).round(4)
     array([0.6931])
     """
-    return _mean_by_user(np.logaddexp(0.0, -_finite(margins)), user, n_users)
+    return mean_by_user(np.logaddexp(0.0, -finite_margins(margins)), user, n_users)
 
 
 def user_level_accuracy(margins: ArrayLike, user: ArrayLike) -> float:
@@ -82,7 +88,7 @@ def user_level_accuracy(margins: ArrayLike, user: ArrayLike) -> float:
     >>> user_level_accuracy([1.0, 1.0, 1.0, -1.0], [0, 0, 0, 1])
     0.5
     """
-    return float(_of_users(user_accuracies(margins, user)).mean())
+    return float(known_users(user_accuracies(margins, user)).mean())
 
 
 def worst_decile_accuracy(margins: ArrayLike, user: ArrayLike) -> float:
@@ -109,8 +115,9 @@ def worst_decile(values: ArrayLike) -> float:
     >>> worst_decile([0.9, 0.2, 0.7, np.nan])
     0.2
     """
-    known = np.sort(_of_users(np.asarray(values, float)))
-    return float(known[: max(1, round(len(known) / 10))].mean())
+    known = known_users(np.asarray(values, float))
+    n_worst = max(1, round(len(known) / 10))
+    return float(np.partition(known, n_worst - 1)[:n_worst].mean())
 
 
 def log_loss(margins: ArrayLike, user: ArrayLike) -> float:
@@ -121,114 +128,4 @@ def log_loss(margins: ArrayLike, user: ArrayLike) -> float:
     margins : array-like of shape (n_pairs,)
     user : array-like of int of shape (n_pairs,)
     """
-    return float(_of_users(user_log_losses(margins, user)).mean())
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with a bootstrap confidence interval.
-
-    Attributes
-    ----------
-    estimate, low, high : float
-    level : float
-        Nominal coverage, 0.95 for a 95 % interval.
-    """
-
-    estimate: float
-    low: float
-    high: float
-    level: float = 0.95
-
-    def __str__(self) -> str:
-        return f"{self.estimate:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
-
-
-def bootstrap_interval(
-    values: ArrayLike,
-    other: ArrayLike | None = None,
-    *,
-    level: float = 0.95,
-    n_resamples: int = 2000,
-    random_state: Any = 0,
-) -> Interval:
-    """Percentile bootstrap interval of a mean over users, or of a paired difference of two models over the same users.
-
-    Users are resampled, not pairs: pairs of one user are not independent.
-
-    Parameters
-    ----------
-    values : array-like of shape (n_users,)
-        A metric of each user, such as :func:`user_accuracies`. Users with NaN are left out.
-    other : array-like of shape (n_users,), optional
-        The same metric of the same users under another model: the interval is of the mean of ``values - other``.
-    level : float
-        Between 0 and 1.
-    n_resamples : int
-    random_state : int, numpy Generator, or None
-
-    Returns
-    -------
-    Interval
-
-    Raises
-    ------
-    ValueError
-        If shapes differ, or no user has a value.
-
-    Examples
-    --------
-    >>> print(bootstrap_interval([0.6, 0.7, 0.8], [0.5, 0.6, 0.7]))
-    +0.1000 [+0.1000, +0.1000]
-    """
-    per_user = np.asarray(values, float)
-    if other is not None:
-        if np.shape(other) != per_user.shape:
-            raise ValueError(
-                f"a paired comparison needs one value of each model for each user, "
-                f"got shapes {per_user.shape} and {np.shape(other)}"
-            )
-        per_user = per_user - np.asarray(other, float)
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie strictly between 0 and 1, got {level!r}")
-    known = per_user[~np.isnan(per_user)]
-    if known.size == 0:
-        raise ValueError("no user has a value: every entry is NaN or there are none")
-    rng = np.random.default_rng(random_state)
-    means = np.array([known[rng.integers(0, known.size, known.size)].mean() for _ in range(n_resamples)])
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(known.mean()), float(low), float(high), level)
-
-
-def _finite(margins: ArrayLike) -> NDArray[np.float64]:
-    margin = np.asarray(margins, float)
-    if np.isnan(margin).any():
-        raise ValueError(f"margins must be numbers; {int(np.isnan(margin).sum())} of {margin.size} are NaN")
-    return margin
-
-
-def _mean_by_user(values: NDArray[np.float64], user: ArrayLike, n_users: int | None) -> NDArray[np.float64]:
-    owner = np.asarray(user)
-    if owner.shape != values.shape:
-        raise ValueError(f"margins and user need the same length, got shapes {values.shape} and {owner.shape}")
-    if owner.ndim != 1 or (owner.size and owner.dtype.kind not in "iu") or owner.min(initial=0) < 0:
-        raise ValueError(
-            f"user must hold one row number of a user, counted from 0, for each pair; got dtype {owner.dtype}, "
-            f"shape {owner.shape}: pass EpisodeSet.user, or number users with numpy.unique(..., return_inverse=True)"
-        )
-    owner = owner.astype(np.intp)
-    largest = int(owner.max(initial=-1))
-    size = largest + 1 if n_users is None else n_users
-    if largest >= size:
-        raise ValueError(f"user must hold rows below n_users={n_users}, the largest is {largest}")
-    counts = np.bincount(owner, minlength=size)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.bincount(owner, weights=values, minlength=size) / counts)
-
-
-def _of_users(per_user: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Values of the users that have one."""
-    known = per_user[~np.isnan(per_user)]
-    if known.size == 0:
-        raise ValueError("a mean over users needs at least one pair, got none")
-    return known
+    return float(known_users(user_log_losses(margins, user)).mean())

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skmrm._data.columns import factorize
 from skmrm._data.episode_set import EpisodeSet
+from skmrm._random import RandomState, as_generator
+from skmrm._user_splits import split_users, split_users_and_groups
 
 __all__ = [
     "RandomState",
@@ -17,10 +17,9 @@ __all__ = [
     "as_generator",
     "draw_support_query",
     "split_users",
+    "split_users_and_groups",
     "support_query_split",
 ]
-
-RandomState = int | np.random.Generator | np.random.RandomState | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,45 +161,6 @@ def draw_support_query(
     return ~support, order
 
 
-def split_users(
-    episodes: EpisodeSet, test_size: float = 0.25, random_state: RandomState = None
-) -> tuple[EpisodeSet, EpisodeSet]:
-    """Split users at random into those to learn from and those to be judged on.
-
-    Parameters
-    ----------
-    episodes : EpisodeSet
-        The users and their pairs.
-    test_size : float or int
-        Share of users (rounded up) or number of users for the test side; each side gets at least one.
-    random_state : int, numpy Generator, RandomState, or None
-        The same integer gives the same split; None a new one each time.
-
-    Returns
-    -------
-    train, test : EpisodeSet
-        Over the same features; no user is in both. Users keep their order.
-
-    Raises
-    ------
-    ValueError
-        If `test_size` leaves either side without a user.
-    """
-    code, ids = factorize(episodes.users)
-    n_test = _count_test(test_size, len(ids))
-    drawn = np.zeros(len(ids), bool)
-    drawn[as_generator(random_state).permutation(len(ids))[:n_test]] = True
-    test = drawn[code]
-    return episodes[~test], episodes[test]
-
-
-def as_generator(random_state: RandomState) -> np.random.Generator:
-    """Make a local generator from an int, a Generator (returned as it is), a RandomState (advanced) or None."""
-    if isinstance(random_state, np.random.RandomState):
-        return np.random.default_rng(random_state.randint(0, 2**32, size=4, dtype=np.uint32))
-    return np.random.default_rng(random_state)
-
-
 def _blocks(
     user: NDArray[np.integer], group: NDArray[np.integer]
 ) -> tuple[NDArray[np.intp], NDArray[np.integer], NDArray[np.intp]]:
@@ -259,13 +219,3 @@ def _place_within(owner: NDArray[np.integer], n_owners: int) -> NDArray[np.int64
     counts = np.bincount(owner, minlength=n_owners)
     place: NDArray[np.int64] = np.arange(len(owner)) - (np.cumsum(counts) - counts)[owner]
     return place
-
-
-def _count_test(test_size: float | np.integer, n_users: int) -> int:
-    n_test = int(test_size) if isinstance(test_size, int | np.integer) else math.ceil(test_size * n_users)
-    if not 0 < n_test < n_users:
-        raise ValueError(
-            f"test_size={test_size!r} of {n_users} users leaves a side without users: "
-            "pass a share between 0 and 1 or a count, and at least two users"
-        )
-    return n_test

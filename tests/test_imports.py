@@ -30,7 +30,16 @@ def imports_of(path):
 
 
 @pytest.mark.parametrize(
-    "module", ["skmrm", "skmrm.episodes", "skmrm.splits", "skmrm.exceptions", "skmrm.metrics", "skmrm.datasets"]
+    "module",
+    [
+        "skmrm",
+        "skmrm.episodes",
+        "skmrm.splits",
+        "skmrm.exceptions",
+        "skmrm.metrics",
+        "skmrm.model_selection",
+        "skmrm.datasets",
+    ],
 )
 def test__import__of_package_and_numpy_only_modules__loads_nothing_heavy(module):
     assert loaded_by(f"import {module}") & HEAVY == set()
@@ -80,7 +89,14 @@ def test__package__imports__no_cycle_from_the_bottom_up():
     """What everything rests on must not import what rests on it."""
     upper = {"model", "user_model", "base_rewards", "_bridge", "meta", "encoders", "persistence"}
     lowest = ("arrays", "wording", "messages", "episode_set")
-    for lower in ("exceptions", *(f"_data/{name}" for name in lowest), "episodes", "splits", "metrics"):
+    for lower in (
+        "exceptions",
+        *(f"_data/{name}" for name in lowest),
+        "episodes",
+        "splits",
+        "metrics",
+        "model_selection",
+    ):
         for level, module in imports_of(PACKAGE / f"{lower}.py"):
             parts = module.split(".")
             inside = parts[1:2] if parts[0] == "skmrm" else parts[:1] if level else []

@@ -10,10 +10,15 @@ from numpy.testing import assert_allclose, assert_array_equal
 from skmrm.metrics import (
     Interval,
     bootstrap_interval,
+    expected_calibration_error,
     log_loss,
+    reliability,
+    share_helped,
+    simultaneous_intervals,
     user_accuracies,
     user_level_accuracy,
     user_log_losses,
+    worst_decile,
     worst_decile_accuracy,
 )
 
@@ -174,6 +179,152 @@ def test__interval__str__reads_as_a_signed_estimate():
     assert str(Interval(0.0123, -0.001, 0.0256)) == "+0.0123 [-0.0010, +0.0256]"
 
 
+def test__bootstrap_interval__mean__equals_a_plain_loop_over_resamples():
+    rng = np.random.default_rng(4)
+    one, other = rng.random((2, 30))
+    draws = np.random.default_rng(7).integers(0, 30, (500, 30))
+    low, high = np.quantile([(one - other)[drawn].mean() for drawn in draws], [0.025, 0.975])
+    found = bootstrap_interval(one, other, n_resamples=500, random_state=7)
+    assert_allclose([found.low, found.high], [low, high], rtol=1e-12)
+
+
+def test__bootstrap_interval__worst_decile__equals_a_plain_loop_over_resamples():
+    rng = np.random.default_rng(4)
+    one, other = rng.random((2, 30))
+    draws = np.random.default_rng(7).integers(0, 30, (200, 30))
+    plain = [np.sort(one[drawn])[:3].mean() - np.sort(other[drawn])[:3].mean() for drawn in draws]
+    found = bootstrap_interval(one, other, statistic=worst_decile, n_resamples=200, random_state=7)
+    assert_allclose([found.low, found.high], np.quantile(plain, [0.025, 0.975]), rtol=1e-12)
+    assert found.estimate == pytest.approx(worst_decile(one) - worst_decile(other))
+    assert found != bootstrap_interval(one, other, n_resamples=200, random_state=7)
+
+
+def test__bootstrap_interval__more_resamples_than_fit_a_chunk__equals_one_chunk(monkeypatch):
+    values = np.random.default_rng(2).random(50)
+    whole = bootstrap_interval(values, n_resamples=300)
+    monkeypatch.setattr("skmrm._bootstrap._ENTRIES_PER_CHUNK", 50 * 7)
+    assert bootstrap_interval(values, n_resamples=300) == whole
+
+
+# -- simultaneous intervals ------------------------------------------------------------------------------------------
+
+
+def test__simultaneous_intervals__no_effect_anywhere__all_cover_as_often_as_they_say():
+    rng = np.random.default_rng(0)
+    n_samples, together, alone = 200, 0, 0
+    for _ in range(n_samples):
+        values = rng.normal(size=(5, 60)) + 0.5 * rng.normal(size=60)  # what a user has in common at all sizes
+        options = {"level": 0.9, "n_resamples": 300, "random_state": rng}
+        together += all(found.low <= 0 <= found.high for found in simultaneous_intervals(values, **options))
+        one_by_one = [bootstrap_interval(row, **options) for row in values]
+        alone += all(found.low <= 0 <= found.high for found in one_by_one)
+    assert 0.83 <= together / n_samples <= 0.96
+    assert alone / n_samples < 0.8
+
+
+def test__simultaneous_intervals__one_quantity_many_times__cost_nothing():
+    values = np.random.default_rng(1).random(40)
+    (one,) = simultaneous_intervals(values[None])
+    assert simultaneous_intervals(np.tile(values, (6, 1)))[5] == one
+    percentile = bootstrap_interval(values)
+    assert_allclose([one.low, one.high], [percentile.low, percentile.high], atol=0.01)
+
+
+def test__simultaneous_intervals__estimates__are_those_of_each_row():
+    rng = np.random.default_rng(1)
+    one, other = rng.random((2, 3, 40))
+    other[1, :10] = np.nan
+    one[2] = np.nan
+    found = simultaneous_intervals(one, other, n_resamples=100)
+    assert found[0].estimate == pytest.approx((one[0] - other[0]).mean())
+    assert found[1].estimate == pytest.approx((one[1] - other[1])[10:].mean())
+    assert np.isnan([found[2].estimate, found[2].low, found[2].high]).all()
+    worst = simultaneous_intervals(one, other, statistic=worst_decile, n_resamples=100)
+    assert worst[1].estimate == pytest.approx(worst_decile(one[1, 10:]) - worst_decile(other[1, 10:]))
+    assert worst[0].low < worst[0].estimate < worst[0].high
+
+
+def test__simultaneous_intervals__mean_written_out__equals_the_fast_mean():
+    rng = np.random.default_rng(3)
+    one, other = rng.random((2, 4, 25))
+    one[2, :5] = np.nan
+    fast = simultaneous_intervals(one, other, n_resamples=200)
+    plain = simultaneous_intervals(one, other, statistic=lambda values: values.sum() / len(values), n_resamples=200)
+    for quick, slow in zip(fast, plain, strict=True):
+        assert_allclose([quick.low, quick.estimate, quick.high], [slow.low, slow.estimate, slow.high], rtol=1e-9)
+
+
+# -- who gains -------------------------------------------------------------------------------------------------------
+
+
+def test__share_helped__known_users__counts_rises_and_falls():
+    helped, hurt = share_helped([0.5, 0.6, 0.7, 0.1, np.nan], [0.5, 0.5, 0.5, 0.2, 0.0])
+    assert (helped, hurt) == (0.5, 0.25)
+
+
+def test__share_helped__round_off__is_no_change():
+    assert share_helped([0.1 + 0.2], [0.3]) == (0.0, 0.0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(arrays(float, (2, 8), elements=st.integers(0, 3).map(lambda n: n / 3)))
+def test__share_helped__swapped_models__swaps_the_shares(values):
+    assert share_helped(*values) == share_helped(*values[::-1])[::-1]
+
+
+# -- calibration -----------------------------------------------------------------------------------------------------
+
+
+def calibrated_margins(n=40_000, seed=0):
+    """Margins of choices that were made with the probabilities that they say."""
+    rng = np.random.default_rng(seed)
+    reward_gap = rng.normal(scale=2.0, size=n)
+    return np.where(rng.logistic(size=n) < reward_gap, reward_gap, -reward_gap)
+
+
+def test__expected_calibration_error__calibrated_margins__is_near_zero_and_scaled_ones_are_not():
+    margins = calibrated_margins()
+    right = expected_calibration_error(margins)
+    assert right < 0.01
+    assert expected_calibration_error(2 * margins) > 0.05  # too sure of itself
+    assert expected_calibration_error(margins / 2) > 0.05  # too modest
+
+
+def test__reliability__hand_made__means_of_bins():
+    sigmoid = 1 / (1 + np.exp(-np.array([0.1, 3.0, 4.0])))
+    found = reliability([0.1, -3.0, 4.0, 0.0], n_bins=2)
+    assert_allclose(found.confidence, [(sigmoid[0] + 0.5) / 2, sigmoid[1:].mean()])
+    assert_allclose(found.accuracy, [0.75, 0.5])
+    assert_allclose(found.weight, [0.5, 0.5])
+    expected = 0.5 * abs(0.75 - found.confidence[0]) + 0.5 * abs(0.5 - found.confidence[1])
+    assert found.calibration_error == pytest.approx(expected)
+
+
+def test__reliability__users__count_alike_however_many_pairs_they_have():
+    found = reliability([5.0] * 9 + [0.0], [0] * 9 + [1], n_bins=2)
+    assert_allclose(found.weight, [0.5, 0.5])
+    assert_allclose(reliability([5.0] * 9 + [0.0], n_bins=2).weight, [0.1, 0.9])
+
+
+@settings(max_examples=50, deadline=None)
+@given(judged_pairs(), st.integers(1, 12))
+def test__reliability__any_pairs__averages_to_the_mean_accuracy_and_confidence(pairs, n_bins):
+    margins, user = pairs
+    found = reliability(margins, user, n_bins)
+    filled = found.weight > 0
+    assert found.weight.sum() == pytest.approx(1)
+    assert np.isnan(found.accuracy[~filled]).all()
+    assert np.isnan(found.confidence[~filled]).all()
+    assert found.weight[filled] @ found.accuracy[filled] == pytest.approx(user_level_accuracy(margins, user))
+    assert np.all((found.confidence[filled] >= 0.5) & (found.confidence[filled] <= 1))
+    one_bin = abs(user_level_accuracy(margins, user) - found.weight[filled] @ found.confidence[filled])
+    assert found.calibration_error >= one_bin - 1e-12
+
+
+def test__reliability__infinite_margins__fall_into_the_last_bin():
+    assert_array_equal(reliability([np.inf, -np.inf], n_bins=4).weight, [0, 0, 0, 1])
+
+
 # -- errors ----------------------------------------------------------------------------------------------------------
 
 
@@ -218,3 +369,35 @@ def test__summaries__no_pairs__are_a_clear_error(summary):
 def test__bootstrap_interval__unusable_input__is_a_clear_error(arguments, message):
     with pytest.raises(ValueError, match=message):
         bootstrap_interval(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([],), "at least one pair"),
+        (([[1.0]],), r"shape \(1, 1\)"),
+        (([np.nan],), "1 of 1 are NaN"),
+        (([1.0], [0, 1]), r"shapes \(1,\) and \(2,\)"),
+        (([1.0], None, 0), "n_bins must be a positive integer, got 0"),
+        (([1.0], None, 2.0), r"n_bins must be a positive integer, got 2\.0"),
+    ],
+)
+def test__reliability__unusable_input__is_a_clear_error(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        reliability(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: simultaneous_intervals([0.5]), r"shape \(n_quantities, n_users\), got \(1,\)"),
+        (lambda: simultaneous_intervals([[0.5]], [[0.5, 0.5]]), r"shapes \(1, 1\) and \(1, 2\)"),
+        (lambda: simultaneous_intervals([[0.5]], level=2), "level"),
+        (lambda: bootstrap_interval([[0.5]]), r"shape \(n_users,\), got \(1, 1\)"),
+        (lambda: share_helped([0.5], [0.5, 0.5]), r"shapes \(1,\) and \(2,\)"),
+        (lambda: share_helped([0.5, np.nan], [np.nan, 0.5]), "no user has a value under both models"),
+    ],
+)
+def test__comparisons_of_users__unusable_input__is_a_clear_error(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

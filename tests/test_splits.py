@@ -1,5 +1,7 @@
 """Splits: no group on both sides, nested supports, users apart."""
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skmrm.episodes import episodes_from_arrays
-from skmrm.splits import draw_support_query, split_users, support_query_split
+from skmrm.splits import draw_support_query, split_users, split_users_and_groups, support_query_split
 
 
 def random_set(seed=0, n_users=9, n_pairs=60, n_groups=4):
@@ -181,3 +183,75 @@ def test__draw_support_query__renamed_groups__give_the_same_split(data):
     drawn = [draw_support_query(user, codes, 5, 0.5, np.random.default_rng(0)) for codes in (group, names[group])]
     assert_array_equal(drawn[0][0], drawn[1][0])
     assert_array_equal(drawn[0][1], drawn[1][1])
+
+
+# -- users and groups ------------------------------------------------------------------------------------------------
+
+
+def set_by_group(seed=0, n_users=12, n_groups=6, n_pairs=120):
+    """Every group has items of its own."""
+    rng = np.random.default_rng(seed)
+    group = rng.integers(0, n_groups, n_pairs)
+    items = 4 * group + rng.integers(0, 4, (2, n_pairs))
+    return episodes_from_arrays(rng.normal(size=(4 * n_groups, 2)), *items, rng.integers(0, n_users, n_pairs), group)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 200), st.floats(0.3, 0.7), st.floats(0.3, 0.7))
+def test__split_users_and_groups__any_shares__users_and_groups_and_items_are_apart(seed, users, groups):
+    episodes = set_by_group(seed)
+    train, test, held_out = split_users_and_groups(episodes, users, groups, random_state=seed)
+    assert set(train.users).isdisjoint(test.users)
+    judged = test.take_pairs(held_out)
+    assert set(train.group).isdisjoint(judged.group)
+    assert set(np.r_[train.chosen, train.rejected]).isdisjoint(np.r_[judged.chosen, judged.rejected])
+    assert set(test.group[~held_out]).isdisjoint(test.group[held_out])
+    assert test.n_users == np.ceil(users * episodes.n_users)
+    assert train.pairs_per_user.min() > 0
+    # Test users keep all their pairs, training users those of training groups.
+    by_user = dict(zip(episodes.users, episodes.pairs_per_user, strict=True))
+    assert [by_user[user] for user in test.users] == test.pairs_per_user.tolist()
+    assert train.features is test.features is episodes.features
+    again = split_users_and_groups(episodes, users, groups, random_state=seed)
+    assert again[0] == train
+    assert_array_equal(again[2], held_out)
+
+
+def test__split_users_and_groups__counts__hold_out_so_many_groups():
+    episodes = set_by_group(n_pairs=600)
+    train, test, held_out = split_users_and_groups(episodes, 3, 2, random_state=0)
+    assert (test.n_users, len(set(test.group[held_out])), len(set(train.group))) == (3, 2, 4)
+
+
+def test__split_users_and_groups__items_in_two_groups__are_counted_in_a_warning():
+    zeros = [0] * 8
+    users = np.repeat(["a", "b"], 4)
+    episodes = episodes_from_arrays(np.eye(3), zeros, [1, 1, 2, 2] * 2, users, [0, 0, 1, 1] * 2)
+    with pytest.warns(UserWarning, match="1 of 2 items of held-out pairs also occur in training pairs") as caught:
+        split_users_and_groups(episodes, 1, 1, random_state=0)
+    assert caught[0].filename == __file__
+
+
+def test__split_users_and_groups__items_apart__no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        split_users_and_groups(set_by_group(), random_state=0)
+
+
+def test__split_users_and_groups__sides_left_empty__are_all_named_at_once():
+    with pytest.raises(ValueError, match=r"test_size=0 of 9 users.*; group_test_size=4 of 4 groups leaves a side"):
+        split_users_and_groups(random_set(), 0, 4)
+
+
+@pytest.mark.parametrize("held_out_first", [True, False])
+def test__split_users_and_groups__a_side_without_pairs__is_an_error(held_out_first, monkeypatch):
+    """Two users, each with a group of their own: holding out the training user's group leaves nothing to learn from."""
+    episodes = episodes_from_arrays(np.eye(4), [0, 2], [1, 3], ["a", "b"], ["x", "y"])
+    draws = iter([np.array([True, False]), np.array([held_out_first, not held_out_first])])
+    monkeypatch.setattr("skmrm._user_splits._draw_test", lambda *_: next(draws))
+    if held_out_first:
+        train, test, held_out = split_users_and_groups(episodes, 1, 1)
+        assert (train.users.tolist(), test.users.tolist(), held_out.tolist()) == (["b"], ["a"], [True])
+    else:
+        with pytest.raises(ValueError, match="cannot both be kept apart here, training users have no pair"):
+            split_users_and_groups(episodes, 1, 1)

@@ -1,0 +1,212 @@
+"""Accuracy against number of choices, as data; and two models compared user by user."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmrm.metrics import (
+    Interval,
+    Reliability,
+    bootstrap_interval,
+    share_helped,
+    simultaneous_intervals,
+    worst_decile,
+)
+
+__all__ = ["AdaptationCurve", "Comparison", "compare", "mean_of_known"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AdaptationCurve:
+    """How well users are predicted after adapting on none, some and all of their support pairs.
+
+    Made by :func:`skmrm.model_selection.adaptation_curve`. Two models' curves on the same episodes and `random_state`
+    are over the same users, splits and supports, so that differences are paired.
+
+    Attributes
+    ----------
+    users : ndarray of object of shape (n_users,)
+        Ids of the users who are judged: those with both a support and a query pair.
+    support_sizes : tuple of int or None
+        Numbers of support pairs; None stands for all.
+    accuracy : ndarray of shape (n_sizes, n_users)
+        Share of each user's query pairs predicted right, a mean over splits; NaN where a user has fewer support pairs
+        than asked for in every split.
+    log_loss : ndarray of shape (n_sizes, n_users)
+        Mean negative log likelihood of a query pair, in nats; NaN likewise.
+    reliability : tuple of Reliability
+        Confidence against accuracy for each size, over the pairs of all splits, users counting alike.
+    n_support : ndarray of shape (n_users,)
+        Number of support pairs that each user has, a mean over splits.
+    """
+
+    users: NDArray[np.object_]
+    support_sizes: tuple[int | None, ...]
+    accuracy: NDArray[np.float64]
+    log_loss: NDArray[np.float64]
+    reliability: tuple[Reliability, ...]
+    n_support: NDArray[np.float64]
+
+    def to_frame(self) -> Any:
+        """Summary over users, one row a number of support pairs.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Index ``n_support`` (integers, and "all"); columns n_users, accuracy, worst_decile and calibration_error
+            (fractions), log_loss (nats a pair). NaN for a number that no user reaches.
+        """
+        rows = [
+            {
+                "n_users": int((~np.isnan(accuracy)).sum()),
+                "accuracy": mean_of_known(accuracy),
+                "worst_decile": float("nan") if np.isnan(accuracy).all() else worst_decile(accuracy),
+                "log_loss": mean_of_known(log_loss),
+                "calibration_error": found.calibration_error,
+            }
+            for accuracy, log_loss, found in zip(self.accuracy, self.log_loss, self.reliability, strict=True)
+        ]
+        return frame_by_size(rows, self.support_sizes)
+
+    def __repr__(self) -> str:
+        return f"AdaptationCurve(n_users={len(self.users)}, support_sizes={self.support_sizes})"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One number of choices: a model against a baseline on the same users.
+
+    Attributes
+    ----------
+    n_support : int or None
+        Number of support pairs; None for all.
+    n_users : int
+        Users who have as many.
+    gain : Interval
+        Mean over users of the accuracy of the model minus that of the baseline, a fraction.
+    worst_decile_gain : Interval
+        Worst-decile accuracy of the model minus that of the baseline, a fraction. The tenth may be other users.
+    log_loss_change : Interval
+        Mean over users of the difference in log loss, in nats a pair; negative is better.
+    helped, hurt : float
+        Fractions of users whose accuracy is higher, and lower, than under the baseline.
+    """
+
+    n_support: int | None
+    n_users: int
+    gain: Interval
+    worst_decile_gain: Interval
+    log_loss_change: Interval
+    helped: float
+    hurt: float
+
+
+def compare(
+    curve: AdaptationCurve,
+    baseline: AdaptationCurve,
+    level: float = 0.95,
+    *,
+    simultaneous: bool = False,
+    random_state: Any = 0,
+) -> list[Comparison]:
+    """Compare two models on the same users, splits and supports, with bootstrap intervals over users.
+
+    Parameters
+    ----------
+    curve, baseline : AdaptationCurve
+        Of two models, on the same episodes, sizes and `random_state`.
+    level : float
+        Between 0 and 1.
+    simultaneous : bool
+        False: each interval covers by itself. True: the intervals of a metric cover at all sizes at once
+        (:func:`skmrm.metrics.simultaneous_intervals`), so that any size may be quoted.
+    random_state : int, numpy Generator, or None
+        Of the bootstrap.
+
+    Returns
+    -------
+    list of Comparison
+        One for each size, in the order of the curves; NaN for a size that no user reaches.
+
+    Raises
+    ------
+    ValueError
+        If the curves are over other users, sizes or splits.
+
+    Examples
+    --------
+    >>> from skmrm import MetaRewardModel
+    >>> from skmrm.datasets import make_user_preferences
+    >>> from skmrm.model_selection import adaptation_curve, compare
+    >>> episodes = make_user_preferences(n_users=60, n_features=5, random_state=0).episodes
+    >>> models = [MetaRewardModel(n_bases=k, max_epochs=0, random_state=0).fit(episodes[:40]) for k in (4, 1)]
+    >>> curves = [adaptation_curve(model, episodes[40:], support_sizes=[10]) for model in models]
+    >>> (row,) = compare(*curves)
+    >>> row.n_support, row.n_users, row.gain.low > 0
+    (10, 20, True)
+    """
+    _check_same(curve, baseline)
+    shared: dict[str, Any] = {"level": level, "random_state": random_state}
+    intervals = simultaneous_intervals if simultaneous else _one_by_one
+    gains = intervals(curve.accuracy, baseline.accuracy, **shared)
+    worst = intervals(curve.accuracy, baseline.accuracy, statistic=worst_decile, **shared)
+    losses = intervals(curve.log_loss, baseline.log_loss, **shared)
+    rows = []
+    for row, n_support in enumerate(curve.support_sizes):
+        n_users = int((~np.isnan(curve.accuracy[row] + baseline.accuracy[row])).sum())
+        shares = share_helped(curve.accuracy[row], baseline.accuracy[row]) if n_users else (np.nan, np.nan)
+        rows.append(Comparison(n_support, n_users, gains[row], worst[row], losses[row], *shares))
+    return rows
+
+
+def mean_of_known(values: NDArray[np.float64]) -> float:
+    """Mean over the users who have a value; NaN if none has."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
+
+
+def frame_by_size(rows: list[dict[str, Any]], support_sizes: tuple[int | None, ...]) -> Any:
+    """Rows as a pandas DataFrame, indexed by number of support pairs."""
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise ImportError("a table needs pandas, which is not installed: pip install pandas") from error
+    sizes = ["all" if size is None else size for size in support_sizes]
+    return pd.DataFrame(rows, index=pd.Index(sizes, name="n_support", dtype=object))
+
+
+def _one_by_one(
+    values: NDArray[np.float64],
+    other: NDArray[np.float64],
+    *,
+    statistic: Callable[[NDArray[np.float64]], Any] = np.mean,
+    level: float,
+    random_state: Any,
+) -> list[Interval]:
+    """One interval for each row, each covering by itself."""
+    return [
+        bootstrap_interval(one, two, statistic=statistic, level=level, random_state=random_state)
+        if np.any(~np.isnan(one + two))
+        else Interval(np.nan, np.nan, np.nan, level)
+        for one, two in zip(values, other, strict=True)
+    ]
+
+
+def _check_same(curve: AdaptationCurve, baseline: AdaptationCurve) -> None:
+    problems = []
+    if not np.array_equal(curve.users, baseline.users):
+        problems.append(f"users differ ({len(curve.users)} and {len(baseline.users)})")
+    elif not np.allclose(curve.n_support, baseline.n_support):
+        problems.append("splits differ")
+    if curve.support_sizes != baseline.support_sizes:
+        problems.append(f"support_sizes differ ({curve.support_sizes} and {baseline.support_sizes})")
+    if problems:
+        raise ValueError(
+            "compare needs two models' curves over the same users, splits and sizes; "
+            f"{' and '.join(problems)}: call adaptation_curve with the same episodes, sizes and random_state for both"
+        )

@@ -1,0 +1,109 @@
+"""From splits and a fitted model to what each user's query says: the loop behind an adaptation curve."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skmrm._curves import AdaptationCurve
+from skmrm.episodes import EpisodeSet
+from skmrm.metrics import Reliability, reliability, user_accuracies, user_log_losses
+from skmrm.splits import RandomState, SupportQuery, as_generator, random_places, support_query_split
+
+__all__ = ["draw_splits", "encoded", "judge", "judged_users"]
+
+
+def draw_splits(
+    episodes: EpisodeSet,
+    n_splits: int,
+    support_fraction: float,
+    query: ArrayLike | None,
+    random_state: RandomState,
+) -> list[SupportQuery]:
+    """Draw the splits that a curve is judged on; the same for the same integer and episodes."""
+    rng = as_generator(random_state)
+    if query is None:
+        return [
+            support_query_split(episodes, support_fraction=support_fraction, random_state=rng) for _ in range(n_splits)
+        ]
+    asked = np.asarray(query)
+    rows = np.flatnonzero(~asked)
+    splits = []
+    for _ in range(n_splits):
+        order = np.full(episodes.n_pairs, -1, np.int64)
+        order[rows] = random_places(episodes.user[rows], episodes.n_users, rng)
+        splits.append(SupportQuery(query=asked, order=order, user=episodes.user, n_users=episodes.n_users))
+    return splits
+
+
+def judged_users(splits: list[SupportQuery]) -> NDArray[np.bool_]:
+    """Mask of the users with pairs on both sides; the same in every split, as which groups a user has is."""
+    return (splits[0].n_support > 0) & (splits[0].n_query > 0)
+
+
+def encoded(model: Any, episodes: EpisodeSet) -> EpisodeSet:
+    """Attach the features that a model makes of the texts, unless there are features, so that it is done once."""
+    encoder = getattr(model, "encoder_", None)  # None of one fitted on arrays; an unfitted model says so by itself
+    if episodes.features is not None or encoder is None:
+        return episodes
+    used = episodes.compact()
+    return used.with_features(encoder.transform(used.items))
+
+
+def judge(
+    model: Any,
+    episodes: EpisodeSet,
+    splits: list[SupportQuery],
+    judged: NDArray[np.bool_],
+    sizes: tuple[int | None, ...],
+) -> AdaptationCurve:
+    """Adapt on the first so many support pairs of each split, and judge on its query; the curve of a model."""
+    shape = (len(sizes), len(splits), episodes.n_users)
+    accuracy, log_loss = np.full(shape, np.nan), np.full(shape, np.nan)
+    found = []
+    for row, size in enumerate(sizes):
+        parts = []
+        for place, split in enumerate(splits):
+            reached = judged & (split.n_support >= (size or 0))
+            margins, user = _margins(model, episodes, split, reached, size)
+            accuracy[row, place] = user_accuracies(margins, user, episodes.n_users)
+            log_loss[row, place] = user_log_losses(margins, user, episodes.n_users)
+            parts.append((margins, user))
+        found.append(_reliability(parts))
+    return AdaptationCurve(
+        users=episodes.users[judged],
+        support_sizes=sizes,
+        accuracy=_mean_over_splits(accuracy)[:, judged],
+        log_loss=_mean_over_splits(log_loss)[:, judged],
+        reliability=tuple(found),
+        n_support=np.mean([split.n_support for split in splits], axis=0)[judged],
+    )
+
+
+def _margins(
+    model: Any, episodes: EpisodeSet, split: SupportQuery, reached: NDArray[np.bool_], size: int | None
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Margins of the query pairs of the users who have so many support pairs, and whose they are."""
+    if not reached.any():
+        return np.empty(0), np.empty(0, np.intp)
+    of_reached = reached[episodes.user]
+    users = model.adapt_many(episodes.take_pairs(split.support(size) & of_reached)[reached])
+    query = episodes.take_pairs(split.query & of_reached)
+    return np.asarray(users.decision_function(query[reached]), float), query.user
+
+
+def _reliability(parts: list[tuple[NDArray[np.float64], NDArray[np.intp]]]) -> Reliability:
+    margins, user = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    if len(margins) == 0:
+        unknown = np.full(len(reliability([0.0]).weight), np.nan)
+        return Reliability(unknown, unknown, np.zeros(len(unknown)))
+    return reliability(margins, user)
+
+
+def _mean_over_splits(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over axis 1 of what is known; NaN where nothing is."""
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(known, values, 0.0).sum(1) / known.sum(1))

@@ -1,0 +1,139 @@
+"""What may make a report say more, or other things, than the data allow."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmrm._curves import Comparison
+from skmrm._judging import judged_users
+from skmrm._report_verdict import percent, size_key
+from skmrm.episodes import EpisodeSet
+from skmrm.exceptions import name_some
+from skmrm.splits import SupportQuery
+
+__all__ = ["find_warnings"]
+
+_RELIABLE_USERS = 30
+_MIN_ANSWERS = 5  # two people may well agree on fewer pairs
+
+
+def find_warnings(
+    episodes: EpisodeSet, splits: list[SupportQuery], comparisons: Sequence[Comparison], asked_query: bool
+) -> list[str]:
+    """Look for what makes gains or intervals doubtful.
+
+    Parameters
+    ----------
+    episodes : EpisodeSet
+        All users, those who are not judged included.
+    splits : list of SupportQuery
+        Those that the curves were judged on.
+    comparisons : sequence of Comparison
+        One for each number of choices.
+    asked_query : bool
+        Whether the query was given rather than drawn by groups.
+
+    Returns
+    -------
+    list of str
+        A sentence or two each: what was found, what it does, the remedy.
+    """
+    judged = judged_users(splits)
+    return [
+        *_few_users(int(judged.sum())),
+        *_left_out(judged, asked_query),
+        *_sizes_of_few(comparisons, int(judged.sum())),
+        *_groups_of_one(episodes),
+        *_groups_on_both_sides(episodes, splits, judged),
+        *_items_on_both_sides(episodes, splits, judged),
+        *_identical_users(episodes, judged),
+    ]
+
+
+def _few_users(n_judged: int) -> Iterator[str]:
+    if n_judged == 1:
+        yield "1 user is judged: nothing can be said of other users, and intervals mean nothing. Add users"
+    elif n_judged < _RELIABLE_USERS:
+        yield (
+            f"{n_judged} users are judged: intervals over fewer than {_RELIABLE_USERS} users are unreliable, mostly "
+            "too narrow. Add users"
+        )
+
+
+def _left_out(judged: NDArray[np.bool_], asked_query: bool) -> Iterator[str]:
+    if not judged.all():
+        lack = "query pairs or support pairs" if asked_query else "pairs in at least two groups"
+        yield f"{(~judged).sum()} of {len(judged)} users are not judged, for lack of {lack}"
+
+
+def _sizes_of_few(comparisons: Sequence[Comparison], n_judged: int) -> Iterator[str]:
+    few = [row for row in sorted(comparisons, key=size_key) if 0 < row.n_users < n_judged / 2]
+    if few:
+        listed = ", ".join(f"{row.n_support} ({row.n_users} users)" for row in few)
+        yield (
+            f"Few of the {n_judged} users have so many support pairs: {listed}. These rows are about other users than "
+            "the rest, and the verdict leaves them out"
+        )
+
+
+def _groups_of_one(episodes: EpisodeSet) -> Iterator[str]:
+    if len(np.unique(episodes.group)) == episodes.n_pairs:
+        yield (
+            "Every pair is a group of its own, so that nothing keeps related pairs on one side of support and query. "
+            "Pass groups (prompts, conversations or topics), unless no two pairs have anything in common"
+        )
+
+
+def _groups_on_both_sides(episodes: EpisodeSet, splits: list[SupportQuery], judged: NDArray[np.bool_]) -> Iterator[str]:
+    share = _share_known(episodes, splits, judged, [np.unique(episodes.group, return_inverse=True)[1]])
+    if share > 0:
+        yield (
+            f"{percent(share)} of query pairs are of a group that the same user's support has pairs of, too: gains may "
+            "come from what pairs of a group share. Choose the query by whole groups"
+        )
+
+
+def _items_on_both_sides(episodes: EpisodeSet, splits: list[SupportQuery], judged: NDArray[np.bool_]) -> Iterator[str]:
+    share = _share_known(episodes, splits, judged, [episodes.chosen, episodes.rejected])
+    if share > 0:
+        yield (
+            f"{percent(share)} of query pairs hold a response that is in the same user's support, too: gains may come "
+            "from remembering responses rather than from taste. Pass groups that keep all pairs of a response together"
+        )
+
+
+def _share_known(
+    episodes: EpisodeSet,
+    splits: list[SupportQuery],
+    judged: NDArray[np.bool_],
+    codes: list[NDArray[np.int64]],
+) -> float:
+    """Share of query pairs one of whose codes (items, groups) is among those of the same user's support pairs."""
+    width = max((int(code.max(initial=0)) for code in codes), default=0) + 1
+    keys = np.stack([episodes.user * width + code for code in codes])
+    of_judged = judged[episodes.user]
+    known, total = 0, 0
+    for split in splits:
+        query = split.query & of_judged
+        known += int(np.isin(keys[:, query], keys[:, ~split.query]).any(0).sum())
+        total += int(query.sum())
+    return known / total
+
+
+def _identical_users(episodes: EpisodeSet, judged: NDArray[np.bool_]) -> Iterator[str]:
+    order = np.lexsort((episodes.rejected, episodes.chosen, episodes.user))
+    answers = np.stack([episodes.chosen[order], episodes.rejected[order]], axis=1)
+    by_answers = defaultdict(list)
+    for row in np.flatnonzero(judged & (episodes.pairs_per_user >= _MIN_ANSWERS)):
+        by_answers[answers[episodes.offsets[row] : episodes.offsets[row + 1]].tobytes()].append(row)
+    twins = [row for rows in by_answers.values() if len(rows) > 1 for row in rows]
+    if twins:
+        names = name_some(episodes.users[sorted(twins)].tolist())
+        yield (
+            f"{len(twins)} users made the same choices on the same pairs as another user ({names}): intervals count "
+            "them as independent people. If they are duplicates or bots, keep one of each"
+        )

@@ -1,0 +1,151 @@
+"""Who is learnt from and who is judged: users apart, and groups too where asked."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmrm._data.columns import factorize
+from skmrm._data.episode_set import EpisodeSet
+from skmrm._random import RandomState, as_generator
+
+__all__ = ["split_users", "split_users_and_groups"]
+
+
+def split_users(
+    episodes: EpisodeSet, test_size: float = 0.25, random_state: RandomState = None
+) -> tuple[EpisodeSet, EpisodeSet]:
+    """Split users at random into those to learn from and those to be judged on.
+
+    Parameters
+    ----------
+    episodes : EpisodeSet
+        The users and their pairs.
+    test_size : float or int
+        Share of users (rounded up) or number of users for the test side; each side gets at least one.
+    random_state : int, numpy Generator, RandomState, or None
+        The same integer gives the same split; None a new one each time.
+
+    Returns
+    -------
+    train, test : EpisodeSet
+        Over the same features; no user is in both. Users keep their order.
+
+    Raises
+    ------
+    ValueError
+        If `test_size` leaves either side without a user.
+    """
+    code, ids = factorize(episodes.users)
+    if problems := _size_problems("test_size", test_size, len(ids), "users"):
+        raise ValueError(problems[0])
+    test = _draw_test(test_size, len(ids), as_generator(random_state))[code]
+    return episodes[~test], episodes[test]
+
+
+def split_users_and_groups(
+    episodes: EpisodeSet,
+    test_size: float = 0.25,
+    group_test_size: float = 0.5,
+    random_state: RandomState = None,
+) -> tuple[EpisodeSet, EpisodeSet, NDArray[np.bool_]]:
+    """Split users and groups, so that test users are judged on groups (prompts, topics) that nobody was seen on in fit.
+
+    Groups are compared across users here: pairs with the same code in ``episodes.group`` are of one group, whoever
+    made the choice. It is so in every set that was read from one table or list, where codes number the groups' names.
+
+    Parameters
+    ----------
+    episodes : EpisodeSet
+        The users and their pairs.
+    test_size : float or int
+        Share of users (rounded up) or number of users for the test side; each side gets at least one.
+    group_test_size : float or int
+        Share of groups (rounded up) or number of groups to hold out; each side gets at least one.
+    random_state : int, numpy Generator, RandomState, or None
+        The same integer gives the same split; None a new one each time.
+
+    Returns
+    -------
+    train : EpisodeSet
+        Training users with their pairs of training groups; users left without any are dropped.
+    test : EpisodeSet
+        Test users with all their pairs.
+    held_out : (n_pairs of test,) bool array
+        True for pairs of held-out groups: the only ones to judge by, as in
+        ``adaptation_curve(model, test, query=held_out)``. The others are support.
+
+    Raises
+    ------
+    ValueError
+        If a side is left without users, groups or pairs; all mistakes are listed.
+
+    Warns
+    -----
+    UserWarning
+        If items of held-out pairs of test users also occur in training pairs: groups do not keep items apart.
+
+    Examples
+    --------
+    >>> from skmrm.datasets import make_user_preferences
+    >>> data = make_user_preferences(n_users=40, random_state=0)
+    >>> train, test, held_out = split_users_and_groups(data.episodes, random_state=0)
+    >>> train.n_users, test.n_users, bool(set(train.group) & set(test.group[held_out]))
+    (30, 10, False)
+    """
+    code, ids = factorize(episodes.users)
+    group_code, groups = factorize(episodes.group)
+    problems = [
+        *_size_problems("test_size", test_size, len(ids), "users"),
+        *_size_problems("group_test_size", group_test_size, len(groups), "groups"),
+    ]
+    if problems:
+        raise ValueError("; ".join(problems))
+    rng = as_generator(random_state)
+    test_user = _draw_test(test_size, len(ids), rng)[code]
+    test_group = _draw_test(group_test_size, len(groups), rng)[group_code]
+    test = episodes[test_user]
+    train = episodes.take_pairs(~test_group & ~test_user[episodes.user])
+    train = train[train.pairs_per_user > 0]
+    held_out = test_group[test_user[episodes.user]]
+    if train.n_pairs == 0 or not held_out.any():
+        side = "training users have no pair" if train.n_pairs == 0 else "test users have no held-out pair"
+        raise ValueError(f"users and groups cannot both be kept apart here, {side}: pass other sizes or random_state")
+    _warn_of_shared_items(train, test.take_pairs(held_out))
+    return train, test, held_out
+
+
+def _warn_of_shared_items(train: EpisodeSet, judged: EpisodeSet) -> None:
+    shown = np.unique([train.chosen, train.rejected])
+    asked = np.unique([judged.chosen, judged.rejected])
+    shared = np.isin(asked, shown).sum()
+    if shared:
+        warnings.warn(
+            f"{shared} of {len(asked)} items of held-out pairs also occur in training pairs: groups do not keep items "
+            "apart, and accuracy on the held-out pairs may be too high. Pass groups that no item is in two of",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _draw_test(test_size: float, total: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Mask of a random test side of that size, drawn out of so many."""
+    drawn = np.zeros(total, bool)
+    drawn[rng.permutation(total)[: _count_test(test_size, total)]] = True
+    return drawn
+
+
+def _count_test(test_size: float | np.integer, total: int) -> int:
+    return int(test_size) if isinstance(test_size, int | np.integer) else math.ceil(test_size * total)
+
+
+def _size_problems(name: str, test_size: float, total: int, noun: str) -> list[str]:
+    if 0 < _count_test(test_size, total) < total:
+        return []
+    return [
+        f"{name}={test_size!r} of {total} {noun} leaves a side without {noun}: "
+        f"pass a share between 0 and 1 or a count, and at least two {noun}"
+    ]

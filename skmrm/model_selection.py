@@ -1,0 +1,238 @@
+"""How good a fitted model is for users it never saw, after a handful of their choices; scorers for model selection.
+
+The splits are those that do not lie: users apart (pass users that were not in fit), and within a user no group on both
+sides of support and query. Everything is judged per user, and every user counts alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from skmrm._curves import AdaptationCurve, Comparison, compare, mean_of_known
+from skmrm._data.wording import counted, described
+from skmrm._judging import draw_splits, encoded, judge, judged_users
+from skmrm.episodes import Episode, EpisodeSet, as_episode_set
+from skmrm.exceptions import EpisodeError
+from skmrm.metrics import worst_decile
+from skmrm.splits import RandomState
+
+__all__ = ["AdaptationCurve", "Comparison", "adaptation_curve", "adaptation_scorer", "compare"]
+
+SUPPORT_SIZES = (0, 1, 3, 5, 10, 20, None)
+
+Metric = Literal["accuracy", "log_loss", "worst_decile"]
+
+
+def adaptation_curve(
+    model: Any,
+    episodes: EpisodeSet | Sequence[Episode],
+    *,
+    support_sizes: Sequence[int | None] = SUPPORT_SIZES,
+    n_splits: int = 3,
+    support_fraction: float = 0.5,
+    query: ArrayLike | None = None,
+    random_state: RandomState = 0,
+) -> AdaptationCurve:
+    """Judge a fitted model on new users after it adapts on none, a few and all of their support pairs.
+
+    In each split, a user's groups are divided into support and query; the user's model is adapted on the first n pairs
+    of the support, in random order, and judged on the query. Supports are nested, and the query is the same at every n.
+    Users with one group cannot be divided and are left out. Texts are encoded once.
+
+    Parameters
+    ----------
+    model : fitted estimator
+        `MetaRewardModel`, a baseline of :mod:`skmrm.baselines`, or anything with their ``adapt_many``. It is not
+        changed.
+    episodes : EpisodeSet or list of Episode
+        Users that were not in fit; this cannot be checked here.
+    support_sizes : sequence of int or None
+        Numbers of support pairs, 0 for the model before adaptation, None for all.
+    n_splits : int
+        Number of random splits, over which each user's metrics are averaged.
+    support_fraction : float
+        Share of a user's pairs that are support, between 0 and 1. Not used with `query`.
+    query : (n_pairs,) bool array, optional
+        The pairs that may be judged; all others are support. Splits then differ in the order of supports only. Such as
+        the pairs of held-out groups, from :func:`skmrm.splits.split_users_and_groups`.
+    random_state : int, numpy Generator, RandomState, or None
+        The same integer and episodes give the same splits for every model.
+
+    Returns
+    -------
+    AdaptationCurve
+
+    Raises
+    ------
+    EpisodeError
+        If no user has pairs on both sides.
+    TypeError
+        If the model cannot adapt to many users, or the data are not episodes.
+    ValueError
+        If sizes, splits or the query make no sense; all mistakes are listed.
+
+    Examples
+    --------
+    >>> from skmrm import MetaRewardModel
+    >>> from skmrm.datasets import make_user_preferences
+    >>> episodes = make_user_preferences(n_users=60, n_features=5, random_state=0).episodes
+    >>> model = MetaRewardModel(n_bases=4, max_epochs=0, random_state=0).fit(episodes[:40])
+    >>> curve = adaptation_curve(model, episodes[40:], support_sizes=[0, 10, None])
+    >>> curve.accuracy.shape
+    (3, 20)
+    >>> bool(curve.accuracy[2].mean() > curve.accuracy[0].mean())
+    True
+    """
+    if not callable(getattr(model, "adapt_many", None)):
+        raise TypeError(
+            f"adaptation_curve takes a fitted model with adapt_many, such as MetaRewardModel, got {described(model)}"
+        )
+    checked = as_episode_set(episodes, min_pairs=0, context="adaptation_curve")
+    sizes = tuple(support_sizes)
+    if problems := curve_problems(checked, sizes, n_splits, support_fraction, query):
+        raise ValueError("; ".join(problems))
+    splits = draw_splits(checked, n_splits, support_fraction, query, random_state)
+    judged = judged_users(splits)
+    if not judged.any():
+        raise EpisodeError(_nobody_judged(checked, query))
+    return judge(model, encoded(model, checked), splits, judged, sizes)
+
+
+@dataclass(frozen=True)
+class AdaptationScorer:
+    """What :func:`adaptation_scorer` returns: a callable for scikit-learn, larger is better; it can be pickled."""
+
+    metric: Metric
+    n_support: int | None
+    n_splits: int
+    support_fraction: float
+    random_state: int
+
+    def __call__(self, estimator: Any, episodes: EpisodeSet | Sequence[Episode], y: Any = None) -> float:
+        """Score a fitted estimator on users it was not fitted on; y is ignored."""
+        curve = adaptation_curve(
+            estimator,
+            episodes,
+            support_sizes=(self.n_support,),
+            n_splits=self.n_splits,
+            support_fraction=self.support_fraction,
+            random_state=self.random_state,
+        )
+        accuracy = curve.accuracy[0]
+        if np.isnan(accuracy).all():
+            raise EpisodeError(
+                f"no user has {counted(int(self.n_support or 0), 'support pair')} in any split, the most is "
+                f"{curve.n_support.max():g}: ask for a smaller n_support, or None for all"
+            )
+        if self.metric == "log_loss":
+            return -mean_of_known(curve.log_loss[0])
+        return worst_decile(accuracy) if self.metric == "worst_decile" else mean_of_known(accuracy)
+
+
+def adaptation_scorer(
+    metric: Metric = "accuracy",
+    *,
+    n_support: int | None = None,
+    n_splits: int = 3,
+    support_fraction: float = 0.5,
+    random_state: int = 0,
+) -> AdaptationScorer:
+    """Scorer for GridSearchCV and cross_validate: users adapted on n of their pairs, judged on other groups.
+
+    Parameters
+    ----------
+    metric : {"accuracy", "log_loss", "worst_decile"}
+        Mean user-level accuracy, minus the mean log loss, or mean accuracy of the worst tenth of users: the larger the
+        better.
+    n_support : int, optional
+        Number of choices to adapt on; users with fewer are left out. None takes all support pairs.
+    n_splits, support_fraction, random_state
+        As in :func:`adaptation_curve`. An integer, so that all candidates are judged on the same splits.
+
+    Returns
+    -------
+    callable
+        ``scorer(estimator, episodes, y=None) -> float``; it can be pickled.
+
+    Raises
+    ------
+    ValueError
+        If the metric is unknown, or numbers are out of bounds; all mistakes are listed.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import cross_val_score
+    >>> from skmrm import MetaRewardModel
+    >>> from skmrm.datasets import make_user_preferences
+    >>> episodes = make_user_preferences(n_users=60, n_features=5, random_state=0).episodes
+    >>> model = MetaRewardModel(n_bases=4, max_epochs=0, random_state=0)
+    >>> cross_val_score(model, episodes, scoring=adaptation_scorer("worst_decile", n_support=5), cv=3).shape
+    (3,)
+    """
+    problems = [
+        *_size_problems((n_support,), name="n_support"),
+        *_split_problems(None, n_splits, support_fraction, None),
+    ]
+    if metric not in get_args(Metric):
+        problems.append(f"metric must be one of {', '.join(map(repr, get_args(Metric)))}, got {metric!r}")
+    if not _is_integer(random_state):
+        problems.append(
+            f"random_state must be an integer, so that all candidates get the same splits: {random_state!r}"
+        )
+    if problems:
+        raise ValueError("; ".join(problems))
+    return AdaptationScorer(metric, n_support, n_splits, support_fraction, random_state)
+
+
+# -- checks ----------------------------------------------------------------------------------------------------------
+
+
+def curve_problems(
+    episodes: EpisodeSet, sizes: tuple[Any, ...], n_splits: Any, support_fraction: Any, query: ArrayLike | None
+) -> list[str]:
+    """What is wrong with the arguments of a curve, a sentence each."""
+    return [*_size_problems(sizes), *_split_problems(episodes, n_splits, support_fraction, query)]
+
+
+def _size_problems(sizes: tuple[Any, ...], name: str = "support_sizes") -> Iterator[str]:
+    if not sizes:
+        yield f"{name} must not be empty: pass numbers of support pairs, such as (0, 5, None)"
+    wrong = [size for size in sizes if size is not None and not (_is_integer(size) and size >= 0)]
+    if wrong:
+        yield f"{name} must be integers from 0 up, or None for all support pairs, got {', '.join(map(repr, wrong))}"
+    repeated = sorted({repr(size) for place, size in enumerate(sizes) if size in sizes[:place]})
+    if repeated:
+        yield f"{name} must not be repeated, got {', '.join(repeated)} more than once"
+
+
+def _split_problems(
+    episodes: EpisodeSet | None, n_splits: Any, support_fraction: Any, query: ArrayLike | None
+) -> Iterator[str]:
+    if not _is_integer(n_splits) or n_splits < 1:
+        yield f"n_splits must be a positive integer, got {n_splits!r}"
+    if not isinstance(support_fraction, Real) or not 0 < float(support_fraction) < 1:
+        yield f"support_fraction must lie strictly between 0 and 1, got {support_fraction!r}"
+    if query is not None and episodes is not None:
+        mask = np.asarray(query)
+        if mask.dtype != bool or mask.shape != (episodes.n_pairs,):
+            yield f"query must be a boolean mask of shape ({episodes.n_pairs},) over the pairs, got {described(mask)}"
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _nobody_judged(episodes: EpisodeSet, query: ArrayLike | None) -> str:
+    came = f"of {counted(episodes.n_users, 'user')} with {counted(episodes.n_pairs, 'pair')} none has"
+    if query is not None:
+        return f"judging needs users with both query pairs and support pairs; {came}: choose another query"
+    return (
+        f"judging needs users with pairs in at least two groups, one side to adapt on and one to judge; {came}: "
+        "pass groups that divide each user's pairs (prompts, conversations or topics), or users with more pairs"
+    )

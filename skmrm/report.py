@@ -1,0 +1,236 @@
+"""Is it worth personalising? One call that judges a fitted model on new users and says what it found, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from skmrm._curves import AdaptationCurve, Comparison, compare, frame_by_size, mean_of_known
+from skmrm._judging import draw_splits, encoded
+from skmrm._report_layout import as_html, as_text
+from skmrm._report_verdict import word_verdict
+from skmrm._report_warnings import find_warnings
+from skmrm.episodes import Episode, EpisodeSet, as_episode_set
+from skmrm.model_selection import SUPPORT_SIZES, adaptation_curve, curve_problems
+from skmrm.splits import RandomState, as_generator
+
+__all__ = ["PersonalizationReport", "personalization_report"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PersonalizationReport:
+    """What :func:`personalization_report` found; ``print`` it, or show it in a notebook.
+
+    Attributes
+    ----------
+    verdict : str
+        Whether adapting helps, with how many choices, and how many users, in words.
+    warnings : list of str
+        What makes gains or intervals doubtful.
+    comparisons : list of Comparison
+        The model against the reference, one for each number of choices.
+    curve, baseline_curve : AdaptationCurve
+        Of the model, and of the reference: the same users, splits and supports.
+    reference : str
+        What the model is compared with, in words.
+    """
+
+    verdict: str
+    warnings: list[str]
+    comparisons: list[Comparison]
+    curve: AdaptationCurve
+    baseline_curve: AdaptationCurve
+    reference: str
+
+    @property
+    def table(self) -> Any:
+        """One row a number of choices: a pandas DataFrame.
+
+        Index ``n_support`` (integers, and "all"); columns n_users, accuracy, baseline_accuracy, gain,
+        worst_decile_gain, log_loss_change (these three also with ``_low`` and ``_high``), helped, hurt and
+        calibration_error.
+        Accuracies, gains and shares are fractions, log loss is in nats a pair. Intervals of a column hold for all its
+        rows at once.
+        """
+        rows = [{name: value for name, value in row.items() if name != "n_support"} for row in self._rows()]
+        return frame_by_size(rows, self.curve.support_sizes)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw accuracy against number of choices, of the model and of the reference.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        skmrm.plotting.AdaptationCurveDisplay
+        """
+        from skmrm.plotting import AdaptationCurveDisplay
+
+        return AdaptationCurveDisplay.from_curves({"adapted": self.curve, self.reference: self.baseline_curve}, ax=ax)
+
+    def _rows(self) -> list[dict[str, Any]]:
+        rows = []
+        for place, row in enumerate(self.comparisons):
+            intervals = {
+                name + end: getattr(getattr(row, name), part)
+                for name in ("gain", "worst_decile_gain", "log_loss_change")
+                for end, part in (("", "estimate"), ("_low", "low"), ("_high", "high"))
+            }
+            rows.append(
+                {
+                    "n_support": "all" if row.n_support is None else row.n_support,
+                    "n_users": row.n_users,
+                    "accuracy": mean_of_known(self.curve.accuracy[place]),
+                    "baseline_accuracy": mean_of_known(self.baseline_curve.accuracy[place]),
+                    **intervals,
+                    "helped": row.helped,
+                    "hurt": row.hurt,
+                    "calibration_error": self.curve.reliability[place].calibration_error,
+                }
+            )
+        return rows
+
+    def _note(self) -> str:
+        level = f"{100 * self.comparisons[0].gain.level:g} %"
+        return f"Reference: {self.reference}. {level} intervals over users hold for all rows of a column at once."
+
+    def __repr__(self) -> str:
+        return as_text(self.verdict, self._rows(), self._note(), self.warnings)
+
+    def _repr_html_(self) -> str:
+        return as_html(self.verdict, self._rows(), self._note(), self.warnings)
+
+
+def personalization_report(
+    model: Any,
+    episodes: EpisodeSet | Sequence[Episode],
+    *,
+    baseline: Any = None,
+    support_sizes: Sequence[int | None] = SUPPORT_SIZES,
+    n_splits: int = 3,
+    support_fraction: float = 0.5,
+    query: ArrayLike | None = None,
+    level: float = 0.95,
+    random_state: RandomState = 0,
+) -> PersonalizationReport:
+    """Say whether adapting to users helps on these data, with how many choices, and for how many users.
+
+    Nothing is fitted. Each user is adapted on some of their pairs and judged on pairs of other groups, as in
+    :func:`skmrm.model_selection.adaptation_curve`, and compared with the reference on the same pairs.
+
+    The verdict does not pick the best of many numbers. It opens with the largest number of choices that at least half
+    of the users reach (all of them, if None is among `support_sizes`), whatever its outcome. Intervals cover at all
+    numbers of choices at once (:func:`skmrm.metrics.simultaneous_intervals`), so that "helps from n choices on" is as
+    safe a statement as a single one: with probability `level`, nothing that the verdict calls a help or a harm is
+    noise. With fewer than 10 users it calls nothing so.
+
+    Parameters
+    ----------
+    model : fitted estimator
+        `MetaRewardModel`, or anything with its ``adapt_many``. It is not changed.
+    episodes : EpisodeSet or list of Episode
+        Users that were not in fit; this cannot be checked here.
+    baseline : fitted estimator, optional
+        What to compare with, adapted on the same pairs. The default is the model's ``pooled_model_``, one reward for
+        everybody, where there is one, and otherwise the model before adaptation. The report says which.
+    support_sizes : sequence of int or None
+        Numbers of choices to adapt on, None for all support pairs.
+    n_splits : int
+        Number of random splits, over which each user's metrics are averaged.
+    support_fraction : float
+        Share of a user's pairs that are support, between 0 and 1. Not used with `query`.
+    query : (n_pairs,) bool array, optional
+        The pairs that may be judged; all others are support.
+    level : float
+        Coverage of the intervals, between 0 and 1.
+    random_state : int, numpy Generator, RandomState, or None
+        Of the splits and the bootstrap.
+
+    Returns
+    -------
+    PersonalizationReport
+
+    Raises
+    ------
+    EpisodeError
+        If no user has pairs on both sides.
+    TypeError
+        If a model cannot adapt to many users, or the data are not episodes.
+    ValueError
+        If sizes, splits, the query or the level make no sense; all mistakes are listed.
+
+    Examples
+    --------
+    >>> from skmrm import MetaRewardModel, personalization_report
+    >>> from skmrm.datasets import make_user_preferences
+    >>> episodes = make_user_preferences(n_users=100, n_features=5, random_state=0).episodes
+    >>> model = MetaRewardModel(n_bases=4, max_epochs=0, random_state=0).fit(episodes[:60])
+    >>> report = personalization_report(model, episodes[60:], support_sizes=[0, 3, 10])
+    >>> print(report.verdict)
+    Adapting on 10 choices helps: ...
+    """
+    checked = as_episode_set(episodes, min_pairs=0, context="personalization_report")
+    sizes = tuple(support_sizes)
+    problems = curve_problems(checked, sizes, n_splits, support_fraction, query)
+    if not 0 < level < 1:
+        problems.append(f"level must lie strictly between 0 and 1, got {level!r}")
+    if problems:
+        raise ValueError("; ".join(problems))
+    reference, name = _reference(model, baseline)
+    # One integer, so that both models get the same splits whatever the source of randomness.
+    seed = int(as_generator(random_state).integers(2**32))
+    ready = encoded(model, checked)
+    shared = getattr(reference, "encoder_", None) is getattr(model, "encoder_", None)
+    settings: dict[str, Any] = {
+        "support_sizes": sizes,
+        "n_splits": n_splits,
+        "support_fraction": support_fraction,
+        "query": query,
+        "random_state": seed,
+    }
+    curve = adaptation_curve(model, ready, **settings)
+    baseline_curve = adaptation_curve(reference, ready if shared else checked, **settings)
+    comparisons = compare(curve, baseline_curve, level, simultaneous=True, random_state=seed)
+    verdict = word_verdict(
+        comparisons,
+        reference=name,
+        adaptive=_adapts(model, ready),
+        n_judged=len(curve.users),
+        median_support=float(np.median(curve.n_support)),
+    )
+    splits = draw_splits(checked, n_splits, support_fraction, query, seed)
+    warnings = find_warnings(checked, splits, comparisons, asked_query=query is not None)
+    return PersonalizationReport(verdict, warnings, comparisons, curve, baseline_curve, name)
+
+
+class _BeforeAdaptation:
+    """A model as it is before any choice, whatever it is asked to adapt to."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.encoder_ = getattr(model, "encoder_", None)
+
+    def adapt_many(self, episodes: EpisodeSet) -> Any:
+        return self.model.adapt_many(episodes.take_pairs(np.zeros(episodes.n_pairs, bool)))
+
+
+def _reference(model: Any, baseline: Any) -> tuple[Any, str]:
+    """What to compare with, and its name in words."""
+    if baseline is not None:
+        return baseline, f"the baseline ({type(baseline).__name__})"
+    pooled = getattr(model, "pooled_model_", None)
+    return (_BeforeAdaptation(model), "the model before adaptation") if pooled is None else (pooled, "one pooled model")
+
+
+def _adapts(model: Any, episodes: EpisodeSet) -> bool:
+    """Whether adapting on all there is changes any margin."""
+    adapted = model.adapt_many(episodes).decision_function(episodes)
+    before = _BeforeAdaptation(model).adapt_many(episodes).decision_function(episodes)
+    return not np.allclose(adapted, before, rtol=1e-5, atol=1e-6)

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from skmrm.episodes import EpisodeSet
 from skmrm.meta.adaptation import Adaptation
+from skmrm.meta.basis import standardise
 from skmrm.meta.batching import Pairs
-from skmrm.meta.fitting import Fitted, meta_fit
 from skmrm.meta.inference import adapt_users, item_rewards
 from skmrm.meta.selection import Split
-from skmrm.meta.starts import FitOptions
 from skmrm.splits import draw_support_query, random_places
 
-__all__ = ["adapt_arrays", "base_rewards_of", "fit_arrays", "resolve_device"]
+__all__ = [
+    "CoreData",
+    "adapt_arrays",
+    "base_rewards_of",
+    "core_data",
+    "numpy_parameters",
+    "resolve_device",
+    "standardised_of",
+]
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -32,31 +41,50 @@ def resolve_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def fit_arrays(
+@dataclass(frozen=True)
+class CoreData:
+    """What the core fits on.
+
+    Attributes
+    ----------
+    features : Tensor of shape (n_items, d)
+        Raw features of every distinct response.
+    pairs : Pairs
+        Choices of all users.
+    draw_split : callable
+        Gives a new random group-disjoint support/query split of all pairs.
+    generator : torch.Generator
+        On the CPU.
+    """
+
+    features: torch.Tensor
+    pairs: Pairs
+    draw_split: Callable[[], Split]
+    generator: torch.Generator
+
+
+def core_data(
+    episodes: EpisodeSet,
     features: NDArray[Any],
-    user: NDArray[Any],
-    chosen: NDArray[Any],
-    rejected: NDArray[Any],
-    group: NDArray[Any],
-    n_users: int,
-    options: FitOptions,
     support_fraction: float | None,
     rng: np.random.Generator,
     device: str,
-    progress: Callable[[dict[str, Any]], None],
-) -> tuple[dict[str, NDArray[Any]], Fitted]:
-    """Fit on the columns of an episode set; parameters come back as numpy arrays."""
+) -> CoreData:
+    """Columns of an episode set, and features of its items, as tensors."""
     place = resolve_device(device)
     generator = torch.Generator().manual_seed(int(rng.integers(2**63 - 1)))
-    fitted = meta_fit(
+    user, n_users = episodes.user, episodes.n_users
+    return CoreData(
         _tensor(features, place),
-        _pairs(chosen, rejected, user, n_users, place),
-        lambda: _draw_split(user, group, n_users, support_fraction, rng, place),
-        options,
+        _pairs(episodes.chosen, episodes.rejected, user, n_users, place),
+        lambda: _draw_split(user, episodes.group, n_users, support_fraction, rng, place),
         generator,
-        progress,
     )
-    return {name: value.detach().cpu().numpy() for name, value in fitted.params.items()}, fitted
+
+
+def numpy_parameters(params: Mapping[str, torch.Tensor]) -> dict[str, NDArray[Any]]:
+    """Parameters that the core learnt, as numpy arrays."""
+    return {name: value.detach().cpu().numpy() for name, value in params.items()}
 
 
 def base_rewards_of(params: Arrays, features: NDArray[Any], device: str) -> NDArray[Any]:
@@ -65,6 +93,12 @@ def base_rewards_of(params: Arrays, features: NDArray[Any], device: str) -> NDAr
     with torch.no_grad():
         rewards = item_rewards(_tensors(params, place), _tensor(features, place))
     return rewards.cpu().numpy()
+
+
+def standardised_of(params: Arrays, features: NDArray[Any], device: str) -> NDArray[Any]:
+    """Standardised features (n_items, n_features) of raw ones."""
+    place = resolve_device(device)
+    return standardise(_tensors(params, place), _tensor(features, place)).cpu().numpy()
 
 
 def adapt_arrays(

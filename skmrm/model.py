@@ -2,41 +2,57 @@
 
 from __future__ import annotations
 
-import os
 import warnings
+from collections.abc import Callable
+from functools import partial
 from numbers import Integral, Real
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from joblib import Memory
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
-from skmrm._bridge import adapt_arrays, fit_arrays, resolve_device
-from skmrm._data.user_pairs import read_user_pairs
-from skmrm.base_rewards import BaseRewards
-from skmrm.episodes import Episode, EpisodeSet, as_episode_set
-from skmrm.exceptions import EpisodeError
+from skmrm._bridge import CoreData
+from skmrm._estimator import RewardEstimator
+from skmrm._progress import EpochBar
 from skmrm.meta.adaptation import Adaptation, GradientAdaptation, MapAdaptation
-from skmrm.meta.fitting import MIN_JUDGED_USERS
+from skmrm.meta.fitting import MIN_JUDGED_USERS, Fitted, meta_fit
 from skmrm.meta.starts import FitOptions
 from skmrm.meta.training import OuterOptions
-from skmrm.metrics import user_level_accuracy
-from skmrm.splits import support_query_split
-from skmrm.user_model import RewardScorer, UserModels, UserRewardModel, check_episodes
+
+if TYPE_CHECKING:
+    import os
+
+    from joblib import Memory
+
+    from skmrm.baselines import PooledBradleyTerry
+    from skmrm.episodes import Episode, EpisodeSet
 
 __all__ = ["MetaRewardModel"]
 
 # A learnt step size starts here: with base rewards of unit variance, a step that moves a margin by about a tenth.
 _INITIAL_STEP_SIZE = 0.1
-_SCORING_SPLITS = 3
+# The paper's reference setting. All epochs run and the best one on validation users is kept.
+_PAPER: dict[str, Any] = {
+    "n_bases": 2,
+    "adaptation": "gradient",
+    "inner_steps": 1,
+    "inner_lr": 1e-3,
+    "inner_optimizer": "adam",
+    "weight_constraint": "simplex",
+    "robust_ratio": 0.5,
+    "robust_temperature": 0.5,
+    "users_per_batch": 2,
+    "max_epochs": 200,
+    "learning_rate": 1e-3,
+    "support_fraction": 0.1,
+    "patience": 200,
+    "spectral_init": False,
+}
 
 
-class MetaRewardModel(RewardScorer, TransformerMixin, BaseEstimator):
+class MetaRewardModel(RewardEstimator):
     r"""Reward model that adapts to a new user from a handful of choices.
 
     Each user has their own reward, a weighted sum of a few shared base reward functions,
@@ -128,6 +144,8 @@ class MetaRewardModel(RewardScorer, TransformerMixin, BaseEstimator):
         marked.
     history_ : list of dict
         One record an epoch of the outer loop; epoch 0 is its start.
+    pooled_model_ : PooledBradleyTerry
+        The pooled model that a spectral start began from; what personalisation has to beat.
     n_features_in_ : int
         Number of features of an item, after encoding.
     n_users_ : int
@@ -137,6 +155,7 @@ class MetaRewardModel(RewardScorer, TransformerMixin, BaseEstimator):
     --------
     skmrm.episodes_from_frame : Read a table of choices.
     skmrm.UserRewardModel : What ``adapt`` returns.
+    skmrm.baselines : Models that personalisation has to beat.
 
     References
     ----------
@@ -154,15 +173,11 @@ class MetaRewardModel(RewardScorer, TransformerMixin, BaseEstimator):
     (20,)
     """
 
-    # The first arguments of these methods are the data, under the names of this field; not metadata to be routed.
-    __metadata_request__fit = {"episodes": UNUSED}  # noqa: RUF012
-    __metadata_request__score = {"prompt": UNUSED, "response": UNUSED}  # noqa: RUF012
-    __metadata_request__decision_function = {"pairs": UNUSED}  # noqa: RUF012
+    _file_kind: ClassVar[str] = "skmrm model"
+    _fitted_arrays: ClassVar[tuple[str, ...]] = ("_pooled",)
 
     _parameter_constraints = {  # noqa: RUF012 (scikit-learn's convention)
-        "encoder": [None, str, HasMethods(["fit", "transform"])],
-        "text_statistics": ["boolean"],
-        "memory": [None, str, os.PathLike, HasMethods(["cache"])],
+        **RewardEstimator._parameter_constraints,
         "n_bases": [Interval(Integral, 1, None, closed="left")],
         "hidden_layers": [tuple, list],
         "adaptation": [StrOptions({"map", "gradient"}), HasMethods(["init", "constrain", "adapt", "covariance"])],
@@ -180,9 +195,6 @@ class MetaRewardModel(RewardScorer, TransformerMixin, BaseEstimator):
         "validation_fraction": [Interval(Real, 0, 0.5, closed="both")],
         "patience": [Interval(Integral, 1, None, closed="left")],
         "spectral_init": ["boolean", StrOptions({"auto"})],
-        "random_state": ["random_state"],
-        "n_jobs": [None, Integral],
-        "device": [str],
         "verbose": ["verbose"],
     }
 
@@ -262,171 +274,54 @@ class MetaRewardModel(RewardScorer, TransformerMixin, BaseEstimator):
         ValueError
             If parameters are out of bounds or contradict each other.
         """
-        self._validate_params()
-        self._check_combinations()
-        checked = as_episode_set(episodes, context="fit").compact()
-        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31, size=4))
-        encoder, features = self._encode(checked)
-        with _EpochBar(self.max_epochs, bool(self.verbose)) as bar:
-            params, fitted = fit_arrays(
-                features,
-                checked.user,
-                checked.chosen,
-                checked.rejected,
-                checked.group,
-                checked.n_users,
-                self._options(),
-                self.support_fraction,
-                rng,
-                self.device,
-                bar.show,
-            )
-        if self.validation_fraction > 0 and fitted.n_judged < MIN_JUDGED_USERS:
-            warnings.warn(
-                f"personalisation cannot be validated: {MIN_JUDGED_USERS} users with pairs in at least two groups are "
-                f"needed, got {fitted.n_judged} of {checked.n_users} users; the model is "
-                "the pooled one unless told otherwise. Add users, or pass groups that divide each user's pairs",
-                UserWarning,
-                stacklevel=2,
-            )
-        self.encoder_ = encoder
-        self.base_rewards_ = BaseRewards(
-            {name: value for name, value in params.items() if name != "start" and not name.startswith("rule.")},
-            encoder,
-            self.device,
-        )
-        self.adaptation_ = fitted.rule
-        self._rule_params = {
-            name: value for name, value in params.items() if name == "start" or name.startswith("rule.")
-        }
-        self.ridge_ = fitted.ridge
-        self.selection_ = fitted.selection
-        self.history_ = fitted.history
-        self.n_features_in_ = self.base_rewards_.n_features
-        self.n_users_ = checked.n_users
-        return self
+        with EpochBar(self.max_epochs, bool(self.verbose)) as bar:
+            return self._fit(episodes, partial(self._meta_fit, bar.show), self.support_fraction)
 
-    def adapt(self, user_pairs: Any) -> UserRewardModel:
-        """Turn a handful of a user's choices into that user's reward model.
+    @classmethod
+    def paper(cls, **overrides: Any) -> MetaRewardModel:
+        """Return an unfitted model in the reference setting of the paper (arXiv 2601.18731).
+
+        Two base reward functions from a random start, weights on the simplex, one step of Adam, two users a batch, 200
+        epochs, a tenth of each user's pairs as support, RPO with both parameters 0.5. The reference implementation
+        keeps the epoch that is best on test users; this keeps the one that is best on validation users.
 
         Parameters
         ----------
-        user_pairs : Episode, list of (prompt, chosen, rejected), list of dicts, or table
-            One user's choices; texts or arrays as in fit. No choices give the starting weights.
+        **overrides
+            Any parameter of the class. The paper's learning rates differ by data set: `inner_lr` and `learning_rate`
+            are 1e-3 here, its values for PRISM, and 5e-3 for Reddit TLDR.
 
-        Returns
-        -------
-        UserRewardModel
-            The model itself is unchanged, to the bit.
+        Examples
+        --------
+        >>> from skmrm import MetaRewardModel
+        >>> MetaRewardModel.paper(inner_lr=5e-3, learning_rate=5e-3).n_bases
+        2
+        """
+        return cls(**(_PAPER | overrides))
+
+    @property
+    def pooled_model_(self) -> PooledBradleyTerry:
+        """The pooled Bradley-Terry model that the spectral start began from: what personalisation has to beat.
+
+        A fitted :class:`skmrm.baselines.PooledBradleyTerry` over the same users and the same encoder.
 
         Raises
         ------
-        EpisodeError
-            If the pairs break a rule; all mistakes are listed.
+        AttributeError
+            If the start was random, or the model was saved by a version that kept no pooled solution.
         """
         check_is_fitted(self)
-        base = self.base_rewards_
-        episodes = read_user_pairs(user_pairs, base.kind, base.n_features, "adapt")
-        weights, covariance = self._adapt_set(episodes)
-        return UserRewardModel(base, weights[0], None if covariance is None else covariance[0], episodes.n_pairs)
-
-    def adapt_many(self, episodes: EpisodeSet | list[Episode]) -> UserModels:
-        """Reward models of many users, in one batched computation.
-
-        Parameters
-        ----------
-        episodes : EpisodeSet or list of Episode
-            Each user's choices.
-
-        Returns
-        -------
-        UserModels
-            A mapping from user id to :class:`UserRewardModel`.
-        """
-        check_is_fitted(self)
-        checked = self._check_episodes(episodes, "adapt_many")
-        if len(set(checked.users.tolist())) < checked.n_users:
-            raise ValueError("adapt_many takes each user once, got repeated users: join their pairs")
-        weights, covariance = self._adapt_set(checked)
-        return UserModels(self.base_rewards_, checked.users, weights, covariance, checked.pairs_per_user)
-
-    def score(self, prompt: Any, response: Any = None) -> Any:
-        """Reward before adaptation; or, with episodes alone, mean user-level accuracy after it.
-
-        Parameters
-        ----------
-        prompt : str, list of chat messages, or a sequence of either; or episodes
-            With `response`, what the responses answer. Alone, an EpisodeSet or list of Episode: what scikit-learn's
-            model selection passes.
-        response : str, or sequence of str, optional
-            Responses to score. Ignored with episodes: scikit-learn passes labels here, such as strata of users.
-
-        Returns
-        -------
-        float or ndarray of shape (n,)
-            Rewards in logits. With episodes: each user is adapted on its own support (half its groups) and judged on
-            the rest; the mean over users of the share of query pairs predicted right (ties count half), over three
-            splits that depend on nothing but the episodes.
-        """
-        check_is_fitted(self)
-        if not _looks_like_episodes(prompt):
-            if response is not None:
-                return self._score_responses(prompt, response)
-            raise TypeError(
-                "score(episodes) takes an EpisodeSet or a list of Episode and returns accuracy; "
-                f"score(prompt, response) takes texts and returns rewards; got {type(prompt).__name__} alone"
+        pooled = getattr(self, "_pooled", None)
+        if pooled is None:
+            raise AttributeError(
+                "pooled_model_ exists only after a spectral start; this model keeps no pooled solution: "
+                "fit skmrm.baselines.PooledBradleyTerry on the same episodes"
             )
-        checked = self._check_episodes(prompt, "score")
-        if checked.n_pairs == 0:
-            raise EpisodeError("score needs at least one pair to judge, got none: pass users with choices")
-        rewards = self.base_rewards_.of_episodes(checked)
-        accuracies = []
-        for seed in range(_SCORING_SPLITS):
-            split = support_query_split(checked, random_state=seed)
-            support, query = checked.take_pairs(split.support()), checked.take_pairs(split.query)
-            weights, _ = self._adapt_rewards(rewards, support)
-            gaps = rewards[query.chosen] - rewards[query.rejected]
-            margins = np.einsum("pk,pk->p", gaps, weights[query.user])
-            accuracies.append(user_level_accuracy(margins, query.user))
-        return float(np.mean(accuracies))
+        from skmrm.baselines import PooledBradleyTerry
 
-    def transform(self, X: Any) -> NDArray[Any]:
-        """Base rewards of responses: a few learnt features for any Pipeline.
-
-        Parameters
-        ----------
-        X : list of (prompt, response), array of shape (n, n_features), or episodes
-            Episodes give a row for each distinct item.
-
-        Returns
-        -------
-        ndarray of shape (n, n_bases)
-            In logits per unit of weight.
-        """
-        check_is_fitted(self)
-        if _looks_like_episodes(X):
-            return self.base_rewards_.of_episodes(self._check_episodes(X, "transform"))
-        return self.base_rewards_.of_items(X, "transform")
-
-    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
-        """Names of the base rewards: base_reward0, base_reward1, ...
-
-        Parameters
-        ----------
-        input_features : None
-            Ignored.
-        """
-        check_is_fitted(self)
-        return np.array([f"base_reward{i}" for i in range(self.base_rewards_.n_bases)], dtype=object)
-
-    @property
-    def start_weights_(self) -> NDArray[Any]:
-        """Weights of a user without choices, (n_bases,)."""
-        check_is_fitted(self)
-        empty = np.empty(0, np.int64)
-        rewards = np.empty((0, self.base_rewards_.n_bases), self._rule_params["start"].dtype)
-        weights, _ = adapt_arrays(self._rule_params, self.adaptation_, rewards, empty, empty, empty, 1, "cpu")
-        return weights[0]
+        shared = ("encoder", "text_statistics", "memory", "validation_fraction", "random_state", "n_jobs", "device")
+        model = PooledBradleyTerry(**{name: getattr(self, name) for name in shared})
+        return model._from_solution(pooled, self)
 
     @property
     def prior_scale_(self) -> NDArray[Any]:
@@ -437,91 +332,7 @@ class MetaRewardModel(RewardScorer, TransformerMixin, BaseEstimator):
         except KeyError:
             raise AttributeError("prior_scale_ exists only under adaptation='map'") from None
 
-    def save(self, path: Any) -> None:
-        """Write the fitted model into a folder: safetensors and JSON, no pickle.
-
-        Parameters
-        ----------
-        path : str or path
-            A folder; made if it is not there.
-
-        Raises
-        ------
-        ValueError
-            If the encoder or the inner rule cannot be written without pickle.
-        """
-        from skmrm.persistence import save_model
-
-        check_is_fitted(self)
-        save_model(self, path)
-
-    @classmethod
-    def load(cls, path: Any) -> MetaRewardModel:
-        """Read a model written by :meth:`save`; nothing in the files is executed.
-
-        Parameters
-        ----------
-        path : str or path
-
-        Raises
-        ------
-        ModelFileError
-            If a file is missing, truncated, altered, or of a newer schema.
-        """
-        from skmrm.persistence import load_model
-
-        return load_model(path)
-
-    def _scorer(self) -> tuple[BaseRewards, NDArray[Any]]:
-        check_is_fitted(self)
-        return self.base_rewards_, self.start_weights_
-
-    def _adapt_set(self, episodes: EpisodeSet) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        if episodes.n_pairs == 0:
-            rewards = np.empty((0, self.base_rewards_.n_bases), self._rule_params["start"].dtype)
-        else:
-            rewards = self.base_rewards_.of_episodes(episodes)
-        return self._adapt_rewards(rewards, episodes)
-
-    def _adapt_rewards(self, rewards: NDArray[Any], episodes: EpisodeSet) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        return adapt_arrays(
-            self._rule_params,
-            self.adaptation_,
-            rewards,
-            episodes.user,
-            episodes.chosen,
-            episodes.rejected,
-            episodes.n_users,
-            self.device,
-        )
-
-    def _check_episodes(self, episodes: Any, context: str) -> EpisodeSet:
-        return check_episodes(episodes, self.base_rewards_, context)
-
-    def _read_pairs(self, pairs: Any) -> EpisodeSet:
-        """Pairs of any number of users: before adaptation all have the same reward."""
-        check_is_fitted(self)
-        if _looks_like_episodes(pairs):
-            return self._check_episodes(pairs, "predict_proba")
-        return super()._read_pairs(pairs)
-
-    def _encode(self, episodes: EpisodeSet) -> tuple[Any, NDArray[Any]]:
-        if episodes.features is not None:
-            return None, np.asarray(episodes.features)
-        from skmrm.encoders import build_encoder  # scikit-learn's text machinery, not needed for arrays
-
-        encoder = build_encoder(
-            self.encoder,
-            text_statistics=self.text_statistics,
-            memory=self.memory,
-            n_jobs=self.n_jobs,
-            verbose=bool(self.verbose),
-        )
-        assert episodes.items is not None
-        return encoder, encoder.fit_transform(episodes.items)
-
-    def _check_combinations(self) -> None:
-        """Raise all contradictions between parameters at once."""
+    def _problems(self) -> list[str]:
         problems = []
         if self.weight_constraint == "simplex" and self.adaptation != "gradient":
             problems.append(
@@ -537,12 +348,22 @@ class MetaRewardModel(RewardScorer, TransformerMixin, BaseEstimator):
         if isinstance(self.adaptation, type):
             name = self.adaptation.__name__
             problems.append(f"adaptation takes an object, got the class {name}: pass {name}()")
-        problems += _device_problems(self.device)
         widths: Any = self.hidden_layers
         if any(not isinstance(width, Integral) or width < 1 for width in widths):
             problems.append(f"hidden_layers takes positive integers, got {self.hidden_layers!r}")
-        if problems:
-            raise ValueError("; ".join(problems))
+        return problems + super()._problems()
+
+    def _meta_fit(self, progress: Callable[[dict[str, Any]], None], data: CoreData) -> Fitted:
+        fitted = meta_fit(data.features, data.pairs, data.draw_split, self._options(), data.generator, progress)
+        if self.validation_fraction > 0 and fitted.n_judged < MIN_JUDGED_USERS:
+            warnings.warn(
+                f"personalisation cannot be validated: {MIN_JUDGED_USERS} users with pairs in at least two groups are "
+                f"needed, got {fitted.n_judged} of {data.pairs.n_users} users; the model is "
+                "the pooled one unless told otherwise. Add users, or pass groups that divide each user's pairs",
+                UserWarning,
+                stacklevel=4,
+            )
+        return fitted
 
     def _rule(self) -> Adaptation:
         if not isinstance(self.adaptation, str):
@@ -579,59 +400,3 @@ class MetaRewardModel(RewardScorer, TransformerMixin, BaseEstimator):
                 patience=int(self.patience),
             ),
         )
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "base_rewards_")
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.target_tags.required = False
-        tags.no_validation = True
-        return tags
-
-
-class _EpochBar:
-    """A progress bar over epochs, shown with ``verbose``."""
-
-    def __init__(self, epochs: int, shown: bool) -> None:
-        self.epochs, self.shown = epochs, shown
-        self.bar: Any = None
-
-    def __enter__(self) -> _EpochBar:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-    def show(self, record: dict[str, Any]) -> None:
-        if not self.shown:
-            return
-        if self.bar is None:
-            from tqdm.auto import tqdm
-
-            self.bar = tqdm(total=self.epochs, desc="meta-training", unit="epoch")
-            return
-        self.bar.update()
-        loss = record["validation_loss"]
-        self.bar.set_postfix_str("" if loss is None else f"validation loss {loss:.4f}")
-
-
-def _device_problems(device: str) -> list[str]:
-    """What is wrong with a device, known before any work is done on it."""
-    import torch
-
-    try:
-        kind = resolve_device(device).type
-    except RuntimeError:
-        return [f"device takes 'auto', 'cpu', 'cuda', 'cuda:1' or another name that torch knows, got {device!r}"]
-    if kind == "cuda" and not torch.cuda.is_available():
-        return [f"device={device!r} needs a GPU, and torch finds none: pass device='auto' or 'cpu'"]
-    return []
-
-
-def _looks_like_episodes(data: Any) -> bool:
-    if isinstance(data, EpisodeSet | Episode):
-        return True
-    return isinstance(data, list | tuple | np.ndarray) and len(data) > 0 and isinstance(data[0], Episode)

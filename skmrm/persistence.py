@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +20,13 @@ from numpy.typing import NDArray
 from skmrm.encoders._saving import encoder_from_config, encoder_to_config, fitted_arrays, restore_fitted
 from skmrm.exceptions import ModelFileError
 from skmrm.meta.adaptation import Adaptation, GradientAdaptation, MapAdaptation
+from skmrm.meta.crowd import FixedAdaptation
+from skmrm.meta.per_user import SpanAdaptation
+from skmrm.meta.simplex import SimplexAdaptation
 
 if TYPE_CHECKING:
+    from skmrm._estimator import RewardEstimator
     from skmrm.base_rewards import BaseRewards
-    from skmrm.model import MetaRewardModel
     from skmrm.user_model import UserRewardModel
 
 __all__ = ["SCHEMA_VERSION", "load_model", "load_user", "save_model", "save_user"]
@@ -32,54 +35,75 @@ SCHEMA_VERSION = 1
 CONFIG_FILE = "config.json"
 ARRAYS_FILE = "arrays.safetensors"
 
-_RULES: dict[str, type[MapAdaptation | GradientAdaptation]] = {"map": MapAdaptation, "gradient": GradientAdaptation}
-_FITTED = ("ridge_", "selection_", "history_", "n_users_")
+_Rule = MapAdaptation | GradientAdaptation | FixedAdaptation | SimplexAdaptation | SpanAdaptation
+_RULES: dict[str, type[_Rule]] = {
+    "map": MapAdaptation,
+    "gradient": GradientAdaptation,
+    "fixed": FixedAdaptation,
+    "simplex": SimplexAdaptation,
+    "span": SpanAdaptation,
+}
 
 Arrays = dict[str, NDArray[Any]]
+Model = TypeVar("Model", bound="RewardEstimator")
 
 
-def save_model(model: MetaRewardModel, path: str | Path) -> None:
-    """Write a fitted model into a folder; see :meth:`skmrm.MetaRewardModel.save`."""
+def save_model(model: RewardEstimator, path: str | Path) -> None:
+    """Write a fitted estimator into a folder; see :meth:`skmrm.MetaRewardModel.save`."""
     problems: list[str] = []
-    params = model.get_params(deep=False)
-    if params["encoder"] is not None:
-        params["encoder"] = _encoder_config(params["encoder"], problems)
-    if not isinstance(params["adaptation"], str):
-        params["adaptation"] = _rule_config(params["adaptation"], problems)
-    if not isinstance(params["random_state"], int | None):
-        params["random_state"] = None  # a generator's state is not part of the fitted model
-    params["memory"] = None  # a cache belongs to a machine
-    params["hidden_layers"] = list(params["hidden_layers"])
+    params = _params_to_config(model.get_params(deep=False), problems)
     config, arrays = _base_to_files(model.base_rewards_, problems)
     config["params"] = params
     config["rule"] = _rule_config(model.adaptation_, problems)
-    config["fitted"] = {name: getattr(model, name) for name in _FITTED}
+    config["fitted"] = {name: getattr(model, name) for name in model._fitted_values}
     if problems:
         raise ValueError("save cannot write this model without pickle: " + "; ".join(dict.fromkeys(problems)))
     arrays |= {f"adaptation.{name}": value for name, value in model._rule_params.items()}
-    _write(path, "skmrm model", config, arrays)
+    fitted = {f"fitted.{name}": getattr(model, name, None) for name in model._fitted_arrays}
+    arrays |= {name: value for name, value in fitted.items() if value is not None}
+    _write(path, model._file_kind, config, arrays)
 
 
-def load_model(path: str | Path) -> MetaRewardModel:
-    """Read a model; see :meth:`skmrm.MetaRewardModel.load`."""
-    from skmrm.model import MetaRewardModel
-
-    config, arrays = _read(path, "skmrm model")
-    params = dict(config["params"])
-    params["hidden_layers"] = tuple(params["hidden_layers"])
-    if isinstance(params["encoder"], dict):
-        params["encoder"] = _encoder_from_config(params["encoder"])
-    if isinstance(params["adaptation"], dict):
-        params["adaptation"] = _rule_from_config(params["adaptation"])
-    model = MetaRewardModel(**params)
+def load_model(kind: type[Model], path: str | Path) -> Model:
+    """Read an estimator; see :meth:`skmrm.MetaRewardModel.load`."""
+    config, arrays = _read(path, kind._file_kind)
+    model = kind(**_params_from_config(config["params"]))
     model.base_rewards_ = _base_from_files(config, arrays, model.device)
     model.encoder_ = model.base_rewards_.encoder
     model.adaptation_ = _rule_from_config(config["rule"])
     model._rule_params = _with_prefix(arrays, "adaptation.")
     model.n_features_in_ = model.base_rewards_.n_features
-    for name in _FITTED:
+    fitted = _with_prefix(arrays, "fitted.")
+    for name in kind._fitted_values:
         setattr(model, name, config["fitted"][name])
+    for name in kind._fitted_arrays:
+        setattr(model, name, fitted.get(name))
     return model
+
+
+def _params_to_config(params: dict[str, Any], problems: list[str]) -> dict[str, Any]:
+    """Constructor parameters as JSON values."""
+    if params["encoder"] is not None:
+        params["encoder"] = _encoder_config(params["encoder"], problems)
+    if not isinstance(params.get("adaptation", ""), str):
+        params["adaptation"] = _rule_config(params["adaptation"], problems)
+    if not isinstance(params["random_state"], int | None):
+        params["random_state"] = None  # a generator's state is not part of the fitted model
+    params["memory"] = None  # a cache belongs to a machine
+    if "hidden_layers" in params:
+        params["hidden_layers"] = list(params["hidden_layers"])
+    return params
+
+
+def _params_from_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    params = dict(config)
+    if "hidden_layers" in params:
+        params["hidden_layers"] = tuple(params["hidden_layers"])
+    if isinstance(params["encoder"], dict):
+        params["encoder"] = _encoder_from_config(params["encoder"])
+    if isinstance(params.get("adaptation"), dict):
+        params["adaptation"] = _rule_from_config(params["adaptation"])
+    return params
 
 
 def save_user(user_model: UserRewardModel, path: str | Path) -> None:
@@ -115,13 +139,13 @@ def _base_to_files(base: BaseRewards, problems: list[str]) -> tuple[dict[str, An
 
 
 def _base_from_files(config: Mapping[str, Any], arrays: Arrays, device: str) -> BaseRewards:
-    from skmrm.base_rewards import BaseRewards
+    from skmrm._feature_rewards import make_base_rewards
 
     encoder = None
     if config["encoder"] is not None:
         encoder = _encoder_from_config(config["encoder"])
         restore_fitted(encoder, _with_prefix(arrays, "encoder."))
-    return BaseRewards(_with_prefix(arrays, "base."), encoder, device)
+    return make_base_rewards(_with_prefix(arrays, "base."), encoder, device)
 
 
 def _encoder_config(encoder: Any, problems: list[str]) -> dict[str, Any]:

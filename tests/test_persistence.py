@@ -10,7 +10,7 @@ from skmrm import MetaRewardModel, UserRewardModel
 from skmrm.datasets import load_style_preferences, make_user_preferences
 from skmrm.exceptions import ModelFileError
 from skmrm.meta.adaptation import MapAdaptation
-from skmrm.persistence import ARRAYS_FILE, CONFIG_FILE, SCHEMA_VERSION
+from skmrm.persistence import ARRAYS_FILE, CONFIG_FILE, SCHEMA_VERSION, _read, _write
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +149,18 @@ def test__save__over_an_older_model__replaces_it(fitted, arrays, saved):
     other.save(saved)
     assert MetaRewardModel.load(saved).n_bases == 2
     shutil.rmtree(saved)
+
+
+def test__load__folder_without_a_pooled_solution__loads_and_says_what_to_fit(fitted, arrays, saved):
+    """Folders written before models kept one."""
+    config, numbers = _read(saved, "skmrm model")
+    assert numbers.pop("fitted._pooled").shape == (4,)
+    del config["arrays_sha256"]
+    _write(saved, "skmrm model", config, numbers)
+    loaded = MetaRewardModel.load(saved)
+    assert loaded.score(arrays[25:]) == fitted.score(arrays[25:])
+    with pytest.raises(AttributeError, match=r"fit skmrm\.baselines\.PooledBradleyTerry"):
+        loaded.pooled_model_  # noqa: B018
 
 
 class HomeMadeEncoder:

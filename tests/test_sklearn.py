@@ -94,7 +94,16 @@ def test__sklearn_checks__data_free__are_mostly_there():
 
 # -- before fit ------------------------------------------------------------------------------------------------------
 
-NEED_NO_FIT = {"fit", "fit_transform", "get_params", "set_params", "set_output", "get_metadata_routing", "load"}
+NEED_NO_FIT = {
+    "fit",
+    "fit_transform",
+    "paper",
+    "get_params",
+    "set_params",
+    "set_output",
+    "get_metadata_routing",
+    "load",
+}
 
 
 def methods_that_need_fit():

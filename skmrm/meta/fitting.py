@@ -40,6 +40,8 @@ class Fitted:
         One record an epoch of the outer loop.
     n_judged : int
         Users that could be held out to choose by.
+    pooled : Tensor of shape (d,) or None
+        The pooled solution on standardised features; None without a spectral start.
     """
 
     params: Parameters
@@ -48,6 +50,7 @@ class Fitted:
     selection: list[dict[str, Any]]
     history: list[dict[str, Any]]
     n_judged: int
+    pooled: Tensor | None = None
 
 
 def meta_fit(
@@ -112,7 +115,8 @@ def meta_fit(
         elif _earned_its_place(trained):
             # the same number of epochs, from a start and on users that leave nobody out
             params = train(found.refit, nobody, trained.best_epoch).params
-    return Fitted(standardisation | params, found.rule, found.ridge, found.selection, history, int(judged.sum()))
+    params = standardisation | params
+    return Fitted(params, found.rule, found.ridge, found.selection, history, int(judged.sum()), found.pooled)
 
 
 def user_folds(judged: Tensor, validation_fraction: float, generator: torch.Generator) -> list[Tensor]:

@@ -44,13 +44,17 @@ class FitOptions:
 
 @dataclass(frozen=True)
 class Start:
-    """Where the outer loop starts (`params`, blind to the validation users) and what is used if it earns nothing."""
+    """Where the outer loop starts (`params`, blind to the validation users) and what is used if it earns nothing.
+
+    `pooled` is the pooled solution (d,) over the users of `refit`, on standardised features; None at random.
+    """
 
     params: Parameters
     refit: Parameters
     rule: Adaptation
     ridge: float | None
     selection: list[dict[str, Any]]
+    pooled: Tensor | None = None
 
 
 def random_start(
@@ -103,7 +107,7 @@ def spectral_start(
     if options.hidden_layers:
         rest |= _hidden_layers(wide, options, generator)
     blind, refit = (found | {"bases": found["bases"] @ span.T} | rest for found in (first or refit, refit))
-    return Start(blind, refit, settings[chosen].rule, ridge, selection)
+    return Start(blind, refit, settings[chosen].rule, ridge, selection, span @ pooled)
 
 
 def _row_space(table: Tensor) -> tuple[Tensor, Tensor]:

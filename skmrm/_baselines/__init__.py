@@ -1,0 +1,1 @@
+"""The estimators of `skmrm.baselines`, one a file."""

@@ -1,0 +1,131 @@
+"""From episodes to a fitted estimator: checks, encoding, the core, and what is kept of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from joblib import Memory
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils._param_validation import HasMethods
+
+from skmrm._bridge import CoreData, core_data, numpy_parameters, resolve_device
+from skmrm._feature_rewards import make_base_rewards
+from skmrm.base_rewards import BaseRewards
+from skmrm.episodes import Episode, EpisodeSet, as_episode_set
+from skmrm.meta.adaptation import Adaptation
+from skmrm.meta.fitting import Fitted
+
+if TYPE_CHECKING:
+    from typing import Self
+
+__all__ = ["EpisodeFitter"]
+
+
+class EpisodeFitter(BaseEstimator):
+    """The parameters that every reward estimator has, and the frame of its ``fit``."""
+
+    _parameter_constraints = {  # noqa: RUF012 (scikit-learn's convention)
+        "encoder": [None, str, HasMethods(["fit", "transform"])],
+        "text_statistics": ["boolean"],
+        "memory": [None, str, os.PathLike, HasMethods(["cache"])],
+        "random_state": ["random_state"],
+        "n_jobs": [None, Integral],
+        "device": [str],
+    }
+
+    encoder: Any
+    text_statistics: bool
+    memory: str | os.PathLike[str] | Memory | None
+    random_state: int | np.random.RandomState | None
+    n_jobs: int | None
+    device: str
+
+    base_rewards_: BaseRewards
+    encoder_: Any
+    adaptation_: Adaptation
+    ridge_: float | None
+    selection_: list[dict[str, Any]]
+    history_: list[dict[str, Any]]
+    n_features_in_: int
+    n_users_: int
+
+    def _fit(
+        self,
+        episodes: EpisodeSet | list[Episode],
+        core: Callable[[CoreData], Fitted],
+        support_fraction: float | None = None,
+    ) -> Self:
+        """Check everything, encode, let the core learn, and keep what it learnt."""
+        self._validate_params()
+        if problems := self._problems():
+            raise ValueError("; ".join(problems))
+        checked = as_episode_set(episodes, context="fit").compact()
+        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31, size=4))
+        encoder, features = self._encode(checked)
+        fitted = core(core_data(checked, features, support_fraction, rng, self.device))
+        return self._keep(fitted, encoder, checked.n_users)
+
+    def _keep(self, fitted: Fitted, encoder: Any, n_users: int) -> Self:
+        """Set every attribute of a fitted estimator."""
+        params = numpy_parameters(fitted.params)
+        self._rule_params = {
+            name: value for name, value in params.items() if name == "start" or name.startswith("rule.")
+        }
+        base = {name: value for name, value in params.items() if name not in self._rule_params}
+        self.encoder_ = encoder
+        self.base_rewards_ = make_base_rewards(base, encoder, self.device)
+        self.adaptation_ = fitted.rule
+        self.ridge_ = fitted.ridge
+        self.selection_ = fitted.selection
+        self.history_ = fitted.history
+        self.n_features_in_ = self.base_rewards_.n_features
+        self.n_users_ = n_users
+        self._pooled = None if fitted.pooled is None else fitted.pooled.cpu().numpy()
+        return self
+
+    def _problems(self) -> list[str]:
+        """Contradictions between parameters, and what this machine cannot do."""
+        return _device_problems(self.device)
+
+    def _encode(self, episodes: EpisodeSet) -> tuple[Any, NDArray[Any]]:
+        if episodes.features is not None:
+            return None, np.asarray(episodes.features)
+        from skmrm.encoders import build_encoder  # scikit-learn's text machinery, not needed for arrays
+
+        encoder = build_encoder(
+            self.encoder,
+            text_statistics=self.text_statistics,
+            memory=self.memory,
+            n_jobs=self.n_jobs,
+            verbose=bool(getattr(self, "verbose", False)),
+        )
+        assert episodes.items is not None
+        return encoder, encoder.fit_transform(episodes.items)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "base_rewards_")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.target_tags.required = False
+        tags.no_validation = True
+        return tags
+
+
+def _device_problems(device: str) -> list[str]:
+    """What is wrong with a device, known before any work is done on it."""
+    try:
+        kind = resolve_device(device).type
+    except RuntimeError:
+        return [f"device takes 'auto', 'cpu', 'cuda', 'cuda:1' or another name that torch knows, got {device!r}"]
+    if kind == "cuda" and not torch.cuda.is_available():
+        return [f"device={device!r} needs a GPU, and torch finds none: pass device='auto' or 'cpu'"]
+    return []

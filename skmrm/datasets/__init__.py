@@ -1,18 +1,38 @@
-"""Simulated users whose true rewards are known, and the texts that they choose between."""
+"""Simulated users whose true rewards are known, the texts that they choose between, and public data of real people."""
 
 from typing import TYPE_CHECKING
 
 import lazy_loader as lazy
 
 if TYPE_CHECKING:  # what lazy.attach provides at run time, spelt out for type checkers
+    from skmrm.datasets._community_alignment import fetch_community_alignment
+    from skmrm.datasets._fetch_splits import PaperSplit
+    from skmrm.datasets._personal_llm import fetch_personal_llm
+    from skmrm.datasets._prism import fetch_prism
+    from skmrm.datasets._reddit_tldr import fetch_reddit_tldr
     from skmrm.datasets._simulated import make_user_preferences, oracle_accuracy, true_gaps
     from skmrm.datasets._style import load_style_preferences
 
-__all__ = ["load_style_preferences", "make_user_preferences", "oracle_accuracy", "true_gaps"]
+__all__ = [
+    "PaperSplit",
+    "fetch_community_alignment",
+    "fetch_personal_llm",
+    "fetch_prism",
+    "fetch_reddit_tldr",
+    "load_style_preferences",
+    "make_user_preferences",
+    "oracle_accuracy",
+    "true_gaps",
+]
 
 __getattr__, __dir__, _ = lazy.attach(
     __name__,
     submod_attrs={
+        "_community_alignment": ["fetch_community_alignment"],
+        "_fetch_splits": ["PaperSplit"],
+        "_personal_llm": ["fetch_personal_llm"],
+        "_prism": ["fetch_prism"],
+        "_reddit_tldr": ["fetch_reddit_tldr"],
         "_simulated": ["make_user_preferences", "oracle_accuracy", "true_gaps"],
         "_style": ["load_style_preferences"],
     },

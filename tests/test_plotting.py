@@ -36,6 +36,7 @@ N_USERS = 30
 
 @pytest.fixture(autouse=True)
 def _close_figures():
+    plt.close("all")  # other files' tests, too, leave figures behind
     yield
     plt.close("all")
 

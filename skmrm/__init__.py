@@ -19,6 +19,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "metrics",
         "model_selection",
         "plotting",
+        "report",
         "splits",
     ],
     submod_attrs={

@@ -175,7 +175,7 @@ def frame_by_size(rows: list[dict[str, Any]], support_sizes: tuple[int | None, .
     try:
         import pandas as pd
     except ImportError as error:
-        raise ImportError("a table needs pandas, which is not installed: pip install pandas") from error
+        raise ImportError("a table needs pandas, which is not installed: pip install 'skmrm[report]'") from error
     sizes = ["all" if size is None else size for size in support_sizes]
     return pd.DataFrame(rows, index=pd.Index(sizes, name="n_support", dtype=object))
 

@@ -145,7 +145,7 @@ class RewardEstimator(RewardScorer, TransformerMixin, EpisodeFitter):
         check_is_fitted(self)
         if _looks_like_episodes(X):
             return self.base_rewards_.of_episodes(self._check_episodes(X, "transform"))
-        return self.base_rewards_.of_items(X, "transform")
+        return self.base_rewards_.of_items(X, "transform", type(self).__name__)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Names of the base rewards: base_reward0, base_reward1, ...

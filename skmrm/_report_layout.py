@@ -21,10 +21,12 @@ _HEADER = (
     "ECE",
 )
 
-# Colours and fonts are the notebook's, light or dark.
+# Colours and fonts are the notebook's, light or dark. No number is broken, and a table too wide for its place scrolls.
 _STYLE = (
+    ".skmrm-report div{overflow-x:auto}"
     ".skmrm-report table{border-collapse:collapse;font-variant-numeric:tabular-nums}"
-    ".skmrm-report th,.skmrm-report td{padding:.2em .7em;text-align:right;background:none;color:inherit;"
+    ".skmrm-report td{white-space:nowrap}"
+    ".skmrm-report th,.skmrm-report td{padding:.2em .5em;text-align:right;background:none;color:inherit;"
     "border-bottom:1px solid rgba(127,127,127,.35)}"
     ".skmrm-report small{opacity:.75}"
 )
@@ -48,9 +50,8 @@ def as_html(verdict: str, rows: Sequence[dict[str, Any]], note: str, warnings: S
     listed = "".join(f"<li>{escape(warning)}</li>" for warning in warnings)
     return (
         f'<div class="skmrm-report"><style>{_STYLE}</style><p><strong>{escape(verdict)}</strong></p>'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p><small>{escape(note)}</small></p>"
-        + (f"<p>Warnings:</p><ul>{listed}</ul>" if warnings else "")
-        + "</div>"
+        f"<div><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"<p><small>{escape(note)}</small></p>" + (f"<p>Warnings:</p><ul>{listed}</ul>" if warnings else "") + "</div>"
     )
 
 

@@ -62,10 +62,13 @@ class BaseRewards:
             return self._of_features(self.encoder.transform(episodes.items))
         return self._of_features(np.asarray(episodes.features))
 
-    def of_items(self, X: Any, caller: str = "predict") -> NDArray[Any]:
-        """Base rewards (n, n_bases) of what users pass: a list of (prompt, response), or an (n, n_features) array."""
+    def of_items(self, X: Any, caller: str = "predict", owner: str = "BaseRewards") -> NDArray[Any]:
+        """Base rewards (n, n_bases) of what users pass: a list of (prompt, response), or an (n, n_features) array.
+
+        Errors name the method called and its class, the `owner`.
+        """
         if self.kind == "features":
-            return self._of_features(check_features(X, self.n_features, caller))
+            return self._of_features(check_features(X, self.n_features, caller, owner))
         items = check_items(X, caller)
         if not items:
             return np.empty((0, self.n_bases), self.params["mean"].dtype)
@@ -75,7 +78,7 @@ class BaseRewards:
         return base_rewards_of(self.params, features, self.device)
 
 
-def check_features(X: Any, n_features: int, caller: str) -> NDArray[Any]:
+def check_features(X: Any, n_features: int, caller: str, owner: str) -> NDArray[Any]:
     """An (n, n_features) float array of finite numbers, or an error that says what came."""
     try:
         features = np.asarray(X)
@@ -89,8 +92,8 @@ def check_features(X: Any, n_features: int, caller: str) -> NDArray[Any]:
         )
     if features.shape[1] != n_features:
         raise ValueError(
-            f"{caller}: X has {features.shape[1]} features, but MetaRewardModel is expecting {n_features} "
-            "features as in fit: use the encoder that made the features of fit"
+            f"{caller}: X has {features.shape[1]} features, but {owner} is expecting {n_features} features as in fit: "
+            "use the encoder that made the features of fit"
         )
     finite = np.isfinite(features).all(1)
     if not finite.all():

@@ -60,7 +60,7 @@ def adaptation_curve(
         Share of a user's pairs that are support, between 0 and 1. Not used with `query`.
     query : (n_pairs,) bool array, optional
         The pairs that may be judged; all others are support. Splits then differ in the order of supports only. Such as
-        the pairs of held-out groups, from :func:`skmrm.splits.split_users_and_groups`.
+        the pairs of held-out groups, from :func:`skmrm.split_users_and_groups`.
     random_state : int, numpy Generator, RandomState, or None
         The same integer and episodes give the same splits for every model.
 

@@ -23,7 +23,7 @@ __all__ = ["PersonalizationReport", "personalization_report"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PersonalizationReport:
-    """What :func:`personalization_report` found; ``print`` it, or show it in a notebook.
+    """What :func:`skmrm.personalization_report` found; ``print`` it, or show it in a notebook.
 
     Attributes
     ----------
@@ -59,13 +59,21 @@ class PersonalizationReport:
         rows = [{name: value for name, value in row.items() if name != "n_support"} for row in self._rows()]
         return frame_by_size(rows, self.curve.support_sizes)
 
-    def plot(self, ax: Any = None) -> Any:
-        """Draw accuracy against number of choices, of the model and of the reference.
+    @property
+    def level(self) -> float:
+        """Coverage of all intervals, a fraction."""
+        return self.comparisons[0].gain.level
+
+    def plot(self, ax: Any = None, *, gain: bool = False) -> Any:
+        """Draw what adapting does against number of choices, with intervals that hold for all of them at once.
 
         Parameters
         ----------
-        ax : matplotlib Axes, optional
-            Where to draw; None makes a figure.
+        ax : matplotlib.axes.Axes, optional
+            Where to; None makes a figure.
+        gain : bool
+            False: the accuracy of the model and that of the reference. True: their difference, in points, with the
+            very intervals of the table; bands of accuracies that overlap say little about it.
 
         Returns
         -------
@@ -73,7 +81,22 @@ class PersonalizationReport:
         """
         from skmrm.plotting import AdaptationCurveDisplay
 
-        return AdaptationCurveDisplay.from_curves({"adapted": self.curve, self.reference: self.baseline_curve}, ax=ax)
+        shared: dict[str, Any] = {"level": self.level, "simultaneous": True}
+        if not gain:
+            curves = {"adapted": self.curve, self.reference: self.baseline_curve}
+            return AdaptationCurveDisplay.from_curves(curves, ax=ax, **shared)
+        gains = np.array([[row.gain.estimate, row.gain.low, row.gain.high] for row in self.comparisons])
+        estimate, low, high = 100 * gains.T[:, None]
+        return AdaptationCurveDisplay(
+            names=["adapted"],
+            support_sizes=self.curve.support_sizes,
+            estimate=estimate,
+            low=low,
+            high=high,
+            n_users=[row.n_users for row in self.comparisons],
+            relative_to=self.reference,
+            **shared,
+        ).plot(ax)
 
     def _rows(self) -> list[dict[str, Any]]:
         rows = []
@@ -98,8 +121,9 @@ class PersonalizationReport:
         return rows
 
     def _note(self) -> str:
-        level = f"{100 * self.comparisons[0].gain.level:g} %"
-        return f"Reference: {self.reference}. {level} intervals over users hold for all rows of a column at once."
+        level = f"{100 * self.level:g} %"
+        held = f"{level} intervals over users hold for all rows of a column at once."
+        return f"Reference: {self.reference}. {held}\nECE: expected calibration error of the model."
 
     def __repr__(self) -> str:
         return as_text(self.verdict, self._rows(), self._note(), self.warnings)
@@ -151,7 +175,8 @@ def personalization_report(
     level : float
         Coverage of the intervals, between 0 and 1.
     random_state : int, numpy Generator, RandomState, or None
-        Of the splits and the bootstrap.
+        Of the splits and the bootstrap. With the same integer, curves are those of
+        :func:`skmrm.model_selection.adaptation_curve`.
 
     Returns
     -------
@@ -184,8 +209,10 @@ def personalization_report(
     if problems:
         raise ValueError("; ".join(problems))
     reference, name = _reference(model, baseline)
-    # One integer, so that both models get the same splits whatever the source of randomness.
-    seed = int(as_generator(random_state).integers(2**32))
+    # One integer, so that both models get the same splits whatever the source of randomness; one that was given stays,
+    # so that the curves are those of adaptation_curve.
+    given = isinstance(random_state, int | np.integer)
+    seed: Any = random_state if given else int(as_generator(random_state).integers(2**32))
     ready = encoded(model, checked)
     shared = getattr(reference, "encoder_", None) is getattr(model, "encoder_", None)
     settings: dict[str, Any] = {

@@ -42,7 +42,7 @@ class RewardScorer:
             In logits; float32 for texts, the dtype of fit's features for arrays.
         """
         base, weights = self._scorer()
-        return base.of_items(X, "predict") @ weights
+        return base.of_items(X, "predict", type(self).__name__) @ weights
 
     def predict_proba(self, pairs: Any) -> NDArray[Any]:
         r"""Probability that the first response of each pair is preferred, :math:`\sigma(r(chosen) - r(rejected))`.
@@ -130,15 +130,15 @@ class RewardScorer:
 
 
 class UserRewardModel(RewardScorer):
-    """One user's reward model; made by :meth:`skmrm.MetaRewardModel.adapt`, never changed.
+    """One user's reward model; made by ``adapt`` of :class:`skmrm.MetaRewardModel` or of a baseline, never changed.
 
     Attributes
     ----------
     weights_ : ndarray of shape (n_bases,)
         The user's weights on the base reward functions.
     weights_cov_ : ndarray of shape (n_bases, n_bases) or None
-        Posterior covariance of the weights under MAP adaptation (Laplace approximation); None under gradient
-        adaptation.
+        Posterior covariance of the weights under MAP adaptation (Laplace approximation); None where the model defines
+        no posterior: under gradient adaptation, and for baselines.
     n_pairs_ : int
         Number of choices it was adapted on.
     """
@@ -204,13 +204,14 @@ class UserRewardModel(RewardScorer):
         Raises
         ------
         ValueError
-            If the inner rule defines no posterior (gradient adaptation).
+            If the model defines no posterior: under gradient adaptation, and for baselines.
         """
         if self.weights_cov_ is None:
             raise ValueError(
-                "predict_std needs a posterior, which gradient adaptation does not define: fit with adaptation='map'"
+                "predict_std needs a posterior over the user's weights, and the model that this user was adapted with "
+                "defines none (gradient adaptation and the baselines do not): fit MetaRewardModel(adaptation='map')"
             )
-        rewards = self._base.of_items(X, "predict_std")
+        rewards = self._base.of_items(X, "predict_std", type(self).__name__)
         if len(rewards) == 0:
             return np.empty(0, rewards.dtype)
         rewards = rewards - rewards.mean(0)

@@ -115,6 +115,17 @@ def test__contract__attributes__are_there(fitted, episodes):
     assert user.weights_cov_ is None
 
 
+def test__contract__errors__are_about_this_model(fitted, episodes):
+    user = fitted.adapt(episodes[30])
+    narrow = np.asarray(episodes.features)[:, :3]
+    with pytest.raises(ValueError, match=f"transform: X has 3 features, but {name_of(fitted)} is expecting 4 features"):
+        fitted.transform(narrow)
+    with pytest.raises(ValueError, match="predict: X has 3 features, but UserRewardModel is expecting 4 features"):
+        user.predict(narrow)
+    with pytest.raises(ValueError, match=r"needs a posterior.*the baselines do not\): fit MetaRewardModel"):
+        user.predict_std(np.asarray(episodes.features))
+
+
 def test__adapt_many__users_of_several_lengths__equals_adapting_each_alone(fitted, episodes):
     kept = np.flatnonzero(np.arange(episodes.n_pairs) % 12 <= episodes.user % 12)
     ragged = episodes.take_pairs(kept)

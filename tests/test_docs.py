@@ -18,7 +18,10 @@ FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?")
 
 # What the blocks of a page import beyond the package's own requirements.
-NEEDS = {"data_formats.md": ["datasets", "pandas", "polars", "pyarrow"]}
+NEEDS = {
+    "data_formats.md": ["datasets", "pandas", "polars", "pyarrow"],
+    "is_it_worth_it.md": ["matplotlib", "pandas"],
+}
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,9 @@ def wording(text: str) -> str:
     return re.sub(r"\s+", "", NUMBER.sub("#", text))
 
 
-@pytest.mark.parametrize("page", ["index.md", "get_started.md", "data_formats.md", "how_it_works.md"])
+@pytest.mark.parametrize(
+    "page", ["index.md", "get_started.md", "is_it_worth_it.md", "data_formats.md", "how_it_works.md"]
+)
 def test__page__its_python_blocks_run_in_order__as_shown(page, tmp_path, monkeypatch):
     for name in NEEDS.get(page, []):
         pytest.importorskip(name)

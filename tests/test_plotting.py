@@ -132,13 +132,25 @@ def test__adaptation_curve_display__users_differ_between_sizes__says_how_many_an
     assert_allclose(display.lines_[0].get_ydata()[1], curves["one"].accuracy[1, 3:].mean())
 
 
-def test__adaptation_curve_display__a_size_that_nobody_reaches__is_a_gap():
+def test__adaptation_curve_display__a_size_that_nobody_reaches__is_not_drawn_but_named():
     curve = make_curve(missing=[(1, user) for user in range(N_USERS)])
     display = AdaptationCurveDisplay.from_curves({"adapted": curve})
-    assert_array_equal(np.isnan(display.lines_[0].get_ydata()), [False, True, False])
+    assert_array_equal(np.isnan(display.estimate[0]), [False, True, False])
+    assert_allclose(display.lines_[0].get_xydata().T, [[0, 1], curve.accuracy[[0, 2]].mean(1)])
+    assert_allclose(band_of(display.fill_between_[0]), [display.low[0, [0, 2]], display.high[0, [0, 2]]])
+    assert [tick.get_text() for tick in display.ax_.get_xticklabels()] == ["0", "all"]
+    assert display.ax_.get_xlabel() == "choices adapted on; 30 users; nobody has 5"
     everywhere = make_curve(missing=[(row, user) for row in range(3) for user in range(N_USERS)])
     with pytest.raises(ValueError, match="no user is judged at any of the sizes"):
         AdaptationCurveDisplay.from_curves({"adapted": everywhere})
+
+
+def test__adaptation_curve_display__a_single_size__still_shows_its_interval():
+    """A band over one place has no area; only its edge can be seen."""
+    display = AdaptationCurveDisplay.from_curves({"adapted": make_curve(sizes=(None,))})
+    (area,) = display.fill_between_
+    assert area.get_linewidth()[0] > 0
+    assert_allclose(band_of(area)[:, 0], [display.low[0, 0], display.high[0, 0]])
 
 
 def test__adaptation_curve_display__plot_again__draws_the_same_into_given_axes_with_given_looks():
@@ -271,7 +283,7 @@ def test__user_gain_display__artists__carry_gains_in_points_and_shares_in_words(
     assert legend_texts(display.ax_) == [
         "helped: 50 %",
         "hurt: 25 % (as before: 25 %)",
-        "mean: +10.0 points [+5.0, +15.0]",
+        "mean: +10.0 points, 95 % [5.0, 15.0]",
     ]
     assert display.ax_.get_legend().get_title().get_text() == "adapted on 1 choice"
     assert "4 users" in display.ax_.get_xlabel()
@@ -554,6 +566,8 @@ def test__training_history_display__from_estimator__is_its_history(gradient_mode
 def test__training_history_display__outer_loop_did_not_run__says_why(text_model):
     with pytest.raises(ValueError, match="outer loop did not run, because max_epochs=0"):
         TrainingHistoryDisplay.from_estimator(text_model)
+    with pytest.raises(ValueError, match="a baseline that has no epochs"):
+        TrainingHistoryDisplay.from_estimator(text_model.pooled_model_)
     with pytest.raises(NotFittedError):
         TrainingHistoryDisplay.from_estimator(MetaRewardModel())
 
@@ -576,7 +590,7 @@ def test__training_history_display__outer_loop_did_not_run__says_why(text_model)
 )
 def test__displays__matplotlib_missing__say_how_to_get_it_before_any_work(draw, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    with pytest.raises(ImportError, match=r"Display.* draws with matplotlib.*pip install skmrm\[plot\]"):
+    with pytest.raises(ImportError, match=r"Display.* draws with matplotlib.*pip install 'skmrm\[plot\]'"):
         draw()
 
 

@@ -11,7 +11,7 @@ from skmrm import MetaRewardModel, personalization_report
 from skmrm._report_verdict import percent, word_verdict
 from skmrm.datasets import make_user_preferences, true_gaps
 from skmrm.episodes import episodes_from_arrays
-from skmrm.metrics import Interval, share_helped
+from skmrm.metrics import Interval, share_helped, simultaneous_intervals
 from skmrm.model_selection import Comparison, adaptation_curve
 from skmrm.splits import split_users_and_groups
 
@@ -144,6 +144,8 @@ def test__report__explicit_baseline__is_named_and_compared_with(data, public, pe
 def test__report__random_state__gives_the_same_report_again_and_pairs_both_models(data, public, personal, helps):
     again = personalization_report(Stub(public, personal), data.episodes, **QUICK)
     assert again.comparisons == helps.comparisons
+    same = adaptation_curve(Stub(public, personal), data.episodes, random_state=0, **QUICK)
+    assert_array_equal(helps.curve.accuracy, same.accuracy)
     drawn = personalization_report(Stub(public, public), data.episodes, random_state=np.random.default_rng(1), **QUICK)
     assert_array_equal(drawn.curve.accuracy, drawn.baseline_curve.accuracy)
 
@@ -274,6 +276,8 @@ def test__report__html__is_escaped_and_holds_all_rows():
     assert "<script>" not in html
     assert html.count("<tr>") == 1 + len(report.comparisons)
     assert "background:none;color:inherit" in html
+    assert "white-space:nowrap" in html
+    assert "overflow-x:auto" in html
 
 
 def test__report__plot__draws_both_curves_on_the_axes_given(helps):
@@ -287,6 +291,27 @@ def test__report__plot__draws_both_curves_on_the_axes_given(helps):
     for curve in (helps.curve, helps.baseline_curve):
         assert tuple(np.round(curve.accuracy.mean(1), 12)) in drawn
     plt.close(figure)
+
+
+@pytest.mark.parametrize("level", [0.95, 0.6])
+def test__report__plot__has_the_level_and_the_intervals_of_the_table(data, public, personal, level):
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    report = personalization_report(Stub(public, personal), data.episodes, level=level, random_state=3, **QUICK)
+    gain = report.plot(gain=True)
+    for column, drawn in (("gain", gain.estimate), ("gain_low", gain.low), ("gain_high", gain.high)):
+        np.testing.assert_allclose(drawn[0], 100 * report.table[column])
+    assert gain.ax_.get_ylabel() == "gain in accuracy over the model before adaptation (points)"
+    accuracy = report.plot()
+    for curve, low, high in zip((report.curve, report.baseline_curve), accuracy.low, accuracy.high, strict=True):
+        expected = simultaneous_intervals(curve.accuracy, level=level)
+        np.testing.assert_allclose([low, high], [[row.low for row in expected], [row.high for row in expected]])
+    for display in (gain, accuracy):
+        title = display.ax_.get_legend().get_title().get_text()
+        assert f"{100 * level:g} %" in title
+        assert "at all sizes at once" in title
+        plt.close(display.figure_)
 
 
 # -- warnings --------------------------------------------------------------------------------------------------------
@@ -385,5 +410,5 @@ def test__report__without_pandas__still_prints(helps, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "pandas", None)
     assert "helps" in str(helps)
-    with pytest.raises(ImportError, match="pip install pandas"):
+    with pytest.raises(ImportError, match=r"needs pandas.*pip install 'skmrm\[report\]'"):
         helps.table  # noqa: B018

@@ -181,7 +181,7 @@ def test__adapt__gradient__takes_the_steps_it_says_and_has_no_posterior(gradient
     found = gradient_model.adapt(pairs)
     assert_allclose(found.weights_, start + step_size * (expit(-gaps @ start) @ gaps) / len(pairs), rtol=1e-9)
     assert found.weights_cov_ is None
-    with pytest.raises(ValueError, match="adaptation='map'"):
+    with pytest.raises(ValueError, match=r"gradient adaptation and the baselines do not.*adaptation='map'"):
         found.predict_std(ITEMS)
 
 
@@ -344,7 +344,7 @@ def test__adapt__several_users__names_adapt_many(model, episodes, user_model):
 @pytest.mark.parametrize(
     ("X", "error", "message"),
     [
-        (ITEMS[:, :3], ValueError, "X has 3 features, but MetaRewardModel is expecting 4 features"),
+        (ITEMS[:, :3], ValueError, "X has 3 features, but OWNER is expecting 4 features as in fit"),
         (ITEMS[0], TypeError, r"shape \(n, 4\).*shape \(4,\).*x\[None\]"),
         (np.where(np.eye(2, 4), np.nan, 1.0), ValueError, "finite; 2 rows are not, the first is row 0"),
         ([("prompt", "response")], TypeError, "feature vectors"),
@@ -355,8 +355,9 @@ def test__adapt__several_users__names_adapt_many(model, episodes, user_model):
     ],
 )
 def test__predict__unusable_items__are_a_clear_error(model, user_model, method, X, error, message):
-    with pytest.raises(error, match=message):
-        getattr(model if method == "transform" else user_model, method)(X)
+    owner = model if method == "transform" else user_model
+    with pytest.raises(error, match=message.replace("OWNER", type(owner).__name__)):
+        getattr(owner, method)(X)
 
 
 def test__score__of_a_user_of_an_array_model__says_to_predict(user_model):

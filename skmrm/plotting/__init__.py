@@ -1,7 +1,7 @@
 """Displays in scikit-learn's manner: whether it is worth personalising, for whom, and what a model learnt.
 
 Each display holds plain data. Its ``from_...`` class methods compute the data and plot them; ``plot`` draws them again,
-into any axes. matplotlib is imported when something is drawn: ``pip install skmrm[plot]``.
+into any axes. matplotlib is imported when something is drawn: ``pip install 'skmrm[plot]'``.
 """
 
 from typing import TYPE_CHECKING

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from skmrm.model_selection import SUPPORT_SIZES, AdaptationCurve
 from skmrm.plotting._axes import GREY, axes_for, finish, options, pyplot
@@ -61,7 +61,7 @@ class AdaptationCurveDisplay:
     Attributes
     ----------
     lines_ : list of matplotlib.lines.Line2D
-        One a curve.
+        One a curve, over the numbers of choices that any user reaches.
     fill_between_ : list of matplotlib.collections.PolyCollection
         Their bands.
     zero_line_ : matplotlib.lines.Line2D or None
@@ -122,7 +122,7 @@ class AdaptationCurveDisplay:
         line_kw: Mapping[str, Any] | None = None,
         fill_between_kw: Mapping[str, Any] | None = None,
     ) -> AdaptationCurveDisplay:
-        """Draw the curves.
+        """Draw the curves, at the numbers of choices that any user reaches.
 
         Parameters
         ----------
@@ -135,29 +135,41 @@ class AdaptationCurveDisplay:
         -------
         AdaptationCurveDisplay
             Itself.
+
+        Raises
+        ------
+        ValueError
+            If no user is judged at any number of choices.
         """
+        reached = np.flatnonzero(self.n_users)
+        if reached.size == 0:
+            raise ValueError("no user is judged at any of the sizes: ask for smaller support_sizes")
         self.figure_, self.ax_ = axes_for(ax, "AdaptationCurveDisplay")
         ax = self.ax_
-        place = np.arange(len(self.support_sizes))
+        place = np.arange(len(reached))
+        edge = 0 if len(reached) > 1 else 6  # a band over a single place has no area: its edge is what is seen
         self.zero_line_ = None
         if self.relative_to is not None:
             self.zero_line_ = ax.axhline(0, color=GREY, linestyle="--", linewidth=1, label=self.relative_to)
         self.lines_, self.fill_between_ = [], []
         for row, name in enumerate(self.names):
             look = options("line", line_kw, marker=_MARKERS[row % len(_MARKERS)], label=name)
-            (line,) = ax.plot(place, self.estimate[row], **look)
-            area = options("area", fill_between_kw, alpha=0.2, linewidth=0, color=line.get_color())
+            (line,) = ax.plot(place, self.estimate[row, reached], **look)
+            area = options("area", fill_between_kw, alpha=0.2, linewidth=edge, color=line.get_color())
             self.lines_.append(line)
-            self.fill_between_.append(ax.fill_between(place, self.low[row], self.high[row], **area))
-        self._label(ax)
+            self.fill_between_.append(ax.fill_between(place, self.low[row, reached], self.high[row, reached], **area))
+        self._label(ax, reached)
         return self
 
-    def _label(self, ax: Any) -> None:
-        ticks = [size_name(size) for size in self.support_sizes]
-        users = f"{self.n_users.max():,} users"
-        if np.ptp(self.n_users) > 0:  # sizes are over other users: say so where it is seen
-            ticks = [f"{tick}\n({n:,})" for tick, n in zip(ticks, self.n_users, strict=True)]
+    def _label(self, ax: Any, reached: NDArray[np.intp]) -> None:
+        ticks = [size_name(self.support_sizes[row]) for row in reached]
+        n_users = self.n_users[reached]
+        users = f"{n_users.max():,} users"
+        if np.ptp(n_users) > 0:  # sizes are over other users: say so where it is seen
+            ticks = [f"{tick}\n({n:,})" for tick, n in zip(ticks, n_users, strict=True)]
             users = "users judged in brackets"
+        beyond = [size_name(size) for size, n in zip(self.support_sizes, self.n_users, strict=True) if n == 0]
+        users += f"; nobody has {', '.join(beyond)}" if beyond else ""
         ax.set_xticks(range(len(ticks)), ticks)
         ax.set_xlabel(f"choices adapted on; {users}")
         names = _METRICS if self.relative_to is None else _GAINS
@@ -213,8 +225,6 @@ class AdaptationCurveDisplay:
             raise ValueError("; ".join(problems))
         values = {name: np.asarray(getattr(curve, metric), float) for name, curve in curves.items()}
         known = ~np.any([np.isnan(value) for value in values.values()], axis=0)
-        if not known.any():
-            raise ValueError("no user is judged at any of the sizes: ask for smaller support_sizes")
         reference = None if relative_to is None else values.pop(relative_to)
         unit = 1.0 if relative_to is None else _UNITS[metric]
         bands = unit * np.array(

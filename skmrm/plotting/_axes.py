@@ -15,7 +15,9 @@ def pyplot(caller: str) -> Any:
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
-        raise ImportError(f"{caller} draws with matplotlib, which is not installed: pip install skmrm[plot]") from error
+        raise ImportError(
+            f"{caller} draws with matplotlib, which is not installed: pip install 'skmrm[plot]'"
+        ) from error
     return plt
 
 
@@ -42,4 +44,5 @@ def options(artist: str, given: Mapping[str, Any] | None, **defaults: Any) -> di
 def finish(ax: Any, **legend: Any) -> None:
     """Keep only the lines of the box that carry a scale, and set the legend."""
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False, alignment="left", **legend)
+    # A frame without a border: what must lie below the legend shines through, and the words stay legible.
+    ax.legend(frameon=True, fancybox=False, edgecolor="none", framealpha=0.5, alignment="left", **legend)

@@ -165,7 +165,8 @@ class BaseRewardDisplay:
         self.image_ = ax.imshow(table, **look)
         for (row, column), value in np.ndenumerate(table):
             colour = "w" if abs(value) > 0.6 else "k"
-            ax.text(column, row, f"{value:+.2f}", ha="center", va="center", color=colour, fontsize="small")
+            shown = round(value, 2) + 0.0  # a rounded -0.0 is 0.0
+            ax.text(column, row, f"{shown:+.2f}", ha="center", va="center", color=colour, fontsize="small")
         ax.set_yticks(range(len(table)), [self.statistics[row] for row in self.shown_])
         columns = [
             f"{name.removeprefix('base_reward')}\n({effect:.2f})"
@@ -203,7 +204,7 @@ class BaseRewardDisplay:
 
         Parameters
         ----------
-        model : fitted MetaRewardModel
+        model : fitted MetaRewardModel or baseline
         episodes : EpisodeSet or list of Episode
             Whose items to score; training users will do. Of texts, the statistics are those of
             :class:`skmrm.encoders.TextStatistics`, of arrays the features themselves.
@@ -281,5 +282,5 @@ def _pandas() -> Any:
     try:
         import pandas as pd
     except ImportError as error:
-        raise ImportError("a table needs pandas, which is not installed: pip install pandas") from error
+        raise ImportError("a table needs pandas, which is not installed: pip install 'skmrm[report]'") from error
     return pd

@@ -110,7 +110,7 @@ def mean_by_size(
             bootstrap_interval(row, None if other is None else other[place], level=level)
             for place, row in enumerate(values)
         ]
-    table[reached] = [(interval.estimate, interval.low, interval.high) for interval in found]
+    table[reached] = np.reshape([(interval.estimate, interval.low, interval.high) for interval in found], (-1, 3))
     return table
 
 

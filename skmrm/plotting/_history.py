@@ -99,7 +99,7 @@ class TrainingHistoryDisplay:
     def from_history(
         cls, history: Sequence[Mapping[str, Any]], *, ax: Any = None, line_kw: Mapping[str, Any] | None = None
     ) -> TrainingHistoryDisplay:
-        """Draw a history as :attr:`skmrm.MetaRewardModel.history_` holds it.
+        """Draw a history as ``history_`` of a fitted model holds it.
 
         Parameters
         ----------
@@ -122,7 +122,8 @@ class TrainingHistoryDisplay:
         if not history:
             raise ValueError(
                 "a training history needs at least one epoch, got none: the outer loop did not run, because "
-                "max_epochs=0, validation_fraction=0 after a spectral start, or too few users had two groups of pairs"
+                "max_epochs=0, validation_fraction=0 after a spectral start, too few users had two groups of pairs, or "
+                "the model is a baseline that has no epochs"
             )
         columns = {
             name: [np.nan if record[name] is None else record[name] for record in history]
@@ -138,7 +139,7 @@ class TrainingHistoryDisplay:
 
         Parameters
         ----------
-        model : fitted MetaRewardModel
+        model : fitted MetaRewardModel or LowRankRewards
         ax : matplotlib.axes.Axes, optional
         line_kw : dict, optional
             As in :meth:`plot`.

@@ -112,7 +112,7 @@ class UserGainDisplay:
             for part, colour, label in zip((points.clip(min=0), points.clip(max=0)), ("C0", "C1"), labels, strict=True)
         ]
         mean, low, high = (100 * value for value in (self.interval.estimate, self.interval.low, self.interval.high))
-        label = f"mean: {mean:+.1f} points [{low:+.1f}, {high:+.1f}]"
+        label = f"mean: {mean:+.1f} points, {100 * self.interval.level:g} % [{low:.1f}, {high:.1f}]"
         self.mean_band_ = ax.axhspan(low, high, color=GREY, alpha=0.25, linewidth=0)
         self.mean_line_ = ax.axhline(mean, **options("line", line_kw, color="k", linestyle="--", label=label))
         ax.axhline(0, color=GREY, linewidth=0.8)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -74,14 +75,16 @@ class MetaRewardModel(RewardEstimator):
         Append interpretable statistics of style (:class:`skmrm.encoders.TextStatistics`) to the encoder's features.
     memory : str, path or joblib.Memory, optional
         Cache encoded texts across calls.
-    n_bases : int
-        K, number of base reward functions.
+    n_bases : int or "auto"
+        K, number of base reward functions, the pooled reward included. "auto" takes as many as there is evidence for,
+        at most 26; 8 at a random start.
     hidden_layers : tuple of int
         Widths of hidden layers in the base reward functions; empty for linear ones. With `spectral_init` they start as
         no correction to the linear part, and stay so unless the outer loop helps validation users: give it epochs.
     adaptation : {"map", "gradient"} or object
-        Inner rule: mode of the posterior under a Gaussian prior on the weights; or `inner_steps` gradient steps, the
-        paper's. An object with the interface of :class:`skmrm.meta.adaptation.Adaptation` plugs in another rule.
+        Inner rule: mode of the posterior under a Gaussian prior on the weights (or its mean under a mixture, where
+        users turn out to be of several kinds); or `inner_steps` gradient steps, the paper's. An object with the
+        interface of :class:`skmrm.meta.adaptation.Adaptation` plugs in another rule.
     inner_steps : int
         Gradient adaptation: number of steps.
     inner_lr : float, optional
@@ -134,7 +137,11 @@ class MetaRewardModel(RewardEstimator):
     start_weights_ : ndarray of shape (n_bases,)
         Weights of a user without choices.
     prior_scale_ : ndarray of shape (n_bases,)
-        MAP adaptation: prior standard deviation of each weight.
+        MAP adaptation: prior standard deviation of each weight; within a kind where there are kinds of users.
+    prior_centres_ : ndarray of shape (n_kinds, n_bases)
+        MAP adaptation: mean weights of each kind of user; one row, the starting weights, where there is one kind.
+    prior_shares_ : ndarray of shape (n_kinds,)
+        MAP adaptation: share of users of each kind; they sum to one.
     adaptation_ : Adaptation
         The inner rule, with what was chosen.
     ridge_ : float or None
@@ -178,7 +185,7 @@ class MetaRewardModel(RewardEstimator):
 
     _parameter_constraints = {  # noqa: RUF012 (scikit-learn's convention)
         **RewardEstimator._parameter_constraints,
-        "n_bases": [Interval(Integral, 1, None, closed="left")],
+        "n_bases": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "hidden_layers": [tuple, list],
         "adaptation": [StrOptions({"map", "gradient"}), HasMethods(["init", "constrain", "adapt", "covariance"])],
         "inner_steps": [Interval(Integral, 0, None, closed="left")],
@@ -204,7 +211,7 @@ class MetaRewardModel(RewardEstimator):
         *,
         text_statistics: bool = True,
         memory: str | os.PathLike[str] | Memory | None = None,
-        n_bases: int = 8,
+        n_bases: int | Literal["auto"] = "auto",
         hidden_layers: tuple[int, ...] = (),
         adaptation: Literal["map", "gradient"] | Adaptation = "map",
         inner_steps: int = 1,
@@ -332,6 +339,21 @@ class MetaRewardModel(RewardEstimator):
         except KeyError:
             raise AttributeError("prior_scale_ exists only under adaptation='map'") from None
 
+    @property
+    def prior_shares_(self) -> NDArray[Any]:
+        """Share of users of each kind, (n_kinds,); MAP adaptation only."""
+        if not hasattr(self, "prior_scale_"):
+            raise AttributeError("prior_shares_ exists only under adaptation='map'")
+        logits = self._rule_params.get("rule.logits", np.zeros(1, self.start_weights_.dtype))
+        return softmax(logits)
+
+    @property
+    def prior_centres_(self) -> NDArray[Any]:
+        """Mean weights of each kind of user, (n_kinds, n_bases); MAP adaptation only."""
+        shares = self.prior_shares_
+        centres = self._rule_params.get("rule.centres", np.zeros((1, len(self.start_weights_)), shares.dtype))
+        return self.start_weights_ + centres - shares @ centres
+
     def _problems(self) -> list[str]:
         problems = []
         if self.weight_constraint == "simplex" and self.adaptation != "gradient":
@@ -385,7 +407,7 @@ class MetaRewardModel(RewardEstimator):
         free = not getattr(rule, "simplex", False)
         spectral = free if self.spectral_init == "auto" else bool(self.spectral_init)
         return FitOptions(
-            n_bases=int(self.n_bases),
+            n_bases=None if self.n_bases == "auto" else int(self.n_bases),
             hidden_layers=tuple(int(width) for width in self.hidden_layers),
             rule=rule,
             choose_strength=chosen,

@@ -21,6 +21,7 @@ from skmrm.encoders._saving import encoder_from_config, encoder_to_config, fitte
 from skmrm.exceptions import ModelFileError
 from skmrm.meta.adaptation import Adaptation, GradientAdaptation, MapAdaptation
 from skmrm.meta.crowd import FixedAdaptation
+from skmrm.meta.mixture import MixtureAdaptation
 from skmrm.meta.per_user import SpanAdaptation
 from skmrm.meta.simplex import SimplexAdaptation
 
@@ -35,9 +36,10 @@ SCHEMA_VERSION = 1
 CONFIG_FILE = "config.json"
 ARRAYS_FILE = "arrays.safetensors"
 
-_Rule = MapAdaptation | GradientAdaptation | FixedAdaptation | SimplexAdaptation | SpanAdaptation
+_Rule = MapAdaptation | MixtureAdaptation | GradientAdaptation | FixedAdaptation | SimplexAdaptation | SpanAdaptation
 _RULES: dict[str, type[_Rule]] = {
     "map": MapAdaptation,
+    "mixture": MixtureAdaptation,
     "gradient": GradientAdaptation,
     "fixed": FixedAdaptation,
     "simplex": SimplexAdaptation,

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from skmrm.meta.adaptation import Adaptation, GradientAdaptation, MapAdaptation
+from skmrm.meta.mixture import MixtureAdaptation
 from skmrm.meta.objectives import bradley_terry_loss
 
 RULES = {
@@ -16,6 +17,7 @@ RULES = {
     "learnt steps": GradientAdaptation(steps=2, step_size=0.4, learn_step_size=True),
     "map": MapAdaptation(prior_scale=0.8),
     "tempered map": MapAdaptation(prior_scale=0.8, tempering=0.5),
+    "mixture": MixtureAdaptation(prior_scale=0.6, n_components=3),
 }
 every_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
 
@@ -31,7 +33,12 @@ def problem(seed=0, users=4, pairs=6, bases=3, dtype=torch.float64, scale=1.0):
 
 
 def params_of(rule, start):
-    return rule.init(len(start), start)
+    params = rule.init(len(start), start)
+    if isinstance(rule, MixtureAdaptation):  # kinds that are not all alike
+        generator = torch.Generator().manual_seed(1)
+        for name in ("centres", "logits"):
+            params[name] = torch.randn(params[name].shape, generator=generator, dtype=torch.float64).to(start.dtype)
+    return params
 
 
 @every_rule
@@ -197,7 +204,7 @@ def test__map__covariance__is_the_inverse_of_a_numerical_hessian(tempering):
     rule = MapAdaptation(tempering=tempering)
     params = {"prior_scale": torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)}
     weights = rule.adapt(start, gaps, mask, params)
-    covariance = rule.covariance(weights, gaps, mask, params)
+    covariance = rule.covariance(weights, start, gaps, mask, params)
     for user in range(4):
         n = mask[user].sum()
 
@@ -212,10 +219,10 @@ def test__map__covariance__is_the_inverse_of_a_numerical_hessian(tempering):
 def test__map__covariance__without_pairs_is_the_prior_and_pairs_shrink_it():
     start, gaps, mask = problem(8)
     rule, scale = MapAdaptation(), torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
-    prior = rule.covariance(start.expand(4, -1), gaps, torch.zeros_like(mask), {"prior_scale": scale})
+    prior = rule.covariance(start.expand(4, -1), start, gaps, torch.zeros_like(mask), {"prior_scale": scale})
     torch.testing.assert_close(prior, torch.diag(scale**2).expand(4, -1, -1))
     weights = rule.adapt(start, gaps, mask, {"prior_scale": scale})
-    posterior = rule.covariance(weights, gaps, mask, {"prior_scale": scale})
+    posterior = rule.covariance(weights, start, gaps, mask, {"prior_scale": scale})
     assert (torch.linalg.eigvalsh(prior - posterior) > -1e-12).all()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from skmrm import _bridge
-from skmrm.meta import fitting, starts
+from skmrm.meta import fitting, personal, prior, starts
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
@@ -83,12 +83,19 @@ def test__how_it_works__numbers_and_files_that_it_names__are_those_of_the_code()
     assert len(files) > 8
     assert [name for name in sorted(files) if not (package / name).is_file()] == []
     scales = ", ".join(f"{scale:g}" for scale in starts.PRIOR_SCALES)
+    kinds = " or ".join(str(n) for n in starts.KINDS)
+    kind_scales = ", ".join(f"{scale:g}" for scale in starts.KIND_SCALES)
     for words in (
         f"{len(starts.RIDGES)} candidates from {max(starts.RIDGES):g} to {min(starts.RIDGES):g}",
         f"its ridge at {starts.DEFAULT_RIDGE:g}",
-        rf"s = ({starts.POOLED_SCALE:g}, c, \dots, c)$ with $c \in \{{{scales}\}}$",
+        rf"s = (0, c, \dots, c)$ with $c \in \{{{scales}\}}$",
+        f"guess of its standard deviation: {personal.POOLED_SCALE:g}",
+        f"{prior.GAUSSIAN_SWEEPS} are taken",
+        f"({prior.MIXTURE_SWEEPS} sweeps, from k-means",
+        f"at most {personal.AUTO_BASES + 1}: directions with less than {personal.SMALLEST_SHARE:.0%}",
+        rf"{kinds} of them, at $c \in \{{{kind_scales}\}}$",
         f"fewer than {fitting.MIN_JUDGED_USERS} users",
-        f"holds {fitting.ENOUGH_VALIDATION_USERS} users or more",
+        f"as hold {fitting.ENOUGH_VALIDATION_USERS} users",
         f"{_bridge.MAX_PAIRS_PER_USER} pairs of a user",
     ):
         assert words in page

@@ -507,7 +507,7 @@ class MeanGap:
         mean = (gaps * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True).clamp_min(1)
         return start + params["gain"] * mean
 
-    def covariance(self, weights, gaps, mask, params):
+    def covariance(self, weights, start, gaps, mask, params):
         return None
 
 
@@ -528,8 +528,9 @@ def test__adaptation__object_of_ones_own__is_trained_and_used(few_episodes, epis
 
 def test__adaptation__given_object__is_not_chosen_for(few_episodes):
     """Strength is chosen for the strings; whoever passes an object has chosen."""
-    fitted = MetaRewardModel(adaptation=MapAdaptation(prior_scale=0.7), max_epochs=0, random_state=0).fit(few_episodes)
-    assert_array_equal(fitted.prior_scale_, np.full(8, 0.7))
+    rule = MapAdaptation(prior_scale=0.7)
+    fitted = MetaRewardModel(n_bases=4, adaptation=rule, max_epochs=0, random_state=0).fit(few_episodes)
+    assert_array_equal(fitted.prior_scale_, np.full(4, 0.7))
     assert [record["setting"] for record in fitted.selection_] == ["given"]
 
 
@@ -546,7 +547,10 @@ def test__n_bases__one_or_more_than_features__works(few_episodes, n_bases):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"n_bases": 0}, r"'n_bases' parameter of MetaRewardModel must be an int in the range \[1, inf\). Got 0"),
+        (
+            {"n_bases": 0},
+            r"'n_bases' parameter .*int in the range \[1, inf\) or a str among \{'auto'\}. Got 0",
+        ),
         ({"adaptation": "adam"}, "'adaptation' parameter.*'gradient', 'map'|'adaptation' parameter.*'map', 'gradient'"),
         ({"robust_ratio": 0}, r"'robust_ratio' parameter.*range \(0.0, 1.0\]"),
         ({"validation_fraction": 0.6}, r"'validation_fraction' parameter.*\[0.0, 0.5\]"),

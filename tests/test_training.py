@@ -13,8 +13,9 @@ from skmrm.meta.basis import base_rewards, init_basis, init_standardisation, sta
 from skmrm.meta.batching import Pairs
 from skmrm.meta.fitting import meta_fit
 from skmrm.meta.inference import adapt_users, item_rewards, query_losses
+from skmrm.meta.pooled import row_space
 from skmrm.meta.selection import Split
-from skmrm.meta.starts import FitOptions, _row_space
+from skmrm.meta.starts import FitOptions
 from skmrm.meta.training import OuterOptions, batch_losses, learning_rate_factor, meta_train, user_batches
 
 
@@ -111,7 +112,7 @@ def test__adapt_users__ragged_users_in_buckets__equal_each_user_alone():
         inner = {"prior_scale": params["rule.prior_scale"]}
         alone = rule.adapt(params["start"], gaps, mask, inner)
         torch.testing.assert_close(weights[user], alone[0])
-        torch.testing.assert_close(covariance[user], rule.covariance(alone, gaps, mask, inner)[0])
+        torch.testing.assert_close(covariance[user], rule.covariance(alone, params["start"], gaps, mask, inner)[0])
 
 
 def test__meta_train__random_start__lowers_validation_loss_and_keeps_the_best_epoch():
@@ -225,8 +226,8 @@ def test__meta_fit__more_features_than_items__equals_working_without_the_shortcu
         return Split(half, ~half, half)
 
     found = [meta_fit(features, pairs, draw, options, torch.Generator().manual_seed(1))]
-    assert _row_space(features)[0].shape == (30, 30)
-    monkeypatch.setattr(starts, "_row_space", lambda table: (table, torch.eye(80, dtype=table.dtype)))
+    assert row_space(features)[0].shape == (30, 30)
+    monkeypatch.setattr(starts, "row_space", lambda table: (table, torch.eye(80, dtype=table.dtype)))
     found.append(meta_fit(features, pairs, draw, options, torch.Generator().manual_seed(1)))
     assert found[0].ridge == found[1].ridge
     # the pooled solutions agree to their own tolerance; directions only up to sign

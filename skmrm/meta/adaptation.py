@@ -23,7 +23,7 @@ from torch.nn.functional import softplus
 
 from .objectives import normalised, pair_margins
 
-__all__ = ["Adaptation", "GradientAdaptation", "MapAdaptation", "RuleParameters"]
+__all__ = ["Adaptation", "GradientAdaptation", "MapAdaptation", "PosteriorHessian", "RuleParameters"]
 
 RuleParameters = dict[str, Tensor]
 
@@ -43,8 +43,10 @@ class Adaptation(Protocol):
     def adapt(self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor:
         """Weights (users, bases) from gaps (users, pairs, bases) and pair weights (users, pairs); differentiable."""
 
-    def covariance(self, weights: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor | None:
-        """Posterior covariance (users, bases, bases) at adapted weights, or None where the rule defines none."""
+    def covariance(
+        self, weights: Tensor, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters
+    ) -> Tensor | None:
+        """Posterior covariance (users, bases, bases) at the weights that `adapt` returned, or None without one."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,9 @@ class GradientAdaptation:
             raw = raw - step_size * gradient
         return self.constrain(raw)
 
-    def covariance(self, weights: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor | None:
+    def covariance(
+        self, weights: Tensor, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters
+    ) -> Tensor | None:
         """No posterior is defined by stopping early."""
         return None
 
@@ -123,13 +127,11 @@ def _adam_direction(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Adam's direction (Kingma and Ba 2015) as a pure function of its state.
 
-    The square root has no derivative at zero, where a user's gradient is exactly zero (no pairs): masked there.
+    A user without pairs has a gradient of exactly zero.
     """
     first = betas[0] * first + (1 - betas[0]) * gradient
     second = betas[1] * second + (1 - betas[1]) * gradient**2
-    corrected = second / (1 - betas[1] ** step)
-    positive = corrected > 0
-    root = torch.where(positive, torch.where(positive, corrected, 1.0).sqrt(), 0.0)
+    root = _safe_sqrt(second / (1 - betas[1] ** step))
     return (first / (1 - betas[0] ** step)) / (root + eps), first, second
 
 
@@ -181,21 +183,19 @@ class MapAdaptation:
         """Posterior mode; see :class:`Adaptation`."""
         scale = params["prior_scale"]
         weight = self._tempered(mask)
-        scaled, offset = gaps * scale, gaps @ start
+        scaled, offset = gaps * scale, pair_margins(start.expand(gaps.shape[0], -1), gaps)
         with torch.no_grad():
             mode = self._newton(scaled, offset, weight)
         margins = offset + pair_margins(mode, scaled)
-        factor = torch.linalg.cholesky(_posterior_hessian(margins.detach(), scaled.detach(), weight))
-        gradient = _posterior_gradient(mode, margins, scaled, weight)
-        mode = mode - torch.cholesky_solve(gradient.unsqueeze(-1), factor).squeeze(-1)
+        hessian = PosteriorHessian(margins.detach(), scaled.detach(), weight)
+        mode = mode - hessian.solve(_posterior_gradient(mode, margins, scaled, weight))
         return start + scale * mode
 
-    def covariance(self, weights: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor:
+    def covariance(self, weights: Tensor, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor:
         r"""Inverse Hessian of the objective at the weights: :math:`S (I + S G^\top D G S)^{-1} S`."""
         scale = params["prior_scale"]
         margins = pair_margins(weights, gaps)
-        hessian = _posterior_hessian(margins, gaps * scale, self._tempered(mask))
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian))
+        inverse = PosteriorHessian(margins, gaps * scale, self._tempered(mask)).inverse()
         return scale.unsqueeze(-1) * inverse * scale
 
     def _tempered(self, mask: Tensor) -> Tensor:
@@ -211,9 +211,8 @@ class MapAdaptation:
         steps = scaled.new_tensor(_LINE_SEARCH_STEPS)
         for _ in range(self.max_steps):
             margins = offset + pair_margins(mode, scaled)
-            hessian = _posterior_hessian(margins, scaled, weight)
             gradient = _posterior_gradient(mode, margins, scaled, weight)
-            direction = -torch.linalg.solve_ex(hessian, gradient)[0]
+            direction = -PosteriorHessian(margins, scaled, weight).solve(gradient)
             candidates = mode + steps[:, None, None] * direction
             reached = margins + steps[:, None, None] * pair_margins(direction, scaled)
             values = (softplus(-reached) * weight).sum(-1) + 0.5 * (candidates**2).sum(-1)
@@ -229,8 +228,54 @@ def _posterior_gradient(mode: Tensor, margins: Tensor, scaled: Tensor, weight: T
     return mode - torch.einsum("up,upk->uk", torch.sigmoid(-margins) * weight, scaled)
 
 
-def _posterior_hessian(margins: Tensor, scaled: Tensor, weight: Tensor) -> Tensor:
-    chance = torch.sigmoid(margins)
-    curvature = (chance * (1 - chance) * weight).unsqueeze(-1)
-    identity = torch.eye(scaled.shape[-1], dtype=scaled.dtype, device=scaled.device)
-    return identity + scaled.transpose(-1, -2) @ (curvature * scaled)
+class PosteriorHessian:
+    r"""The Hessian :math:`I + R^\top R`, :math:`R = D^{1/2} G S`, of every user of a batch.
+
+    Whatever is asked of it is computed in the smaller of two spaces: that of the K weights, or that of the user's
+    pairs, where :math:`(I + R^\top R)^{-1} = I - R^\top (I + R R^\top)^{-1} R` and
+    :math:`\det (I + R^\top R) = \det (I + R R^\top)`.
+
+    Parameters
+    ----------
+    margins : Tensor of shape (users, pairs)
+        At which D is taken.
+    scaled : Tensor of shape (users, pairs, bases)
+        G S, gaps times prior standard deviations.
+    weight : Tensor of shape (users, pairs)
+        Weight of each pair in the likelihood.
+    """
+
+    def __init__(self, margins: Tensor, scaled: Tensor, weight: Tensor) -> None:
+        chance = torch.sigmoid(margins)
+        self._root = _safe_sqrt(chance * (1 - chance) * weight).unsqueeze(-1) * scaled
+        self._by_pairs = scaled.shape[-2] < scaled.shape[-1]
+        inner = self._root @ self._root.mT if self._by_pairs else self._root.mT @ self._root
+        self._factor = torch.linalg.cholesky(_plus_identity(inner))
+
+    def solve(self, vectors: Tensor) -> Tensor:
+        """Solve for vectors (users, bases)."""
+        columns = vectors.unsqueeze(-1)
+        if not self._by_pairs:
+            return torch.cholesky_solve(columns, self._factor).squeeze(-1)
+        return vectors - (self._root.mT @ torch.cholesky_solve(self._root @ columns, self._factor)).squeeze(-1)
+
+    def half_log_det(self) -> Tensor:
+        """Half the logarithm of the determinant, (users,)."""
+        return self._factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+    def inverse(self) -> Tensor:
+        """Inverse, (users, bases, bases)."""
+        if not self._by_pairs:
+            return torch.cholesky_inverse(self._factor)
+        half = torch.linalg.solve_triangular(self._factor, self._root, upper=False)
+        return _plus_identity(-half.mT @ half)
+
+
+def _plus_identity(matrix: Tensor) -> Tensor:
+    return matrix + torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+
+
+def _safe_sqrt(values: Tensor) -> Tensor:
+    """Square root whose derivative at zero, where a pair is padding, is zero instead of infinite."""
+    positive = values > 0
+    return torch.where(positive, torch.where(positive, values, 1.0).sqrt(), 0.0)

@@ -20,9 +20,9 @@ from .adaptation import RuleParameters
 from .basis import init_standardisation, standardise
 from .batching import Pairs
 from .fitting import Fitted, user_folds
-from .pooled import fit_pooled
+from .pooled import fit_pooled, row_space
 from .selection import Split, choose_ridge
-from .starts import DEFAULT_RIDGE, RIDGES, _row_space
+from .starts import DEFAULT_RIDGE, RIDGES
 
 __all__ = ["Crowd", "FixedAdaptation", "crowd_fit", "find_crowd"]
 
@@ -45,7 +45,9 @@ class FixedAdaptation:
         """The start for each user; see :class:`skmrm.meta.adaptation.Adaptation`."""
         return start.expand(gaps.shape[0], -1)
 
-    def covariance(self, weights: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor | None:
+    def covariance(
+        self, weights: Tensor, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters
+    ) -> Tensor | None:
         """A reward that ignores its user knows nothing of how sure it is of one."""
         return None
 
@@ -112,7 +114,7 @@ def find_crowd(
         Draws the folds.
     """
     standardisation = init_standardisation(features)
-    table, span = _row_space(standardise(standardisation, features))
+    table, span = row_space(standardise(standardisation, features))
     splits = [draw_split() for _ in range(N_SPLITS)]
     judged = torch.stack([split.judged(pairs) for split in splits]).all(0)
     folds = user_folds(judged, validation_fraction, generator)

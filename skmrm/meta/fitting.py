@@ -122,16 +122,18 @@ def meta_fit(
 def user_folds(judged: Tensor, validation_fraction: float, generator: torch.Generator) -> list[Tensor]:
     """Disjoint sets of users to hold out, each a share of those that can be judged.
 
-    One fold where it holds enough users by itself; a full cross-fit where users are few; none where they are too few
-    to choose anything by, or where `validation_fraction` is 0.
+    A full cross-fit where users are few; of many, as many folds as hold enough users to choose by; none where users are
+    too few to choose anything by, or where `validation_fraction` is 0.
     """
     users = torch.nonzero(judged).squeeze(1)
     if validation_fraction == 0 or users.numel() < MIN_JUDGED_USERS:
         return []
     shuffled = users[torch.randperm(users.numel(), generator=generator).to(users.device)]
     n_held_out = max(2, round(validation_fraction * users.numel()))
-    n_folds = 1 if n_held_out >= ENOUGH_VALIDATION_USERS else max(2, users.numel() // n_held_out)
-    chunks = [shuffled[:n_held_out]] if n_folds == 1 else shuffled.tensor_split(n_folds)
+    if users.numel() < ENOUGH_VALIDATION_USERS:
+        chunks = shuffled.tensor_split(max(2, users.numel() // n_held_out))
+    else:
+        chunks = shuffled.split(n_held_out)[: -(-ENOUGH_VALIDATION_USERS // n_held_out)]
     return [torch.zeros_like(judged).index_fill_(0, chunk, True) for chunk in chunks]
 
 

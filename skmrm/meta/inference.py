@@ -61,7 +61,7 @@ def adapt_users(
             gaps = (rewards[pairs.chosen[index]] - rewards[pairs.rejected[index]]) * mask.unsqueeze(-1)
             weights[users] = rule.adapt(start, gaps, mask, rule_params)
             if with_covariance:
-                covariance = rule.covariance(weights[users], gaps, mask, rule_params)
+                covariance = rule.covariance(weights[users], start, gaps, mask, rule_params)
                 if covariance is not None:
                     covariances.append(covariance)
                     order.append(users)

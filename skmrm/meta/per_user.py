@@ -63,7 +63,9 @@ class SpanAdaptation:
         """Penalised weights; see :class:`skmrm.meta.adaptation.Adaptation`."""
         return _Span(start, gaps, mask).weights(self.ridge)
 
-    def covariance(self, weights: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor | None:
+    def covariance(
+        self, weights: Tensor, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters
+    ) -> Tensor | None:
         """Not computed: it would be (d, d) for each user."""
         return None
 

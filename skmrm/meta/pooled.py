@@ -19,7 +19,7 @@ from torch.nn.functional import logsigmoid
 
 from .batching import Pairs
 
-__all__ = ["Curvature", "fit_pooled", "item_pull", "pooled_hessian"]
+__all__ = ["Curvature", "cholesky_with_ridge", "fit_pooled", "item_pull", "pooled_hessian", "row_space"]
 
 
 def item_pull(pairs: Pairs, pull: Tensor, n_items: int) -> Tensor:
@@ -38,6 +38,19 @@ def pooled_hessian(table: Tensor, pairs: Pairs, curvature: Tensor) -> Tensor:
         torch.stack([rows, columns]), weights, (n_items, n_items), check_invariants=False
     )
     return table.T @ torch.sparse.mm(laplacian.coalesce(), table) / max(pairs.chosen.numel(), 1)
+
+
+def row_space(table: Tensor) -> tuple[Tensor, Tensor]:
+    """Coordinates of the items in an orthonormal basis of what they span, and that basis (d, rank).
+
+    With fewer items than features every solution lies in the items' span, where the ridge is the same: nothing is lost
+    by working there.
+    """
+    n_items, n_features = table.shape
+    if n_features <= n_items:
+        return table, torch.eye(n_features, dtype=table.dtype, device=table.device)
+    span, coordinates = torch.linalg.qr(table.T)
+    return coordinates.T.contiguous(), span
 
 
 class Curvature:

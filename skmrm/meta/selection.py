@@ -1,8 +1,9 @@
 """Choices that only users left out can make: the ridge, and how far to let users move from the pooled model.
 
 Everything is cross-fitted: each user's loss comes from a fit that never saw the user. Choosing the setting with the
-smallest loss is itself noisy, so the least personalised setting within one standard error of the best is taken (Breiman
-et al. 1984's rule, on paired differences), and "no adaptation" is among the settings.
+smallest loss is itself noisy, so the least personalised setting within a standard error of the best is taken (Breiman
+et al. 1984's rule, on paired differences): a whole one for "no adaptation", so that who personalises has a reason, and
+half of one among the others.
 """
 
 from __future__ import annotations
@@ -15,13 +16,11 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from .adaptation import Adaptation, RuleParameters
-from .basis import Parameters
 from .batching import Pairs
 from .inference import adapt_users, mean_by_user, query_losses
 from .pooled import Curvature, fit_pooled
-from .spectral import spectral_bases
 
-__all__ = ["Setting", "Split", "choose_ridge", "least_personalised", "spectral_parameters", "validate_settings"]
+__all__ = ["Setting", "Split", "choose_ridge", "least_personalised", "validate_settings"]
 
 
 @dataclass(frozen=True)
@@ -95,18 +94,6 @@ def choose_ridge(
     return ridges[best], [path[best] for path in paths], losses
 
 
-def spectral_parameters(
-    table: Tensor, pairs: Pairs, pooled: Tensor, splits: Sequence[Split], among: Tensor, n_bases: int, ridge: float
-) -> Parameters:
-    """Spectral base functions and start from the users `among` (n_users,) bool, at their pooled solution."""
-    keep = among[pairs.user]
-    inside = pairs.where(keep)
-    bases, _ = spectral_bases(table, inside, pooled, [split.half[keep] for split in splits], n_bases, ridge)
-    start = table.new_zeros(n_bases)
-    start[0] = 1.0
-    return {"bases": bases, "start": start}
-
-
 def validate_settings(
     settings: Sequence[Setting], start: Tensor, rewards: Tensor, pairs: Pairs, splits: Sequence[Split], users: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -147,7 +134,9 @@ def validate_settings(
 
 
 def least_personalised(losses: Tensor, movement: Tensor) -> int:
-    """Index of the least personalised setting within one standard error of the best.
+    """Index of the least personalised setting that is as good as the best but for noise.
+
+    That is within half a standard error of the best, and a whole one for a setting that moves nobody.
 
     Parameters
     ----------
@@ -161,5 +150,6 @@ def least_personalised(losses: Tensor, movement: Tensor) -> int:
         return int(movement.argmin())
     best = int(judged.mean(1).argmin())
     excess = judged - judged[best]
-    tolerated = excess.mean(1) <= excess.std(1) / n_users**0.5
+    slack = torch.where(movement > 0, 0.5, 1.0).to(excess)
+    tolerated = excess.mean(1) <= slack * excess.std(1) / n_users**0.5
     return int(torch.where(tolerated, movement, torch.inf).argmin())

@@ -81,7 +81,9 @@ class SimplexAdaptation:
                 break
         return torch.where(step > 0, weights, start)  # without pairs to the bit, which the projection rounds
 
-    def covariance(self, weights: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor | None:
+    def covariance(
+        self, weights: Tensor, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters
+    ) -> Tensor | None:
         """Maximum likelihood defines no posterior."""
         return None
 

@@ -14,10 +14,10 @@ scale chosen on users who were left out of all this.
 The mean is weighted: the gradient of n pairs is a signal plus noise of variance proportional to 1/n, so that a user
 counts with :math:`\tfrac{n_A}{n_A + m} \tfrac{n_B}{n_B + m}`, and users of one or two pairs do not drown the others.
 
-With finitely many users noise does not average out of C entirely: it spreads the eigenvalues on both sides of zero, and
-the largest come out too large. A covariance has no negative eigenvalues, so the most negative one of C shows how far
-noise reaches, and that much is taken off every eigenvalue. Directions that do not rise above the noise get variance
-zero.
+With finitely many users noise does not average out of C entirely: it spreads the eigenvalues, and the largest come out
+too large. Most directions have nothing of their own: the median eigenvalue is the level at which users differ in every
+direction alike (zero, unless features are few or tastes have no structure), and the smallest shows how far below it,
+and so above it, noise reaches. Eigenvalues within reach of the level are set to it, and the others lose the reach.
 """
 
 from __future__ import annotations
@@ -81,10 +81,10 @@ def spectral_bases(
     Returns
     -------
     bases : Tensor of shape (n_bases, d)
-        First row b; then the leading directions, scaled to the users' standard deviation along them. Rows whose
-        eigenvalue does not rise above the noise are zero: there is no evidence that users differ in more ways.
+        First row b; then the leading directions, scaled to the users' standard deviation along them. Rows of variance
+        zero are zero: there is no evidence that users differ in more ways.
     variances : Tensor of shape (n_bases - 1,)
-        Eigenvalues less the noise's reach, zero where negative; squared logits.
+        Eigenvalues less the noise in them, never negative; squared logits.
     """
     reward = table @ coefficients
     chance = torch.sigmoid(reward[pairs.chosen] - reward[pairs.rejected])
@@ -103,9 +103,10 @@ def spectral_bases(
 
     n_directions = min(n_bases - 1, table.shape[1])
     values, vectors = torch.linalg.eigh(whitened)
-    noise_edge = (-values[0]).clamp_min(0)
     leading = torch.arange(len(values) - 1, len(values) - 1 - n_directions, -1, device=values.device)
-    variances = (values[leading] - noise_edge).clamp_min(0)
+    level = values.median().clamp_min(0)
+    reach = (level - values[0]).clamp_min(0)
+    variances = level + (values[leading] - level - reach).clamp_min(0)
     directions = _fix_signs(torch.linalg.solve_triangular(factor.T, vectors[:, leading], upper=True)) * variances.sqrt()
     bases = table.new_zeros(n_bases, table.shape[1])
     bases[0] = coefficients

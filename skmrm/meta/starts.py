@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from .adaptation import Adaptation, GradientAdaptation, MapAdaptation
-from .basis import Parameters, base_rewards, init_basis
+from .basis import Parameters, init_basis
 from .batching import Pairs
-from .pooled import fit_pooled
-from .selection import Setting, Split, choose_ridge, least_personalised, spectral_parameters, validate_settings
+from .mixture import MixtureAdaptation
+from .personal import Personal, PersonalBases
+from .pooled import fit_pooled, row_space
+from .selection import Setting, Split, choose_ridge, least_personalised, validate_settings
 from .training import OuterOptions
 
 __all__ = ["FitOptions", "Start", "random_start", "spectral_start"]
@@ -23,16 +25,16 @@ DEFAULT_RIDGE = 0.1  # where no users can be left out to choose by
 PRIOR_SCALES = (0.5, 1.0, 1.5, 2.0)
 TEMPERINGS = (0.0, 0.5)
 STEP_SIZES = (0.3, 1.0, 3.0, 10.0)
-# A user's reward may be sharper or flatter than the crowd's: prior standard deviation of the pooled reward's own
-# weight.
-POOLED_SCALE = 0.3
+KINDS = (4, 8)
+KIND_SCALES = (0.5, 1.0)
+RANDOM_BASES = 8  # where their number is left open and the start is random
 
 
 @dataclass(frozen=True)
 class FitOptions:
     """Settings of a fit; see :class:`skmrm.MetaRewardModel` for their meaning."""
 
-    n_bases: int = 8
+    n_bases: int | None = None
     hidden_layers: tuple[int, ...] = ()
     rule: Adaptation = field(default_factory=MapAdaptation)
     choose_strength: bool = True
@@ -66,11 +68,12 @@ def random_start(
     generator: torch.Generator,
 ) -> Start:
     """Random base functions; a user starts with the same weight on each."""
-    basis = init_basis(table.shape[1], options.n_bases, options.hidden_layers, generator, table)
+    n_bases = options.n_bases or RANDOM_BASES
+    basis = init_basis(table.shape[1], n_bases, options.hidden_layers, generator, table)
     simplex = getattr(options.rule, "simplex", False)
-    level = 0.0 if simplex else 1.0 / options.n_bases
-    params = basis | {"start": table.new_full((options.n_bases,), level)}
-    params |= _named(options.rule.init(options.n_bases, table))
+    level = 0.0 if simplex else 1.0 / n_bases
+    params = basis | {"start": table.new_full((n_bases,), level)}
+    params |= _named(options.rule.init(n_bases, table))
     return Start(params, params, options.rule, None, [])
 
 
@@ -82,92 +85,142 @@ def spectral_start(
     options: FitOptions,
     generator: torch.Generator,
 ) -> Start:
-    """Pooled Bradley-Terry and the directions in which users differ, their prior chosen on users left out."""
+    """Pooled Bradley-Terry and the prior of how users differ from it, its strength chosen on users left out."""
     everyone = torch.ones(pairs.n_users, dtype=torch.bool, device=table.device)
-    settings = _candidates(options, table, bool(folds))
-    wide, (table, span) = table, _row_space(table)
-    chosen, ridge, selection = 0, DEFAULT_RIDGE, []
-    first: Parameters | None = None
+    wide, (table, span) = table, row_space(table)
+
+    def learn(users: Tensor, pooled: Tensor) -> PersonalBases:
+        keep = users[pairs.user]
+        halves = [split.half[keep] for split in splits]
+        return PersonalBases(table, pairs.where(keep), pooled, halves, options.n_bases, ridge, generator)
+
+    candidates, more = _candidates(options, bool(folds))
+    chosen, ridge, selection = candidates[0], DEFAULT_RIDGE, []
+    first: Personal | None = None
     if folds:
         ridge, solutions, _ = choose_ridge(table, pairs, folds, RIDGES)
-        losses = table.new_full((len(settings), pairs.n_users), torch.nan)
-        movement = table.new_zeros(len(settings))
-        for held_out, solution in zip(folds, solutions, strict=True):
-            params = spectral_parameters(table, pairs, solution, splits, ~held_out, options.n_bases, ridge)
-            first = params if first is None else first
-            rewards = base_rewards(params, table)
-            found, moved = validate_settings(settings, params["start"], rewards, pairs, splits, held_out)
-            losses = torch.where(held_out, found, losses)
-            movement += moved / len(folds)
-        chosen = least_personalised(losses, movement)
-        selection = _report(settings, losses, movement, chosen)
+        learnt = [learn(~held_out, solution) for held_out, solution in zip(folds, solutions, strict=True)]
+        judged = _judge(candidates, learnt, folds, table, pairs, splits)
+        if more and judged.movement[judged.best] > 0:
+            judged = judged.extended(_judge(more, learnt, folds, table, pairs, splits))
+        chosen = judged.candidates[judged.best]
+        selection = judged.report()
+        first = learnt[0].of_kinds(chosen.n_components)
     pooled = fit_pooled(table, pairs, ridge)
-    refit = spectral_parameters(table, pairs, pooled, splits, everyone, options.n_bases, ridge)
-    rest = _named(settings[chosen].params)
+    refit = learn(everyone, pooled).of_kinds(chosen.n_components)
+    blind, final = (
+        {"bases": found.bases @ span.T, "start": found.start} | _named(chosen.on(found).params)
+        for found in (first or refit, refit)
+    )
     if options.hidden_layers:
-        rest |= _hidden_layers(wide, options, generator)
-    blind, refit = (found | {"bases": found["bases"] @ span.T} | rest for found in (first or refit, refit))
-    return Start(blind, refit, settings[chosen].rule, ridge, selection, span @ pooled)
+        hidden = _hidden_layers(wide, len(refit.bases), options, generator)
+        blind, final = blind | hidden, final | hidden
+    return Start(blind, final, chosen.rule, ridge, selection, span @ pooled)
 
 
-def _row_space(table: Tensor) -> tuple[Tensor, Tensor]:
-    """Coordinates of the items in an orthonormal basis of what they span, and that basis (d, rank).
-
-    With fewer items than features every solution lies in the items' span, where the ridge is the same: nothing is lost
-    by working there.
-    """
-    n_items, n_features = table.shape
-    if n_features <= n_items:
-        return table, torch.eye(n_features, dtype=table.dtype, device=table.device)
-    span, coordinates = torch.linalg.qr(table.T)
-    return coordinates.T.contiguous(), span
-
-
-def _hidden_layers(table: Tensor, options: FitOptions, generator: torch.Generator) -> Parameters:
+def _hidden_layers(table: Tensor, n_bases: int, options: FitOptions, generator: torch.Generator) -> Parameters:
     """Hidden layers that contribute nothing yet."""
-    basis = init_basis(table.shape[1], options.n_bases, options.hidden_layers, generator, table)
+    basis = init_basis(table.shape[1], n_bases, options.hidden_layers, generator, table)
     return {name: value for name, value in basis.items() if name.startswith("hidden.")}
 
 
-def _candidates(options: FitOptions, table: Tensor, validated: bool) -> list[Setting]:
-    """Strengths of personalisation to choose from, "none" first; only "none" where nothing can be validated."""
-    rule, n_bases = options.rule, options.n_bases
-    profile = table.new_ones(n_bases)
-    if not options.choose_strength or not isinstance(rule, MapAdaptation | GradientAdaptation):
-        return [Setting("given", rule, rule.init(n_bases, table))]
-    if isinstance(rule, MapAdaptation):
-        settings = [Setting("none", rule, {"prior_scale": table.new_zeros(n_bases)})]
-        profile[0] = POOLED_SCALE
-        settings += [
-            Setting(
-                f"prior_scale={scale:g}, tempering={tempering:g}",
-                replace(rule, tempering=tempering),
-                {"prior_scale": torch.cat([profile[:1], scale * profile[1:]])},
-            )
-            for scale in PRIOR_SCALES
-            for tempering in TEMPERINGS
+@dataclass(frozen=True)
+class _Candidate:
+    """A strength of personalisation; with no strength, the inner rule as it was given."""
+
+    name: str
+    rule: Adaptation
+    strength: float | None = None
+    n_components: int = 1
+
+    def on(self, found: Personal) -> Setting:
+        """The rule's parameters for given base functions."""
+        if self.strength is None:
+            return Setting(self.name, self.rule, self.rule.init(len(found.bases), found.bases))
+        parameter = "step_size" if isinstance(self.rule, GradientAdaptation) else "prior_scale"
+        params = {parameter: self.strength * found.profile}
+        return Setting(self.name, self.rule, params | (found.kinds if self.n_components > 1 else {}))
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Cross-fitted losses (n_candidates, n_users) and movements (n_candidates,) of candidates."""
+
+    candidates: list[_Candidate]
+    losses: Tensor
+    movement: Tensor
+
+    @property
+    def best(self) -> int:
+        """The candidate to take."""
+        return least_personalised(self.losses, self.movement)
+
+    def extended(self, other: _Judged) -> _Judged:
+        """With further candidates."""
+        losses, movement = torch.cat([self.losses, other.losses]), torch.cat([self.movement, other.movement])
+        return _Judged(self.candidates + other.candidates, losses, movement)
+
+    def report(self) -> list[dict[str, Any]]:
+        """One record a candidate."""
+        judged = self.losses[:, ~self.losses.isnan().any(0)]
+        change = judged - judged[0]
+        return [
+            {
+                "setting": candidate.name,
+                "validation_loss": float(judged[i].mean()),
+                "change": float(change[i].mean()),
+                "standard_error": float(change[i].std() / max(judged.shape[1], 1) ** 0.5),
+                "movement": float(self.movement[i]),
+                "chosen": i == self.best,
+            }
+            for i, candidate in enumerate(self.candidates)
         ]
-    else:
-        settings = [Setting("none", rule, {"step_size": table.new_zeros(n_bases)})]
-        profile[0] = POOLED_SCALE**2
-        settings += [Setting(f"step_size={size:g}", rule, {"step_size": size * profile}) for size in STEP_SIZES]
-    return settings if validated else settings[:1]
 
 
-def _report(settings: Sequence[Setting], losses: Tensor, movement: Tensor, chosen: int) -> list[dict[str, Any]]:
-    judged = losses[:, ~losses.isnan().any(0)]
-    change = judged - judged[0]
-    return [
-        {
-            "setting": setting.name,
-            "validation_loss": float(judged[i].mean()),
-            "change": float(change[i].mean()),
-            "standard_error": float(change[i].std() / max(judged.shape[1], 1) ** 0.5),
-            "movement": float(movement[i]),
-            "chosen": i == chosen,
-        }
-        for i, setting in enumerate(settings)
+def _judge(
+    candidates: list[_Candidate],
+    learnt: Sequence[PersonalBases],
+    folds: Sequence[Tensor],
+    table: Tensor,
+    pairs: Pairs,
+    splits: Sequence[Split],
+) -> _Judged:
+    """Judge candidates on each fold's users with what was learnt without them."""
+    losses = table.new_full((len(candidates), pairs.n_users), torch.nan)
+    movement = table.new_zeros(len(candidates))
+    for n_components in sorted({candidate.n_components for candidate in candidates}):
+        rows = [i for i, candidate in enumerate(candidates) if candidate.n_components == n_components]
+        for held_out, personal in zip(folds, learnt, strict=True):
+            found = personal.of_kinds(n_components)
+            settings = [candidates[i].on(found) for i in rows]
+            rewards = table @ found.bases.T
+            loss, moved = validate_settings(settings, found.start, rewards, pairs, splits, held_out)
+            losses[rows] = torch.where(held_out, loss, losses[rows])
+            movement[rows] += moved / len(folds)
+    return _Judged(candidates, losses, movement)
+
+
+def _candidates(options: FitOptions, validated: bool) -> tuple[list[_Candidate], list[_Candidate]]:
+    """Strengths of personalisation, "none" first, alone where nothing can be validated; and kinds, if any helps."""
+    rule = options.rule
+    if not options.choose_strength or not isinstance(rule, MapAdaptation | GradientAdaptation):
+        return [_Candidate("given", rule)], []
+    none = _Candidate("none", rule, 0.0)
+    if not validated:
+        return [none], []
+    if isinstance(rule, GradientAdaptation):
+        return [none, *(_Candidate(f"step_size={size:g}", rule, size) for size in STEP_SIZES)], []
+    gaussian = [
+        _Candidate(f"prior_scale={scale:g}, tempering={kappa:g}", replace(rule, tempering=kappa), scale)
+        for scale in PRIOR_SCALES
+        for kappa in TEMPERINGS
     ]
+    kinds = [
+        _Candidate(f"{n} kinds, prior_scale={scale:g}", MixtureAdaptation(n_components=n), scale, n)
+        for n in KINDS
+        for scale in KIND_SCALES
+    ]
+    return [none, *gaussian], kinds
 
 
 def _named(rule_params: Parameters) -> Parameters:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from skmrm import _bridge
-from skmrm.meta import fitting, personal, prior, starts
+from skmrm.meta import fitting, personal, prior, starts, strength
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
@@ -82,9 +82,9 @@ def test__how_it_works__numbers_and_files_that_it_names__are_those_of_the_code()
     files = set(re.findall(r"`((?:meta/)?\w+\.py)`", page))
     assert len(files) > 8
     assert [name for name in sorted(files) if not (package / name).is_file()] == []
-    scales = ", ".join(f"{scale:g}" for scale in starts.PRIOR_SCALES)
-    kinds = " or ".join(str(n) for n in starts.KINDS)
-    kind_scales = ", ".join(f"{scale:g}" for scale in starts.KIND_SCALES)
+    scales = ", ".join(f"{scale:g}" for scale in strength.PRIOR_SCALES)
+    kinds = f"{' or '.join(map(str, strength.KINDS))} of them ({strength.MORE_KINDS} where {max(strength.KINDS)} are"
+    kind_scales = ", ".join(f"{scale:g}" for scale in strength.KIND_SCALES)
     for words in (
         f"{len(starts.RIDGES)} candidates from {max(starts.RIDGES):g} to {min(starts.RIDGES):g}",
         f"its ridge at {starts.DEFAULT_RIDGE:g}",
@@ -93,7 +93,7 @@ def test__how_it_works__numbers_and_files_that_it_names__are_those_of_the_code()
         f"{prior.GAUSSIAN_SWEEPS} are taken",
         f"({prior.MIXTURE_SWEEPS} sweeps, from k-means",
         f"at most {personal.AUTO_BASES + 1}: directions with less than {personal.SMALLEST_SHARE:.0%}",
-        rf"{kinds} of them, at $c \in \{{{kind_scales}\}}$",
+        rf"{kinds} best), at $c \in \{{{kind_scales}\}}$",
         f"fewer than {fitting.MIN_JUDGED_USERS} users",
         f"as hold {fitting.ENOUGH_VALIDATION_USERS} users",
         f"{_bridge.MAX_PAIRS_PER_USER} pairs of a user",

@@ -119,7 +119,7 @@ def model_of_kinds(clustered):
 
 def test__fit__users_in_clusters__kinds_are_chosen_and_beat_one_gaussian(clustered, model_of_kinds, monkeypatch):
     assert isinstance(model_of_kinds.adaptation_, MixtureAdaptation)
-    monkeypatch.setattr("skmrm.meta.starts.KINDS", ())
+    monkeypatch.setattr("skmrm.meta.strength._kinds", lambda n: [])
     gaussian = MetaRewardModel(max_epochs=0, random_state=0, device="cpu").fit(clustered[0])
     assert not isinstance(gaussian.adaptation_, MixtureAdaptation)
     assert model_of_kinds.score(clustered[1]) > gaussian.score(clustered[1]) + 0.01

@@ -104,10 +104,10 @@ class PersonalBases:
         self._pairs, self._generator = pairs, generator
         self._rewards = table @ self._guess.T
         self._gram = self._hessian_gram(ridge)
-        self._gaussian: Prior | None = None
+        self._priors: dict[int, Prior] = {}
 
     def of_kinds(self, n_components: int) -> Personal:
-        """Base functions and prior for so many kinds of users."""
+        """Base functions and prior for so many kinds of users; the same whenever asked again."""
         n_directions = min(self._guess.shape)  # how sharp the pooled reward is counts as one
         width = n_directions + 1 if self._n_bases is None else self._n_bases
         bases = self._guess.new_zeros(width, self._guess.shape[1])
@@ -127,11 +127,14 @@ class PersonalBases:
 
     def _prior(self, n_components: int) -> Prior:
         """The prior in terms of the guess: EM from the spectral variances, kinds from the Gaussian that they gave."""
-        if self._gaussian is None:
-            scale = self._guess.new_ones(len(self._guess))
-            scale[0] = POOLED_SCALE
-            self._gaussian = self._fit(Prior.gaussian(torch.diag(scale)), 1)
-        return self._gaussian if n_components == 1 else self._fit(self._gaussian, n_components)
+        if n_components not in self._priors:
+            self._priors[n_components] = self._fit(self._prior(1) if n_components > 1 else self._first(), n_components)
+        return self._priors[n_components]
+
+    def _first(self) -> Prior:
+        scale = self._guess.new_ones(len(self._guess))
+        scale[0] = POOLED_SCALE
+        return Prior.gaussian(torch.diag(scale))
 
     def _fit(self, prior: Prior, n_components: int) -> Prior:
         mean = self._guess.new_zeros(len(self._guess))

@@ -53,9 +53,10 @@ def adapt_users(
     weights = rule.constrain(start).repeat(pairs.n_users, 1)
     covariances = []
     order = []
-    n_bases = rewards.shape[1]
+    # a mixture holds the gaps once for each kind of user
+    width = (rewards.shape[1] + 2) * getattr(rule, "n_components", 1)
     with torch.no_grad():
-        for users in length_buckets(pairs.counts, max(1, MAX_CELLS // (n_bases + 2))):
+        for users in length_buckets(pairs.counts, max(1, MAX_CELLS // width)):
             index, present = pack_users(pairs.offsets, users)
             mask = present.to(rewards.dtype)
             gaps = (rewards[pairs.chosen[index]] - rewards[pairs.rejected[index]]) * mask.unsqueeze(-1)

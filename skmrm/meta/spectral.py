@@ -104,8 +104,7 @@ def spectral_bases(
     n_directions = min(n_bases - 1, table.shape[1])
     values, vectors = torch.linalg.eigh(whitened)
     leading = torch.arange(len(values) - 1, len(values) - 1 - n_directions, -1, device=values.device)
-    level = values.median().clamp_min(0)
-    reach = (level - values[0]).clamp_min(0)
+    level, reach = _noise(values)
     variances = level + (values[leading] - level - reach).clamp_min(0)
     directions = _fix_signs(torch.linalg.solve_triangular(factor.T, vectors[:, leading], upper=True)) * variances.sqrt()
     bases = table.new_zeros(n_bases, table.shape[1])
@@ -114,6 +113,12 @@ def spectral_bases(
     padded = table.new_zeros(n_bases - 1)
     padded[:n_directions] = variances
     return bases, padded
+
+
+def _noise(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Level of ascending eigenvalues that have nothing of their own, and how far from it noise reaches."""
+    level = values.median().clamp_min(0)
+    return level, (level - values[0]).clamp_min(0)
 
 
 def _whitened_gradients(

@@ -132,7 +132,7 @@ def choose_strength(
         return judged
     for n_components in KINDS:
         judged += judge(_kinds(n_components))
-    return judged + judge(_kinds(MORE_KINDS)) if judged.chosen.n_components == max(KINDS) else judged
+    return judged + judge(_kinds(MORE_KINDS)) if judged.chosen.n_components == max(KINDS, default=0) else judged
 
 
 def _has_strength(rule: Adaptation) -> bool:

@@ -76,8 +76,8 @@ class MetaRewardModel(RewardEstimator):
     memory : str, path or joblib.Memory, optional
         Cache encoded texts across calls.
     n_bases : int or "auto"
-        K, number of base reward functions, the pooled reward included. "auto" takes as many as there is evidence for,
-        at most 26; 8 at a random start.
+        K, number of base reward functions, the pooled reward included. "auto" takes one for each direction in which
+        users may differ, up to 26, and two where they seem not to; 8 at a random start.
     hidden_layers : tuple of int
         Widths of hidden layers in the base reward functions; empty for linear ones. With `spectral_init` they start as
         no correction to the linear part, and stay so unless the outer loop helps validation users: give it epochs.

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from skmrm import _bridge
-from skmrm.meta import fitting, personal, prior, starts, strength
+from skmrm.meta import fitting, personal, prior, spectral, starts, strength
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
@@ -92,7 +92,8 @@ def test__how_it_works__numbers_and_files_that_it_names__are_those_of_the_code()
         f"guess of its standard deviation: {personal.POOLED_SCALE:g}",
         f"{prior.GAUSSIAN_SWEEPS} are taken",
         f"({prior.MIXTURE_SWEEPS} sweeps, from k-means",
-        f"at most {personal.AUTO_BASES + 1}: directions with less than {personal.SMALLEST_SHARE:.0%}",
+        f"up to {personal.AUTO_BASES + 1} in all",
+        f"{spectral.SMALLEST:.0%} of the largest if that is less",
         rf"{kinds} best), at $c \in \{{{kind_scales}\}}$",
         f"fewer than {fitting.MIN_JUDGED_USERS} users",
         f"as hold {fitting.ENOUGH_VALIDATION_USERS} users",

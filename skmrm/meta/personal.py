@@ -22,9 +22,7 @@ from .spectral import spectral_bases
 
 __all__ = ["AUTO_BASES", "Personal", "PersonalBases"]
 
-AUTO_BASES = 25  # base functions at most where their number is left open
-# Where the number is left open, directions of a smaller share of what users differ by are left out.
-SMALLEST_SHARE = 0.01
+AUTO_BASES = 25  # the pooled reward and directions at most, where their number is left open
 # A user's reward may be sharper or flatter than the crowd's: first guess of the standard deviation of b's own weight.
 POOLED_SCALE = 0.3
 
@@ -79,7 +77,7 @@ class PersonalBases:
     halves : list of bool Tensor of shape (n_pairs,)
         Halvings of every user's pairs by whole groups.
     n_bases : int or None
-        K; None for as many as there is evidence for.
+        K; None for one in each direction of the items, up to `AUTO_BASES` and how sharp the pooled reward is.
     ridge : float
         Of the pooled solution.
     generator : torch.Generator
@@ -97,8 +95,7 @@ class PersonalBases:
         generator: torch.Generator,
     ) -> None:
         guess, variances = spectral_bases(table, pairs, pooled, halves, n_bases or AUTO_BASES, ridge)
-        smallest = 0.0 if n_bases else SMALLEST_SHARE * float(variances.sum())
-        live = torch.cat([variances.new_ones(1, dtype=torch.bool), variances > smallest])
+        live = torch.cat([variances.new_ones(1, dtype=torch.bool), variances > 0])
         self._guess = guess[live]
         self._n_bases = n_bases
         self._pairs, self._generator = pairs, generator
@@ -108,17 +105,17 @@ class PersonalBases:
 
     def of_kinds(self, n_components: int) -> Personal:
         """Base functions and prior for so many kinds of users; the same whenever asked again."""
+        prior = self._prior(n_components)
+        values, rotation = torch.linalg.eigh(prior.factor.T @ self._gram @ prior.factor)
+        size = values * (1 + prior.shares @ (prior.centres @ rotation) ** 2)  # kinds apart count, too
         n_directions = min(self._guess.shape)  # how sharp the pooled reward is counts as one
         width = n_directions + 1 if self._n_bases is None else self._n_bases
+        rotation = rotation[:, size.argsort(descending=True)[: min(n_directions, width - 1)]]
         bases = self._guess.new_zeros(width, self._guess.shape[1])
         bases[0] = self._guess[0]
         centres = bases.new_zeros(n_components, width)
         if width == 1:
             return Personal(bases, centres, bases.new_ones(n_components) / n_components)
-        prior = self._prior(n_components)
-        values, rotation = torch.linalg.eigh(prior.factor.T @ self._gram @ prior.factor)
-        size = values * (1 + prior.shares @ (prior.centres @ rotation) ** 2)  # kinds apart count, too
-        rotation = rotation[:, size.argsort(descending=True)[: min(n_directions, width - 1)]]
         directions = rotation.T @ (prior.factor.T @ self._guess)
         sign = torch.sign(directions.gather(1, directions.abs().argmax(1, keepdim=True)))
         bases[1 : 1 + len(directions)] = directions * sign

@@ -26,6 +26,8 @@ def project_to_simplex(points: Tensor) -> Tensor:
     ----------
     points : Tensor of shape (..., n_bases)
     """
+    # the projection does not change when a row moves by a constant; near zero, 1 is not lost to rounding
+    points = points - points.amax(-1, keepdim=True)
     ordered = points.sort(-1, descending=True).values
     ranks = torch.arange(1, points.shape[-1] + 1, dtype=points.dtype, device=points.device)
     level = (ordered.cumsum(-1) - 1) / ranks

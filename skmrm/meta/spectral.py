@@ -32,6 +32,10 @@ __all__ = ["spectral_bases", "user_gradients"]
 
 # Pairs at which half of a gradient is signal and half noise. The result is flat in it: measured alike from 2 to 30.
 RELIABLE_PAIRS = 8
+# What does not rise above the noise may exist all the same, and the prior's EM, which looks at all choices, can tell: a
+# direction gets a share of the noise's reach for its variance, if that is a small share of the largest.
+HIDDEN = 0.25
+SMALLEST = 0.05
 
 
 def user_gradients(table: Tensor, pairs: Pairs, coefficients: Tensor, share: Tensor) -> Tensor:
@@ -81,10 +85,10 @@ def spectral_bases(
     Returns
     -------
     bases : Tensor of shape (n_bases, d)
-        First row b; then the leading directions, scaled to the users' standard deviation along them. Rows of variance
-        zero are zero: there is no evidence that users differ in more ways.
+        First row b; then the leading directions, scaled to the users' standard deviation along them. They are zero
+        where nothing rises above the noise.
     variances : Tensor of shape (n_bases - 1,)
-        Eigenvalues less the noise in them, never negative; squared logits.
+        Eigenvalues less the noise in them, and at least a small share of the largest; squared logits.
     """
     reward = table @ coefficients
     chance = torch.sigmoid(reward[pairs.chosen] - reward[pairs.rejected])
@@ -106,6 +110,8 @@ def spectral_bases(
     leading = torch.arange(len(values) - 1, len(values) - 1 - n_directions, -1, device=values.device)
     level, reach = _noise(values)
     variances = level + (values[leading] - level - reach).clamp_min(0)
+    if n_directions > 0:
+        variances = variances.clamp_min(torch.minimum(HIDDEN * reach, SMALLEST * variances[0]))
     directions = _fix_signs(torch.linalg.solve_triangular(factor.T, vectors[:, leading], upper=True)) * variances.sqrt()
     bases = table.new_zeros(n_bases, table.shape[1])
     bases[0] = coefficients

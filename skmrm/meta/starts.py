@@ -105,15 +105,20 @@ def spectral_start(
         for found in (first or refit, refit)
     )
     if options.hidden_layers:
-        hidden = _hidden_layers(wide, len(refit.bases), options, generator)
-        blind, final = blind | hidden, final | hidden
+        hidden = _hidden_layers(wide, options, generator)
+        blind, final = (found | hidden | _silent(hidden, found["bases"]) for found in (blind, final))
     return Start(blind, final, chosen.rule, ridge, selection, span @ pooled)
 
 
-def _hidden_layers(table: Tensor, n_bases: int, options: FitOptions, generator: torch.Generator) -> Parameters:
-    """Hidden layers that contribute nothing yet."""
-    basis = init_basis(table.shape[1], n_bases, options.hidden_layers, generator, table)
+def _hidden_layers(table: Tensor, options: FitOptions, generator: torch.Generator) -> Parameters:
+    """Hidden layers for any number of base functions."""
+    basis = init_basis(table.shape[1], 1, options.hidden_layers, generator, table)
     return {name: value for name, value in basis.items() if name.startswith("hidden.")}
+
+
+def _silent(hidden: Parameters, bases: Tensor) -> Parameters:
+    """Hidden layers contribute nothing yet to these base functions."""
+    return {"hidden.out": bases.new_zeros(len(bases), hidden["hidden.out"].shape[1])}
 
 
 def _named(rule_params: Parameters) -> Parameters:

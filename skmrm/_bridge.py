@@ -76,7 +76,7 @@ def core_data(
     user, n_users = episodes.user, episodes.n_users
     return CoreData(
         _tensor(features, place),
-        _pairs(episodes.chosen, episodes.rejected, user, n_users, place),
+        _pairs(episodes.chosen, episodes.rejected, user, n_users, place, episodes.group),
         lambda: _draw_split(user, episodes.group, n_users, support_fraction, rng, place),
         generator,
     )
@@ -152,10 +152,16 @@ def _at_most(user: NDArray[Any], n_users: int, limit: int, rng: np.random.Genera
 
 
 def _pairs(
-    chosen: NDArray[Any], rejected: NDArray[Any], user: NDArray[Any], n_users: int, device: torch.device
+    chosen: NDArray[Any],
+    rejected: NDArray[Any],
+    user: NDArray[Any],
+    n_users: int,
+    device: torch.device,
+    *group: NDArray[Any],
 ) -> Pairs:
     offsets = np.concatenate([[0], np.cumsum(np.bincount(user, minlength=n_users))])
-    columns = (torch.from_numpy(np.array(column, np.int64)).to(device) for column in (chosen, rejected, offsets))
+    wanted = (chosen, rejected, offsets, *group)
+    columns = (torch.from_numpy(np.array(column, np.int64)).to(device) for column in wanted)
     return Pairs(*columns)
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from skmrm.meta.batching import Pairs
-from skmrm.meta.fitting import user_folds
+from skmrm.meta.fitting import group_folds, user_folds
 from skmrm.meta.pooled import Curvature, fit_pooled, item_pull, pooled_hessian
 from skmrm.meta.selection import choose_ridge, least_personalised
 from skmrm.meta.spectral import spectral_bases, user_gradients
@@ -141,6 +141,58 @@ def test__choose_ridge__pure_noise__shrinks_and_strong_signal__does_not():
         assert not losses.isnan().any()
         chosen.append(ridge)
     assert chosen[0] > chosen[1]
+
+
+def shared_prompts(seed=0, n_users=80, n_groups=20, group_size=4, n_pairs=15):
+    """Users who all judge the same items, each of a quality of its own; features tell little, and which item it is."""
+    rng = np.random.default_rng(seed)
+    n_items = n_groups * group_size
+    quality = rng.normal(size=n_items)
+    table = np.concatenate([(0.5 * quality + rng.normal(size=n_items))[:, None], np.eye(n_items)], axis=1)
+    group = rng.integers(n_groups, size=n_users * n_pairs)
+    place = np.argsort(rng.random((len(group), group_size)), axis=1)[:, :2]
+    ends = group[:, None] * group_size + place
+    wins = quality[ends[:, 0]] - quality[ends[:, 1]] + rng.logistic(size=len(group)) > 0
+    chosen, rejected = np.where(wins, ends.T, ends.T[::-1])
+    columns = (torch.tensor(column) for column in (chosen, rejected, np.arange(n_users + 1) * n_pairs, group))
+    return torch.tensor(table), Pairs(*columns)
+
+
+def test__choose_ridge__shared_prompts__of_ridges_as_good_for_new_users_takes_the_best_on_new_prompts():
+    table, pairs = shared_prompts()
+    generator = torch.Generator().manual_seed(0)
+    folds = user_folds(torch.ones(80, dtype=torch.bool), 0.2, generator)
+    new_groups = group_folds(pairs, len(folds), generator)
+    ridges = [1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001]
+    by_users, _, losses = choose_ridge(table, pairs, folds, ridges)
+    chosen, solutions, again = choose_ridge(table, pairs, folds, ridges, new_groups)
+    torch.testing.assert_close(losses, again)
+    assert chosen > by_users  # less learnt by heart
+    excess = losses[ridges.index(chosen)] - losses[ridges.index(by_users)]
+    assert excess.mean() <= excess.std() / 80**0.5
+    expected = [fit_pooled(table, pairs.where(~held_out[pairs.user]), chosen) for held_out in folds]
+    torch.testing.assert_close(torch.stack(solutions), torch.stack(expected), atol=1e-3, rtol=1e-3)
+
+
+def test__group_folds__shared_groups__each_is_held_out_once_at_most_and_whole():
+    _, pairs = shared_prompts()
+    for n_folds, together in ((5, 1), (2, 0.5)):  # a quarter of the groups at most, however few the folds of users
+        masks = torch.stack(group_folds(pairs, n_folds, torch.Generator().manual_seed(0)))
+        assert masks.shape == (n_folds, len(pairs.chosen))
+        assert masks.sum(0).max() == 1
+        held_out = [set(pairs.group[mask].tolist()) for mask in masks]
+        assert sum(len(groups) for groups in held_out) == pytest.approx(20 * together, abs=1)
+        for mask, groups in zip(masks, held_out, strict=True):
+            assert not groups & set(pairs.group[~mask].tolist())
+
+
+def test__group_folds__groups_of_each_users_own_or_unknown__are_not_held_out():
+    _, pairs = shared_prompts()
+    generator = torch.Generator().manual_seed(0)
+    own = Pairs(pairs.chosen, pairs.rejected, pairs.offsets, pairs.user * 100 + pairs.group)
+    assert group_folds(own, 5, generator) == []
+    assert group_folds(Pairs(pairs.chosen, pairs.rejected, pairs.offsets), 5, generator) == []
+    assert group_folds(pairs, 0, generator) == []
 
 
 def test__least_personalised__within_one_standard_error__prefers_less_movement():

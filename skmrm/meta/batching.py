@@ -24,11 +24,14 @@ class Pairs:
         Rows of the feature table.
     offsets : int64 Tensor of shape (n_users + 1,)
         User u owns pairs ``offsets[u]:offsets[u + 1]``.
+    group : int64 Tensor of shape (n_pairs,), optional
+        What must not be on both sides of a split, the same number for all users; None where it does not matter.
     """
 
     chosen: Tensor
     rejected: Tensor
     offsets: Tensor
+    group: Tensor | None = None
 
     @property
     def counts(self) -> Tensor:
@@ -48,7 +51,8 @@ class Pairs:
     def where(self, keep: Tensor) -> Pairs:
         """Pairs for which `keep` is true; every user stays, if need be without pairs."""
         kept_before = torch.cat([self.offsets.new_zeros(1), keep.cumsum(0)])
-        return Pairs(self.chosen[keep], self.rejected[keep], kept_before[self.offsets])
+        group = None if self.group is None else self.group[keep]
+        return Pairs(self.chosen[keep], self.rejected[keep], kept_before[self.offsets], group)
 
     def gaps(self, table: Tensor) -> Tensor:
         """Rows of the chosen minus rows of the rejected items of `table`: (n_pairs, columns)."""

@@ -19,7 +19,7 @@ from torch import Tensor
 from .adaptation import RuleParameters
 from .basis import init_standardisation, standardise
 from .batching import Pairs
-from .fitting import Fitted, user_folds
+from .fitting import Fitted, group_folds, user_folds
 from .pooled import fit_pooled, row_space
 from .selection import Split, choose_ridge
 from .starts import DEFAULT_RIDGE, RIDGES
@@ -118,12 +118,13 @@ def find_crowd(
     splits = [draw_split() for _ in range(N_SPLITS)]
     judged = torch.stack([split.judged(pairs) for split in splits]).all(0)
     folds = user_folds(judged, validation_fraction, generator)
+    new_groups = group_folds(pairs, len(folds), generator)
     candidates = RIDGES if ridge is None else (ridge,)
     selection: list[dict[str, Any]] = []
     blind: list[Tensor] = []
     chosen = DEFAULT_RIDGE if ridge is None else ridge
     if folds:
-        chosen, blind, losses = choose_ridge(table, pairs, folds, candidates)
+        chosen, blind, losses = choose_ridge(table, pairs, folds, candidates, new_groups)
         selection = ridge_report(candidates, losses, chosen)
     solution = fit_pooled(table, pairs, chosen)
     return Crowd(standardisation, table, span, splits, folds, solution, blind, chosen, selection, int(judged.sum()))

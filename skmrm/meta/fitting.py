@@ -16,9 +16,10 @@ from .selection import Split
 from .starts import FitOptions, random_start, spectral_start
 from .training import Trained, meta_train
 
-__all__ = ["Fitted", "meta_fit", "user_folds"]
+__all__ = ["Fitted", "group_folds", "meta_fit", "user_folds"]
 
 MIN_JUDGED_USERS = 8
+MIN_GROUP_FOLDS = 4  # so that most groups are left to learn from
 ENOUGH_VALIDATION_USERS = 1000
 
 
@@ -83,7 +84,8 @@ def meta_fit(
     judged = torch.stack([split.judged(pairs) for split in splits]).all(0)
     folds = user_folds(judged, options.validation_fraction, generator)
     start = spectral_start if options.spectral_init else random_start
-    found = start(table, pairs, splits, folds, options, generator)
+    new_groups = group_folds(pairs, len(folds), generator) if options.spectral_init else []
+    found = start(table, pairs, splits, folds, new_groups, options, generator)
 
     validated = folds[0] if folds else torch.zeros_like(judged)
     history: list[dict[str, Any]] = []
@@ -135,6 +137,23 @@ def user_folds(judged: Tensor, validation_fraction: float, generator: torch.Gene
     else:
         chunks = shuffled.split(n_held_out)[: -(-ENOUGH_VALIDATION_USERS // n_held_out)]
     return [torch.zeros_like(judged).index_fill_(0, chunk, True) for chunk in chunks]
+
+
+def group_folds(pairs: Pairs, n_folds: int, generator: torch.Generator) -> list[Tensor]:
+    """For each fold of users, pairs (n_pairs,) bool of groups to hold out with it, so that both are new.
+
+    None where groups are not known, or where most pairs are of a group that only their own user has met: whoever is new
+    then brings new groups.
+    """
+    if pairs.group is None or n_folds == 0 or pairs.chosen.numel() == 0:
+        return []
+    group = torch.unique(pairs.group, return_inverse=True)[1]
+    met = torch.unique(torch.stack([group, pairs.user]), dim=1)[0]
+    n_users_of = torch.bincount(met)
+    if float((n_users_of[group] > 1).float().mean()) < 0.5:
+        return []
+    fold = torch.randperm(len(n_users_of), generator=generator).to(group.device) % max(n_folds, MIN_GROUP_FOLDS)
+    return [fold[group] == i for i in range(n_folds)]
 
 
 def _earned_its_place(trained: Trained) -> bool:

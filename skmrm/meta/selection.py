@@ -54,9 +54,14 @@ class Setting:
 
 
 def choose_ridge(
-    table: Tensor, pairs: Pairs, folds: Sequence[Tensor], ridges: Sequence[float]
+    table: Tensor, pairs: Pairs, folds: Sequence[Tensor], ridges: Sequence[float], new_groups: Sequence[Tensor] = ()
 ) -> tuple[float, list[Tensor], Tensor]:
     """Ridge with the smallest cross-fitted log loss of the pooled model, mean over users.
+
+    Where users share groups (prompts, topics), the training users have judged the very responses that the held-out
+    users judge: little ridge lets the model learn those by heart, at the cost of all others. Of the ridges that are as
+    good as the best but for noise (one standard error), the one is taken with the smallest loss of new users on new
+    groups.
 
     Parameters
     ----------
@@ -67,6 +72,8 @@ def choose_ridge(
         Users held out together; each fold's model is fitted on all the others.
     ridges : sequence of float
         Candidates, from the strongest (the path is warm-started).
+    new_groups : sequence of bool Tensor of shape (n_pairs,)
+        For each fold, pairs of groups that are held out with its users; empty to choose by new users alone.
 
     Returns
     -------
@@ -79,19 +86,43 @@ def choose_ridge(
     losses = table.new_full((len(ridges), pairs.n_users), torch.nan)
     paths = []
     for held_out in folds:
-        inside = pairs.where(~held_out[pairs.user])
-        outside = pairs.where(held_out[pairs.user])
-        curvature = Curvature(table, inside)
-        path: list[Tensor] = []
-        for i, ridge in enumerate(ridges):
-            solution = fit_pooled(table, inside, ridge, curvature=curvature, start=path[-1] if path else None)
-            path.append(solution)
-            reward = table @ solution
-            loss = mean_by_user(softplus(reward[outside.rejected] - reward[outside.chosen]), outside)
-            losses[i] = torch.where(held_out, loss, losses[i])
+        outside = held_out[pairs.user]
+        path, loss = _ridge_path(table, pairs, ~outside, outside, ridges)
+        losses = torch.where(held_out, loss, losses)
         paths.append(path)
     best = int(losses.nanmean(1).argmin())
+    if new_groups:
+        as_good = _as_good(losses, best)
+        candidates = [ridges[i] for i in as_good]
+        apart = [
+            _ridge_path(table, pairs, ~(held_out[pairs.user] | new), held_out[pairs.user] & new, candidates)[1]
+            for held_out, new in zip(folds, new_groups, strict=True)
+        ]
+        best = as_good[int(torch.cat(apart, 1).nanmean(1).argmin())]
     return ridges[best], [path[best] for path in paths], losses
+
+
+def _ridge_path(
+    table: Tensor, pairs: Pairs, inside: Tensor, outside: Tensor, ridges: Sequence[float]
+) -> tuple[list[Tensor], Tensor]:
+    """Solutions from the pairs `inside`, and the users' losses (n_ridges, n_users) on the pairs `outside`."""
+    learnt, judged = pairs.where(inside), pairs.where(outside)
+    curvature = Curvature(table, learnt)
+    path: list[Tensor] = []
+    losses = []
+    for ridge in ridges:
+        path.append(fit_pooled(table, learnt, ridge, curvature=curvature, start=path[-1] if path else None))
+        reward = table @ path[-1]
+        losses.append(mean_by_user(softplus(reward[judged.rejected] - reward[judged.chosen]), judged))
+    return path, torch.stack(losses)
+
+
+def _as_good(losses: Tensor, best: int) -> list[int]:
+    """Settings whose loss is within one standard error of the best one's, paired over users; the best among them."""
+    judged = losses[:, ~losses.isnan().any(0)]
+    excess = judged - judged[best]
+    error = excess.std(1) / judged.shape[1] ** 0.5
+    return torch.nonzero(excess.mean(1) <= error.nan_to_num(0.0)).squeeze(1).tolist()
 
 
 def validate_settings(

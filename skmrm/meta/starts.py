@@ -59,6 +59,7 @@ def random_start(
     pairs: Pairs,
     splits: Sequence[Split],
     folds: Sequence[Tensor],
+    new_groups: Sequence[Tensor],
     options: FitOptions,
     generator: torch.Generator,
 ) -> Start:
@@ -77,6 +78,7 @@ def spectral_start(
     pairs: Pairs,
     splits: Sequence[Split],
     folds: Sequence[Tensor],
+    new_groups: Sequence[Tensor],
     options: FitOptions,
     generator: torch.Generator,
 ) -> Start:
@@ -93,7 +95,7 @@ def spectral_start(
     selection: list[dict[str, Any]] = []
     first: Personal | None = None
     if folds:
-        ridge, solutions, _ = choose_ridge(table, pairs, folds, RIDGES)
+        ridge, solutions, _ = choose_ridge(table, pairs, folds, RIDGES, new_groups)
         learnt = [learn(~held_out, solution) for held_out, solution in zip(folds, solutions, strict=True)]
         judged = choose_strength(options.rule, options.choose_strength, learnt, folds, table, pairs, splits)
         chosen, selection = judged.chosen, judged.report()

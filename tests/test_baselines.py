@@ -380,6 +380,14 @@ def test__project_to_simplex__any_point__is_the_nearest_of_the_simplex(point, se
     assert_allclose(project_to_simplex(found), found, atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test__project_to_simplex__entries_beyond_the_reach_of_rounding__are_projected_all_the_same(dtype):
+    """A user whose gaps hardly differ takes steps so long that 1 is lost in them."""
+    point = torch.tensor([[3e12, -1e12, 5.0], [-4e30, -4e30, -4e30]], dtype=dtype)
+    expected = torch.tensor([[1.0, 0, 0], [1 / 3, 1 / 3, 1 / 3]], dtype=dtype)
+    torch.testing.assert_close(project_to_simplex(point), expected)
+
+
 # -- per user --------------------------------------------------------------------------------------------------------
 
 

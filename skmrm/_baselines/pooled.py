@@ -38,7 +38,8 @@ class PooledBradleyTerry(RewardEstimator):
     encoder, text_statistics, memory, random_state, n_jobs, device
         As of :class:`skmrm.MetaRewardModel`.
     ridge : float, optional
-        :math:`\lambda`, on a mean loss in nats a pair. None chooses it on validation users.
+        :math:`\lambda`, on a mean loss in nats a pair. None chooses it on validation users; where users share groups
+        (prompts), on new groups among the penalties that are as good for validation users.
     validation_fraction : float in [0, 0.5]
         Share of users to choose by, cross-fitted where they are few. 0, or fewer than 8 users with pairs in two
         groups: a ridge of 0.1 unless it is given.

@@ -4,7 +4,8 @@ r"""One reward for the whole crowd: pooled Bradley-Terry whose ridge users left 
     b = \arg\min_b \tfrac1n \textstyle\sum_p \mathrm{softplus}(-b \cdot g_p) + \tfrac\lambda2 \lVert b \rVert^2
 
 with :math:`g_p` the difference of standardised features of pair p. :math:`\lambda` has the smallest log loss on users
-that no fit has seen, mean over users (:func:`skmrm.meta.selection.choose_ridge`).
+that no fit has seen, mean over users, or on new prompts among what is as good for new users
+(:func:`skmrm.meta.selection.choose_ridge`).
 """
 
 from __future__ import annotations

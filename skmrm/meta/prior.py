@@ -42,6 +42,7 @@ __all__ = ["Prior", "fit_prior"]
 GAUSSIAN_SWEEPS = 4
 MIXTURE_SWEEPS = 10
 CLUSTERING_ROUNDS = 20
+CLUSTERING_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def fit_prior(
     for sweep in range(n_sweeps):
         found, square = _sweep(spread, offset, square, pairs, prior)
         if sweep == 0 and n_components > 1:
-            found = _clustered(found, active, n_components, generator)
+            found = _clustered(found, active, spread.T @ spread, n_components, generator)
         prior, change = _update(prior, found, active)
         spread = spread @ change
     return prior
@@ -160,10 +161,24 @@ def _update(prior: Prior, found: _Posteriors, active: Tensor) -> tuple[Prior, Te
     return Prior(prior.factor @ change, centres, shares), change
 
 
-def _clustered(found: _Posteriors, active: Tensor, n_clusters: int, generator: torch.Generator) -> _Posteriors:
-    """Posteriors whose chances are memberships in clusters of the modes: k-means from spread-out seeds (k-means++)."""
-    points = found.modes[:, 0]
-    known = points[active]
+def _clustered(
+    found: _Posteriors, active: Tensor, metric: Tensor, n_clusters: int, generator: torch.Generator
+) -> _Posteriors:
+    """Posteriors whose chances are memberships in clusters of the modes.
+
+    Modes are as far apart as the rewards of the pairs that they give, by `metric` (rank, rank). The clusters are the
+    tightest of several k-means from spread-out seeds (k-means++).
+    """
+    values, vectors = torch.linalg.eigh(metric)
+    points = found.modes[:, 0] @ (vectors * values.clamp_min(0).sqrt())
+    tries = [_k_means(points[active], n_clusters, generator) for _ in range(CLUSTERING_TRIES)]
+    centres = min(tries, key=lambda centres: float((torch.cdist(points[active], centres).amin(1) ** 2).sum()))
+    nearest = one_hot(torch.cdist(points, centres).argmin(1), n_clusters).to(points.dtype)
+    return _Posteriors(found.covariance, found.modes.expand(-1, n_clusters, -1), nearest)
+
+
+def _k_means(known: Tensor, n_clusters: int, generator: torch.Generator) -> Tensor:
+    """Centres (n_clusters, rank) of points (n, rank), by k-means from the seeds of k-means++."""
 
     def draw(chance: Tensor) -> Tensor:
         place = torch.multinomial(chance.cpu().double() + 1e-12, 1, generator=generator)
@@ -173,11 +188,10 @@ def _clustered(found: _Posteriors, active: Tensor, n_clusters: int, generator: t
     while len(centres) < n_clusters:
         centres = torch.cat([centres, draw(torch.cdist(known, centres).amin(1) ** 2)])
     for _ in range(CLUSTERING_ROUNDS):
-        member = one_hot(torch.cdist(known, centres).argmin(1), n_clusters).to(points.dtype)
+        member = one_hot(torch.cdist(known, centres).argmin(1), n_clusters).to(known.dtype)
         size = member.sum(0).unsqueeze(1)
         centres = torch.where(size > 0, member.T @ known / size.clamp_min(1), centres)
-    nearest = one_hot(torch.cdist(points, centres).argmin(1), n_clusters).to(points.dtype)
-    return _Posteriors(found.covariance, points.unsqueeze(1).expand(-1, n_clusters, -1), nearest)
+    return centres
 
 
 def _bound(square: Tensor) -> Tensor:

@@ -169,7 +169,7 @@ def test__choose_ridge__shared_prompts__of_ridges_as_good_for_new_users_takes_th
     torch.testing.assert_close(losses, again)
     assert chosen > by_users  # less learnt by heart
     excess = losses[ridges.index(chosen)] - losses[ridges.index(by_users)]
-    assert excess.mean() <= excess.std() / 80**0.5
+    assert excess.mean() <= 2 * excess.std() / 80**0.5
     expected = [fit_pooled(table, pairs.where(~held_out[pairs.user]), chosen) for held_out in folds]
     torch.testing.assert_close(torch.stack(solutions), torch.stack(expected), atol=1e-3, rtol=1e-3)
 

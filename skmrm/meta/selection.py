@@ -60,7 +60,7 @@ def choose_ridge(
 
     Where users share groups (prompts, topics), the training users have judged the very responses that the held-out
     users judge: little ridge lets the model learn those by heart, at the cost of all others. Of the ridges that are as
-    good as the best but for noise (one standard error), the one is taken with the smallest loss of new users on new
+    good as the best but for noise (two standard errors), the one is taken with the smallest loss of new users on new
     groups.
 
     Parameters
@@ -118,11 +118,11 @@ def _ridge_path(
 
 
 def _as_good(losses: Tensor, best: int) -> list[int]:
-    """Settings whose loss is within one standard error of the best one's, paired over users; the best among them."""
+    """Settings whose loss is within two standard errors of the best one's, paired over users; the best among them."""
     judged = losses[:, ~losses.isnan().any(0)]
     excess = judged - judged[best]
     error = excess.std(1) / judged.shape[1] ** 0.5
-    return torch.nonzero(excess.mean(1) <= error.nan_to_num(0.0)).squeeze(1).tolist()
+    return torch.nonzero(excess.mean(1) <= 2 * error.nan_to_num(0.0)).squeeze(1).tolist()
 
 
 def validate_settings(

@@ -1,0 +1,97 @@
+"""Real and noisy judgements: which of two arguments is more convincing, by crowd workers that training never saw."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks._contenders import Makers, Size, fit_and_judge
+from benchmarks._gains import Table, make_table
+from benchmarks._text_features import Encode
+from benchmarks._verdicts import Verdict, above_paper, never_below_pooled
+from skmrm import EpisodeSet, episodes_from_frame, split_users, split_users_and_groups
+
+__all__ = ["SETTINGS", "data_file", "judge_workers", "read_judgements"]
+
+Split = tuple[EpisodeSet, EpisodeSet, NDArray[np.bool_] | None]
+
+_N_SPLITS = 3
+
+
+def data_file() -> Path:
+    """Where the judgements are looked for: in SKMRM_SHARED_DATA, or in a folder next to the checkout."""
+    beside = Path(__file__).parents[1].parent / "shared" / "data"
+    return Path(os.environ.get("SKMRM_SHARED_DATA", beside)) / "convargs" / "pairs.parquet"
+
+
+def read_judgements(file: Path) -> EpisodeSet:
+    """Read a table with the columns user_id, prompt, chosen, rejected and topic; topics are groups."""
+    import pandas as pd
+
+    return episodes_from_frame(
+        pd.read_parquet(file), user="user_id", prompt="prompt", chosen="chosen", rejected="rejected", group="topic"
+    )
+
+
+def _new_users(episodes: EpisodeSet, seed: int) -> Split:
+    train, judged = split_users(episodes, 0.5, random_state=seed)
+    return train, judged, None
+
+
+def _new_users_and_topics(episodes: EpisodeSet, seed: int) -> Split:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "[0-9]+ of [0-9]+ items of held-out pairs")
+        return split_users_and_groups(episodes, 0.5, 0.5, random_state=seed)
+
+
+# Half of the workers train and half are judged; support and query share no topic. In the second setting the query's
+# topics are of no training pair either.
+SETTINGS: dict[str, Callable[[EpisodeSet, int], Split]] = {
+    "new users": _new_users,
+    "new users and new topics": _new_users_and_topics,
+}
+
+
+def judge_workers(
+    episodes: EpisodeSet,
+    encode: Encode,
+    split: Callable[[EpisodeSet, int], Split],
+    models: Makers,
+    sizes: Sequence[Size],
+    seeds: Sequence[int],
+    progress: Callable[[str], None] = lambda line: None,
+) -> tuple[Table, list[Verdict]]:
+    """Fit and judge every model on a split of the users a seed.
+
+    Parameters
+    ----------
+    episodes : EpisodeSet
+        With texts.
+    encode : callable
+        From all items and the training users to features.
+    split : callable
+        One of `SETTINGS`.
+    models : mapping of str to callable
+        From a seed to an unfitted estimator.
+    sizes : sequence of int or None
+    seeds : sequence of int
+        Of the split, of the supports and of the models.
+    progress : callable
+        Told what is being done.
+    """
+    curves, seconds = [], []
+    for seed in seeds:
+        progress(f"seed {seed}")
+        train, judged, query = split(episodes, seed)
+        table = encode(episodes.items or [], train).table
+        train, judged = train.with_features(table), judged.with_features(table)
+        found, took = fit_and_judge(models, train, judged, sizes, seed, query=query, n_splits=_N_SPLITS)
+        curves.append(found)
+        seconds.append(took)
+    result = make_table(curves, seconds, same_people=True)
+    return result, [never_below_pooled(result), above_paper(result)]

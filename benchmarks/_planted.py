@@ -1,0 +1,156 @@
+"""Simulated users of many kinds, whose tastes are known: what the default gains, and how far it is from an oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from sklearn.utils import Bunch
+
+from benchmarks._contenders import Makers, Size, fit_and_judge
+from benchmarks._gains import Table, make_table
+from benchmarks._oracle import BayesOracle, Population, TrueRewards
+from benchmarks._verdicts import Verdict, above_every_baseline, near_oracle, never_below_pooled
+from skmrm import EpisodeSet
+from skmrm.datasets import make_user_preferences
+
+__all__ = ["FAMILIES", "Family", "draw", "judge_family", "population"]
+
+JUDGED_PAIRS = 60  # of which half are support, so that 20 support pairs are reached
+_DEFAULT_PAIRS = (30, 30)
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of simulated users.
+
+    Attributes
+    ----------
+    parameters : dict
+        Of `make_user_preferences`.
+    n_train : int
+        Users to learn from.
+    train_pairs : (low, high)
+        Pairs of each of them.
+    signal : bool
+        Whether users differ at all.
+    left_out : tuple of str
+        Models that take too long here.
+    """
+
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    n_train: int = 300
+    train_pairs: tuple[int, int] = _DEFAULT_PAIRS
+    signal: bool = True
+    left_out: tuple[str, ...] = ()
+
+
+FAMILIES: dict[str, Family] = {
+    "low rank": Family(),
+    "clusters": Family({"family": "clusters", "n_features": 50, "n_bases": 4}),
+    "idiosyncratic": Family({"family": "idiosyncratic"}),
+    "20 % lapses": Family({"noise": 0.2}),
+    "40 % lapses": Family({"noise": 0.4}),
+    "no personal signal": Family({"personal_strength": 0.0}, signal=False),
+    "strong personal signal": Family({"personal_strength": 4.0}),
+    "hard minority of 20 %": Family({"hard_fraction": 0.2}),
+    "384 features": Family({"n_features": 384, "n_groups": 300}),
+    "2,000 users of 5 to 20 pairs": Family(
+        {"n_features": 64, "n_bases": 8, "n_groups": 300}, n_train=2000, train_pairs=(5, 20)
+    ),
+}
+
+
+def draw(family: Family, n_judged: int, seed: int) -> tuple[Bunch, EpisodeSet, EpisodeSet]:
+    """Simulate users to learn from and others to judge on, of one population and over the same items.
+
+    Parameters
+    ----------
+    family : Family
+    n_judged : int
+        Users to judge on, of 60 pairs each.
+    seed : int
+
+    Returns
+    -------
+    data : Bunch
+        As of `make_user_preferences`.
+    train, judged : EpisodeSet
+    """
+    data = make_user_preferences(
+        n_users=family.n_train + n_judged, n_pairs=JUDGED_PAIRS, random_state=seed, **family.parameters
+    )
+    episodes = data.episodes
+    low, high = family.train_pairs
+    kept = np.random.default_rng(seed).integers(low, high, episodes.n_users, endpoint=True)
+    place = np.arange(episodes.n_pairs) - episodes.offsets[episodes.user]
+    train = episodes.take_pairs(place < kept[episodes.user])[: family.n_train]
+    return data, train, episodes[family.n_train :]
+
+
+def population(parameters: Mapping[str, Any], mean_weights: np.ndarray[Any, Any]) -> Population:
+    """Where `make_user_preferences` draws weights from.
+
+    Parameters
+    ----------
+    parameters : mapping
+        What it was called with; its own defaults for the rest.
+    mean_weights : (n_bases,) array
+        ``data.mean_weights``.
+    """
+    rank = len(mean_weights)
+    norm = parameters.get("personal_strength", 2.5) / np.sqrt(2)
+    lapse = parameters.get("noise", 0.0)
+    hard = parameters.get("hard_fraction", 0.0)
+    centres, shares = mean_weights[None] * np.array([[1.0], [-1.0]]), np.array([1 - hard, hard])
+    if hard == 0:
+        centres, shares = centres[:1], shares[:1]
+    if parameters.get("family") != "clusters":
+        return Population(centres, np.full(len(shares), norm / np.sqrt(rank)), shares, lapse)
+    kinds = norm * np.sqrt(rank / (rank - 1)) * (np.eye(rank) - 1 / rank)
+    means = (centres[:, None] + kinds).reshape(-1, rank)
+    return Population(means, np.zeros(len(means)), np.repeat(shares / rank, rank), lapse)
+
+
+def judge_family(
+    family: Family,
+    models: Makers,
+    sizes: Sequence[Size],
+    seeds: Sequence[int],
+    n_judged: int,
+    progress: Callable[[str], None] = lambda line: None,
+) -> tuple[Table, list[Verdict]]:
+    """Fit and judge every model, with the Bayes oracle and the true rewards, on new users in every seed.
+
+    Parameters
+    ----------
+    family : Family
+    models : mapping of str to callable
+        From a seed to an unfitted estimator.
+    sizes : sequence of int or None
+    seeds : sequence of int
+    n_judged : int
+        Users to judge on in every seed.
+    progress : callable
+        Told what is being done.
+    """
+    fitted = {name: make for name, make in models.items() if name not in family.left_out}
+    curves, seconds = [], []
+    for seed in seeds:
+        progress(f"seed {seed}")
+        data, train, judged = draw(family, n_judged, seed)
+        table = data.episodes.features @ data.base_functions.T
+        known = {
+            "oracle": BayesOracle(table, population(family.parameters, data.mean_weights)),
+            "truth": TrueRewards(data),
+        }
+        found, took = fit_and_judge(fitted, train, judged, sizes, seed, known=known)
+        curves.append(found)
+        seconds.append(took)
+    result = make_table(curves, seconds, same_people=False)
+    verdicts = [never_below_pooled(result)]
+    if family.signal:
+        verdicts += [above_every_baseline(result), near_oracle(result)]
+    return result, verdicts

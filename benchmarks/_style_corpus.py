@@ -1,0 +1,96 @@
+"""The bundled corpus: real texts, judged by simulated users with tastes for style, from features alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import RidgeCV
+from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from benchmarks._contenders import Makers, Size, fit_and_judge
+from benchmarks._gains import Table, make_table
+from benchmarks._oracle import BayesOracle, Population, TrueRewards
+from benchmarks._text_features import Encode
+from benchmarks._verdicts import Verdict, above_every_baseline, near_oracle, never_below_pooled
+from skmrm import split_users
+from skmrm.datasets import load_style_preferences
+
+__all__ = ["judge_style", "read_traits"]
+
+_N_PAIRS = (10, 60)
+_TASTE_STRENGTH = 1.0
+_N_SPLITS = 3
+
+
+def judge_style(
+    encode: Encode,
+    models: Makers,
+    sizes: Sequence[Size],
+    seeds: Sequence[int],
+    n_users: int = 600,
+    progress: Callable[[str], None] = lambda line: None,
+) -> tuple[Table, list[Verdict]]:
+    """Fit on half of the users and judge on the others; every seed simulates users of its own.
+
+    The Bayes oracle knows that tastes are Gaussian around the mean taste, and sees the annotated traits of the texts,
+    where models see features of them. A second oracle reads the traits off those features (`read_traits`): what it is
+    below the first is what features and annotations do not share.
+
+    Parameters
+    ----------
+    encode : callable
+        From all items and the training users to features.
+    models : mapping of str to callable
+        From a seed to an unfitted estimator.
+    sizes : sequence of int or None
+    seeds : sequence of int
+    n_users : int
+        Half to learn from, half to judge on.
+    progress : callable
+        Told what is being done.
+    """
+    curves, seconds = [], []
+    for seed in seeds:
+        progress(f"seed {seed}")
+        data = load_style_preferences(n_users, _N_PAIRS, taste_strength=_TASTE_STRENGTH, random_state=seed)
+        train, judged = split_users(data.episodes, 0.5, random_state=seed)
+        table = encode(data.episodes.items, train).table
+        tastes = Population(data.mean_taste[None], np.array([_TASTE_STRENGTH]), np.ones(1))
+        known = {
+            "oracle": BayesOracle(data.traits, tastes),
+            "reader": BayesOracle(
+                read_traits(table, data.traits, [prompt for prompt, _ in data.episodes.items]), tastes
+            ),
+            "truth": TrueRewards(data),
+        }
+        train, judged = train.with_features(table), judged.with_features(table)
+        found, took = fit_and_judge(models, train, judged, sizes, seed, known=known, n_splits=_N_SPLITS)
+        curves.append(found)
+        seconds.append(took)
+    result = make_table(curves, seconds, same_people=False)
+    return result, [
+        never_below_pooled(result),
+        above_every_baseline(result),
+        near_oracle(result),
+        near_oracle(result, "reader"),
+    ]
+
+
+def read_traits(table: NDArray[Any], traits: NDArray[Any], prompts: Sequence[str]) -> NDArray[Any]:
+    """Predict the traits of each text from its features, by ridge regression on the texts of other prompts.
+
+    Parameters
+    ----------
+    table : (n_items, n_features) array
+    traits : (n_items, n_traits) array
+    prompts : sequence of str
+        Of each item.
+    """
+    model = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-1, 4, 16)))
+    folds = GroupKFold(min(10, len(set(prompts))))
+    return np.asarray(cross_val_predict(model, table, traits, groups=prompts, cv=folds))

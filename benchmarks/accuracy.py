@@ -1,0 +1,110 @@
+"""Is the default model accurate? Against every baseline, on users, groups and topics that training never saw.
+
+    python -m benchmarks.accuracy
+    python -m benchmarks.accuracy --quick --only planted,rpo
+
+Five parts, each with tables and with claims that PASS or FAIL:
+
+convargs  real judgements of new workers on topics their support has none of, and on topics nobody was trained on
+planted   simulated users of ten kinds, next to a Bayes oracle that knows the population
+style     the bundled texts and simulated tastes for style
+time      a default fit next to a pooled one, from texts on
+rpo       what the robust objective does for the worst tenth of users
+
+In all of them every model is fitted on the same users and judged on the same supports and queries of other users. All
+of it takes about half an hour on one core, ``--quick`` about three minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks._files import write_json
+from benchmarks._layout import machine
+from benchmarks._parts import FULL, PARTS, QUICK, Found
+from benchmarks._verdicts import Verdict
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the parts asked for, print what they found as it comes, and all claims at the end."""
+    options = _parser().parse_args(arguments)
+    effort = replace(QUICK if options.quick else FULL, encoder=options.encoder)
+    if options.seeds is not None:
+        effort = replace(effort, seeds=range(options.seeds))
+    began = time.perf_counter()
+    here = machine()
+    print("\n".join(f"{name}: {value}" for name, value in here.items()))
+    results: dict[str, Any] = {"machine": here, "seeds": len(effort.seeds), "parts": {}}
+    verdicts: list[tuple[str, Verdict]] = []
+    for name in options.only:
+        print(f"\n== {name} ==", flush=True)
+        part_began = time.perf_counter()
+        found = []
+        for one in PARTS[name](effort):
+            print("\n".join(["", one.title, one.text, *(f"  {verdict}" for verdict in one.verdicts)]), flush=True)
+            found.append(one)
+            verdicts += [(f"{name}, {one.title.partition(':')[0]}", verdict) for verdict in one.verdicts]
+        seconds = time.perf_counter() - part_began
+        print(f"\n{name} took {seconds:.0f} s")
+        results["parts"][name] = {"seconds": seconds, "found": [_plain(one) for one in found]}
+    results["seconds"] = time.perf_counter() - began
+    print(f"\n== all claims, {results['seconds'] / 60:.1f} minutes ==\n")
+    print("\n".join(f"{verdict!s}  ({where})" for where, verdict in verdicts))
+    n_failed = sum(not verdict.passed for _, verdict in verdicts)
+    print(f"\n{len(verdicts) - n_failed} PASS, {n_failed} FAIL")
+    if options.output is not None:
+        write_json(options.output, results)
+    return 0
+
+
+def _plain(found: Found) -> dict[str, Any]:
+    verdicts = [asdict(verdict) for verdict in found.verdicts]
+    return {"title": found.title, "numbers": _known(found.numbers), "verdicts": verdicts}
+
+
+def _known(value: Any) -> Any:
+    """Numbers as JSON has them: None for what is not known."""
+    if isinstance(value, dict):
+        return {name: _known(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_known(one) for one in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__.partition("\n")[0])
+    add = parser.add_argument
+    add("--only", type=_parts, default=list(PARTS), help=f"comma-separated, out of {', '.join(PARTS)}")
+    add("--quick", action="store_true", help="two seeds, fewer models and kinds of users")
+    add("--seeds", type=_positive, help="of all parts but rpo (default: 5, or 2 with --quick)")
+    add("--encoder", choices=("MiniLM", "default"), default="MiniLM", help="of the judgements' texts")
+    add("--output", type=Path, help="JSON file for all numbers")
+    return parser
+
+
+def _parts(text: str) -> list[str]:
+    names = text.split(",")
+    unknown = [name for name in names if name not in PARTS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"must be out of {', '.join(PARTS)}, got {', '.join(unknown)}")
+    return names
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""The benchmark that leaves out parts of the default: what it changes, it puts back."""
+
+import importlib
+
+import pytest
+
+from benchmarks import ablation
+from benchmarks._variants import VARIANTS, Variant
+from skmrm.meta import prior
+
+
+def test__variants__name_what_exists_in_the_core():
+    for variant in VARIANTS.values():
+        for path in variant.core:
+            module, _, name = path.rpartition(".")
+            assert hasattr(importlib.import_module(f"skmrm.meta.{module}"), name), path
+
+
+@pytest.mark.parametrize("name", [name for name in VARIANTS if name not in ("default", "pooled")])
+def test__variant__fits__and_puts_the_core_back(name, few_episodes):
+    before = {path: _value(path) for variant in VARIANTS.values() for path in variant.core}
+    model = VARIANTS[name](0)
+    model.estimator.set_params(max_epochs=min(1, model.estimator.max_epochs))
+    assert 0.3 < model.fit(few_episodes).score(few_episodes) < 1
+    assert {path: _value(path) for path in before} == before
+
+
+def test__variant__that_fails__puts_the_core_back(few_episodes):
+    sweeps = prior.GAUSSIAN_SWEEPS
+    with pytest.raises(ValueError, match="n_bases"):
+        Variant("wrong", {"n_bases": 0}, {"prior.GAUSSIAN_SWEEPS": 0})(0).fit(few_episodes)
+    assert sweeps == prior.GAUSSIAN_SWEEPS
+
+
+def test__main__one_set_and_two_variants__prints_changes_against_the_default(capsys, tmp_path):
+    file = tmp_path / "found.json"
+    wanted = ["--only", "100 users of 5 to 12 pairs", "--variants", "pooled", "no outer loop"]
+    assert ablation.main([*wanted, "--seeds", "1", "--judged", "20", "--output", str(file)]) == 0
+    printed = capsys.readouterr().out
+    assert "pooled Bradley-Terry" in printed
+    assert "no outer loop" in printed
+    assert file.exists()
+
+
+def _value(path):
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(f"skmrm.meta.{module}"), name)

@@ -43,7 +43,9 @@ html_copy_source = False
 html_show_sourcelink = False
 html_static_path = ["_static"]
 html_css_files = ["skmrm.css"]
-html_sidebars = {"index": [], "get_started": [], "is_it_worth_it": [], "how_it_works": [], "accuracy": [], "data_formats": []}
+html_sidebars = {
+    name: [] for name in ("index", "get_started", "is_it_worth_it", "how_it_works", "accuracy", "data_formats")
+}
 html_theme_options = {
     "logo": {"text": "skmrm"},
     "show_toc_level": 2,

@@ -5,6 +5,7 @@ import importlib
 import pytest
 
 from benchmarks import ablation
+from benchmarks._gains import Table
 from benchmarks._variants import VARIANTS, Variant
 from skmrm.meta import prior
 
@@ -40,6 +41,14 @@ def test__main__one_set_and_two_variants__prints_changes_against_the_default(cap
     assert "pooled Bradley-Terry" in printed
     assert "no outer loop" in printed
     assert file.exists()
+
+
+def test__text__models_that_are_no_variants__are_left_out():
+    gain = {"pooled": [(0.02, 0.01, 0.03)], "oracle": [(-0.01, -0.02, 0.0)]}
+    seconds = {"default": 1.0, "pooled": 0.1}
+    text = ablation._text(Table([10], [5], {"default": [0.7]}, {"default": [0.5]}, gain, seconds))
+    assert "-2.00 [-3.00, -1.00]" in text  # the variant less the default
+    assert "oracle" not in text
 
 
 def _value(path):

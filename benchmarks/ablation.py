@@ -44,7 +44,7 @@ REAL = ("bundled corpus", "convargs")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print one table a data set; the last line of each says which variants differ."""
+    """Print one table a data set, one row a variant."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ablation", description=__doc__.partition("\n")[0])
     parser.add_argument("--only", nargs="+", choices=[*SETS, *REAL], default=[*SETS, *REAL])
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))

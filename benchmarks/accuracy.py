@@ -26,6 +26,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks._arguments import positive
 from benchmarks._files import write_json
 from benchmarks._layout import machine
 from benchmarks._parts import FULL, PARTS, QUICK, Found
@@ -85,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--only", type=_parts, default=list(PARTS), help=f"comma-separated, out of {', '.join(PARTS)}")
     add("--quick", action="store_true", help="two seeds, fewer models and kinds of users")
-    add("--seeds", type=_positive, help="of all parts but rpo (default: 5, or 2 with --quick)")
+    add("--seeds", type=positive, help="of all parts but rpo (default: 5, or 2 with --quick)")
     add("--encoder", choices=("MiniLM", "default"), default="MiniLM", help="of the judgements' texts")
     add("--output", type=Path, help="JSON file for all numbers")
     return parser
@@ -97,13 +98,6 @@ def _parts(text: str) -> list[str]:
     if unknown:
         raise argparse.ArgumentTypeError(f"must be out of {', '.join(PARTS)}, got {', '.join(unknown)}")
     return names
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value
 
 
 if __name__ == "__main__":

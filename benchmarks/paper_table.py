@@ -24,6 +24,7 @@ import torch
 from sklearn.utils import Bunch
 
 import skmrm
+from benchmarks._arguments import positive
 from benchmarks._encode import Encoded, Encoder, encode, load_encoded
 from benchmarks._files import read_json, write_json
 from benchmarks._judge import MODELS, Setting, judge, load_results
@@ -130,19 +131,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--encoder-revision", default="main")
     add("--features", type=Path, help="folder of features, to share them among outputs over the same texts")
     add("--device", default="cuda", help="where to encode")
-    add("--max-batch-tokens", type=_positive, default=16_384)
+    add("--max-batch-tokens", type=positive, default=16_384)
     add("--fit-device", default="auto", help="where to fit")
     add("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
-    add("--seeds", type=_positive, default=5)
-    add("--epochs", type=_positive, default=200, help="epochs of the paper's setting")
+    add("--seeds", type=positive, default=5)
+    add("--epochs", type=positive, default=200, help="epochs of the paper's setting")
     return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .adaptation import RuleParameters
 from .batching import Pairs
-from .prior import Prior, fit_prior
+from .prior import Prior, fit_prior, log_shares
 from .spectral import spectral_bases
 
 __all__ = ["AUTO_BASES", "Personal", "PersonalBases"]
@@ -60,7 +60,7 @@ class Personal:
     @property
     def kinds(self) -> RuleParameters:
         """Parameters of :class:`skmrm.meta.mixture.MixtureAdaptation` beside the scale."""
-        return {"centres": self.centres, "logits": self.shares.clamp_min(torch.finfo(self.shares.dtype).tiny).log()}
+        return {"centres": self.centres, "logits": log_shares(self.shares)}
 
 
 class PersonalBases:
@@ -105,17 +105,17 @@ class PersonalBases:
 
     def of_kinds(self, n_components: int) -> Personal:
         """Base functions and prior for so many kinds of users; the same whenever asked again."""
-        prior = self._prior(n_components)
-        values, rotation = torch.linalg.eigh(prior.factor.T @ self._gram @ prior.factor)
-        size = values * (1 + prior.shares @ (prior.centres @ rotation) ** 2)  # kinds apart count, too
         n_directions = min(self._guess.shape)  # how sharp the pooled reward is counts as one
         width = n_directions + 1 if self._n_bases is None else self._n_bases
-        rotation = rotation[:, size.argsort(descending=True)[: min(n_directions, width - 1)]]
         bases = self._guess.new_zeros(width, self._guess.shape[1])
         bases[0] = self._guess[0]
         centres = bases.new_zeros(n_components, width)
         if width == 1:
             return Personal(bases, centres, bases.new_ones(n_components) / n_components)
+        prior = self._prior(n_components)
+        values, rotation = torch.linalg.eigh(prior.factor.T @ self._gram @ prior.factor)
+        size = values * (1 + prior.shares @ (prior.centres @ rotation) ** 2)  # kinds apart count, too
+        rotation = rotation[:, size.argsort(descending=True)[: min(n_directions, width - 1)]]
         directions = rotation.T @ (prior.factor.T @ self._guess)
         sign = torch.sign(directions.gather(1, directions.abs().argmax(1, keepdim=True)))
         bases[1 : 1 + len(directions)] = directions * sign

@@ -36,7 +36,7 @@ from torch.nn.functional import one_hot
 from .batching import Pairs, length_buckets, pack_users
 from .inference import MAX_CELLS
 
-__all__ = ["Prior", "fit_prior"]
+__all__ = ["Prior", "fit_prior", "log_shares"]
 
 # The likelihood rises for many sweeps more, while the prior learns the training users by heart.
 GAUSSIAN_SWEEPS = 4
@@ -124,7 +124,7 @@ def _sweep(spread: Tensor, offset: Tensor, square: Tensor, pairs: Pairs, prior: 
     total, tightest = torch.zeros_like(identity), square.clone()
     modes = spread.new_zeros(pairs.n_users, n_components, rank)
     chances = spread.new_zeros(pairs.n_users, n_components)
-    prevalence = _log(prior.shares) - 0.5 * (prior.centres**2).sum(1)
+    prevalence = log_shares(prior.shares) - 0.5 * (prior.centres**2).sum(1)
     curvature = 2 * _bound(square)
     for users in length_buckets(pairs.counts, max(1, MAX_CELLS // (rank + n_components))):
         index, present = pack_users(pairs.offsets, users)
@@ -200,5 +200,6 @@ def _bound(square: Tensor) -> Tensor:
     return torch.tanh(xi / 2) / (4 * xi)
 
 
-def _log(shares: Tensor) -> Tensor:
+def log_shares(shares: Tensor) -> Tensor:
+    """Logarithm of the kinds' shares, finite where nobody is of a kind."""
     return shares.clamp_min(torch.finfo(shares.dtype).tiny).log()

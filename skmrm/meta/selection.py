@@ -91,8 +91,8 @@ def choose_ridge(
         losses = torch.where(held_out, loss, losses)
         paths.append(path)
     best = int(losses.nanmean(1).argmin())
-    if new_groups:
-        as_good = _as_good(losses, best)
+    as_good = _as_good(losses, best)
+    if new_groups and len(as_good) > 1:
         candidates = [ridges[i] for i in as_good]
         apart = [
             _ridge_path(table, pairs, ~(held_out[pairs.user] | new), held_out[pairs.user] & new, candidates)[1]

@@ -77,7 +77,7 @@ class Judged:
     def report(self) -> list[dict[str, Any]]:
         """One record a candidate."""
         judged = self.losses[:, ~self.losses.isnan().any(0)]
-        change = judged - judged[0]
+        change, best = judged - judged[0], self._best
         return [
             {
                 "setting": candidate.name,
@@ -85,7 +85,7 @@ class Judged:
                 "change": float(change[i].mean()),
                 "standard_error": float(change[i].std() / max(judged.shape[1], 1) ** 0.5),
                 "movement": float(self.movement[i]),
-                "chosen": i == self._best,
+                "chosen": i == best,
             }
             for i, candidate in enumerate(self.candidates)
         ]

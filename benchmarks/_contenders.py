@@ -17,7 +17,7 @@ __all__ = ["BASELINES", "PAPER_EPOCHS", "Makers", "Size", "fit_and_judge", "make
 Makers = Mapping[str, Callable[[int], Any]]
 Size = int | None
 
-BASELINES = ("paper", "lore", "pooled", "per_user")
+BASELINES = ("paper", "lore", "pooled", "bent", "per_user")
 PAPER_EPOCHS = 200
 
 
@@ -36,6 +36,7 @@ def makers(names: Iterable[str] = ("default", *BASELINES), paper_epochs: int = P
         "paper": lambda seed: MetaRewardModel.paper(random_state=seed, max_epochs=paper_epochs),
         "lore": lambda seed: LowRankRewards(random_state=seed),
         "pooled": lambda seed: PooledBradleyTerry(random_state=seed),
+        "bent": lambda seed: PooledBradleyTerry(kernel="auto", random_state=seed),
         "per_user": lambda seed: PerUserBradleyTerry(random_state=seed),
     }
     return {name: every[name] for name in names}

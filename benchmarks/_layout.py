@@ -30,6 +30,7 @@ MODEL_NAMES = {
     "paper": "paper",
     "lore": "LoRe",
     "pooled": "pooled",
+    "bent": "pooled, bent",
     "per_user": "per user",
     "oracle": "Bayes oracle",
     "reader": "text oracle",

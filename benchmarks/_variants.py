@@ -100,6 +100,7 @@ VARIANTS: dict[str, Variant] = {
         "noise edge alone: no level at which users differ in every direction", core={"spectral._noise": _edge_alone}
     ),
     "no floor": Variant("no variance for directions below the noise", core={"spectral.HIDDEN": 0.0}),
+    "straight": Variant("no bend of the pooled reward", {"kernel": None}),
     "8 bases": Variant("8 base functions", {"n_bases": 8}),
     "smallest loss": Variant(
         "the setting of the smallest validation loss", core={"strength.least_personalised": _smallest_loss}

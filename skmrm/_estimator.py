@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,12 @@ class RewardEstimator(RewardScorer, TransformerMixin, EpisodeFitter):
     __metadata_request__fit = {"episodes": UNUSED}  # noqa: RUF012
     __metadata_request__score = {"prompt": UNUSED, "response": UNUSED}  # noqa: RUF012
     __metadata_request__decision_function = {"pairs": UNUSED}  # noqa: RUF012
+
+    @property
+    def kernel_(self) -> Literal["rbf"] | None:
+        """Whether the base reward functions bend around landmark items: "rbf", or None."""
+        check_is_fitted(self)
+        return "rbf" if "kernel.out" in self.base_rewards_.params else None
 
     def adapt(self, user_pairs: Any) -> UserRewardModel:
         """Turn a handful of a user's choices into that user's reward model.

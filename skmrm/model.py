@@ -81,6 +81,10 @@ class MetaRewardModel(RewardEstimator):
     hidden_layers : tuple of int
         Widths of hidden layers in the base reward functions; empty for linear ones. With `spectral_init` they start as
         no correction to the linear part, and stay so unless the outer loop helps validation users: give it epochs.
+    kernel : {"auto", "rbf"}, optional
+        Let base reward functions bend: add bumps around up to 512 of the items (a Gaussian kernel, Nyström's
+        approximation) to the linear ones of a spectral start. "auto" does where that helps validation users by more
+        than two standard errors; tried on up to 100,000 distinct items, and without hidden layers.
     adaptation : {"map", "gradient"} or object
         Inner rule: mode of the posterior under a Gaussian prior on the weights (or its mean under a mixture, where
         users turn out to be of several kinds); or `inner_steps` gradient steps, the paper's. An object with the
@@ -152,6 +156,8 @@ class MetaRewardModel(RewardEstimator):
         marked.
     history_ : list of dict
         One record an epoch of the outer loop; epoch 0 is its start.
+    kernel_ : "rbf" or None
+        Whether the base reward functions bend around landmark items.
     pooled_model_ : PooledBradleyTerry
         The pooled model that a spectral start began from; what personalisation has to beat.
     n_features_in_ : int
@@ -188,6 +194,7 @@ class MetaRewardModel(RewardEstimator):
         **RewardEstimator._parameter_constraints,
         "n_bases": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "hidden_layers": [tuple, list],
+        "kernel": [StrOptions({"auto", "rbf"}), None],
         "adaptation": [StrOptions({"map", "gradient"}), HasMethods(["init", "constrain", "adapt", "covariance"])],
         "inner_steps": [Interval(Integral, 0, None, closed="left")],
         "inner_lr": [None, Interval(Real, 0, None, closed="neither")],
@@ -214,6 +221,7 @@ class MetaRewardModel(RewardEstimator):
         memory: str | os.PathLike[str] | Memory | None = None,
         n_bases: int | Literal["auto"] = "auto",
         hidden_layers: tuple[int, ...] = (),
+        kernel: Literal["auto", "rbf"] | None = "auto",
         adaptation: Literal["map", "gradient"] | Adaptation = "map",
         inner_steps: int = 1,
         inner_lr: float | None = None,
@@ -239,6 +247,7 @@ class MetaRewardModel(RewardEstimator):
         self.memory = memory
         self.n_bases = n_bases
         self.hidden_layers = hidden_layers
+        self.kernel = kernel
         self.adaptation = adaptation
         self.inner_steps = inner_steps
         self.inner_lr = inner_lr
@@ -328,7 +337,7 @@ class MetaRewardModel(RewardEstimator):
         from skmrm.baselines import PooledBradleyTerry
 
         shared = ("encoder", "text_statistics", "memory", "validation_fraction", "random_state", "n_jobs", "device")
-        model = PooledBradleyTerry(**{name: getattr(self, name) for name in shared})
+        model = PooledBradleyTerry(kernel=self.kernel_, **{name: getattr(self, name) for name in shared})
         return model._from_solution(pooled, self)
 
     @property
@@ -374,6 +383,9 @@ class MetaRewardModel(RewardEstimator):
         widths: Any = self.hidden_layers
         if any(not isinstance(width, Integral) or width < 1 for width in widths):
             problems.append(f"hidden_layers takes positive integers, got {self.hidden_layers!r}")
+        if self.kernel == "rbf" and (len(widths) > 0 or not self._spectral()):
+            came = f"hidden_layers={self.hidden_layers!r}" if len(widths) > 0 else "a random start"
+            problems.append(f"kernel='rbf' needs a spectral start and no hidden layers, got {came}: pass kernel=None")
         return problems + super()._problems()
 
     def _meta_fit(self, progress: Callable[[dict[str, Any]], None], data: CoreData) -> Fitted:
@@ -402,17 +414,20 @@ class MetaRewardModel(RewardEstimator):
             first_order=self.first_order,
         )
 
+    def _spectral(self) -> bool:
+        simplex = self.weight_constraint == "simplex" or getattr(self.adaptation, "simplex", False)
+        return not simplex if self.spectral_init == "auto" else bool(self.spectral_init)
+
     def _options(self) -> FitOptions:
         rule = self._rule()
         chosen = self.adaptation == "map" or (self.adaptation == "gradient" and self.inner_lr is None)
-        free = not getattr(rule, "simplex", False)
-        spectral = free if self.spectral_init == "auto" else bool(self.spectral_init)
         return FitOptions(
             n_bases=None if self.n_bases == "auto" else int(self.n_bases),
             hidden_layers=tuple(int(width) for width in self.hidden_layers),
+            kernel=None if self.hidden_layers else self.kernel,
             rule=rule,
             choose_strength=chosen,
-            spectral_init=spectral,
+            spectral_init=self._spectral(),
             validation_fraction=float(self.validation_fraction),
             outer=OuterOptions(
                 users_per_batch=int(self.users_per_batch),

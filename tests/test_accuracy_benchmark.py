@@ -30,6 +30,7 @@ QUICK_MODELS = {
     "paper": lambda seed: MetaRewardModel.paper(max_epochs=1, random_state=seed),
     "lore": lambda seed: LowRankRewards(n_bases=2, ridge=0.1, max_epochs=2, random_state=seed),
     "pooled": lambda seed: PooledBradleyTerry(ridge=0.1, random_state=seed),
+    "bent": lambda seed: PooledBradleyTerry(ridge=0.1, kernel="rbf", random_state=seed),
     "per_user": lambda seed: PerUserBradleyTerry(ridge=3.0, random_state=seed),
 }
 
@@ -291,7 +292,7 @@ def test__judge_family__tiny__has_every_model_and_claim():
     assert len(verdicts) == 3
     no_signal = Family(TINY.parameters, n_train=24, train_pairs=(6, 8), signal=False, left_out=("lore", "paper"))
     table, verdicts = judge_family(no_signal, QUICK_MODELS, (0,), range(1), 6)
-    assert list(table.accuracy) == ["default", "pooled", "per_user", "oracle", "truth"]
+    assert list(table.accuracy) == ["default", "pooled", "bent", "per_user", "oracle", "truth"]
     assert len(verdicts) == 1
 
 

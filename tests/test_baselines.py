@@ -255,7 +255,7 @@ def test__pooled__adapted_on_anything__is_the_same_reward(episodes):
 def test__pooled__against_a_meta_model_of_one_base__ranks_alike(episodes):
     """A single base may be scaled by a user, and no positive scale changes a ranking."""
     pooled = PooledBradleyTerry(**QUICK).fit(episodes[:30])
-    meta = MetaRewardModel(n_bases=1, max_epochs=0, **QUICK).fit(episodes[:30])
+    meta = MetaRewardModel(n_bases=1, kernel=None, max_epochs=0, **QUICK).fit(episodes[:30])
     X = np.asarray(episodes.features)
     assert meta.ridge_ == pooled.ridge_
     assert_array_equal(np.argsort(meta.predict(X)), np.argsort(pooled.predict(X)))

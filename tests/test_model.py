@@ -896,6 +896,7 @@ def ideal_point_users(n_users, n_pairs, seed):
 def test__hidden_layers__tastes_that_are_not_linear__are_learnt():
     users = ideal_point_users(n_users=220, n_pairs=20, seed=0)
     options = {"n_bases": 4, "max_epochs": 20, "learning_rate": 0.02, "users_per_batch": 32, "random_state": 0}
+    options["kernel"] = None
     linear, deep = (
         MetaRewardModel(**options, hidden_layers=layers, spectral_init=not layers).fit(users[:160]).score(users[160:])
         for layers in ((), (16,))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from skmrm.meta import fitting, starts
+from skmrm.meta import fitting, kernel
 from skmrm.meta.adaptation import GradientAdaptation, MapAdaptation
 from skmrm.meta.basis import base_rewards, init_basis, init_standardisation, standardise
 from skmrm.meta.batching import Pairs
@@ -227,7 +227,7 @@ def test__meta_fit__more_features_than_items__equals_working_without_the_shortcu
 
     found = [meta_fit(features, pairs, draw, options, torch.Generator().manual_seed(1))]
     assert row_space(features)[0].shape == (30, 30)
-    monkeypatch.setattr(starts, "row_space", lambda table: (table, torch.eye(80, dtype=table.dtype)))
+    monkeypatch.setattr(kernel, "row_space", lambda table: (table, torch.eye(80, dtype=table.dtype)))
     found.append(meta_fit(features, pairs, draw, options, torch.Generator().manual_seed(1)))
     assert found[0].ridge == found[1].ridge
     # the pooled solutions agree to their own tolerance; directions only up to sign

@@ -2,10 +2,11 @@ r"""Base reward functions :math:`\phi: R^d \to R^K`, features to K shared reward
 
 Features are standardised, :math:`z = (x - \mathrm{mean}) / \mathrm{scale}`, and
 
-.. math:: \phi(z) = B z + V h(z)
+.. math:: \phi(z) = B z + V h(z) + C \, k(L, z)
 
-where :math:`B` is (K, d) and :math:`h` an optional multi-layer perceptron. The linear part is always there, so that
-hidden layers start as a correction to it (V = 0) and the spectral start of :mod:`skmrm.meta.spectral` serves both.
+where :math:`B` is (K, d), :math:`h` an optional multi-layer perceptron and :math:`k(L, z)` optional bumps around m
+landmark items (:mod:`skmrm.meta.kernel`). The linear part is always there, so that hidden layers start as a correction
+to it (V = 0) and the spectral start of :mod:`skmrm.meta.spectral` serves both.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, silu
 
-__all__ = ["Parameters", "base_rewards", "init_basis", "init_standardisation", "standardise"]
+__all__ = ["Parameters", "base_rewards", "bumps", "init_basis", "init_standardisation", "standardise"]
 
 Parameters = dict[str, Tensor]
 
@@ -79,13 +80,19 @@ def standardise(params: Parameters, features: Tensor) -> Tensor:
     return (features.to(params["mean"].dtype) - params["mean"]) / params["scale"]
 
 
+def bumps(points: Tensor, landmarks: Tensor, precision: Tensor) -> Tensor:
+    r"""Gaussian kernel :math:`e^{-\gamma \lVert z - l \rVert^2}` of points (..., d) and landmarks (m, d): (..., m)."""
+    distance = (points**2).sum(-1, keepdim=True) - 2 * linear(points, landmarks) + (landmarks**2).sum(-1)
+    return torch.exp(-precision * distance.clamp_min(0))
+
+
 def base_rewards(params: Parameters, standardised: Tensor) -> Tensor:
     """K base rewards of each item, from standardised features.
 
     Parameters
     ----------
     params : dict of Tensor
-        From :func:`init_basis`.
+        From :func:`init_basis`; ``kernel.points``, ``kernel.precision`` and ``kernel.out`` (n_bases, m) with landmarks.
     standardised : Tensor of shape (..., n_features)
 
     Returns
@@ -100,4 +107,7 @@ def base_rewards(params: Parameters, standardised: Tensor) -> Tensor:
             hidden = silu(linear(hidden, params[f"hidden.{layer}.weight"], params[f"hidden.{layer}.bias"]))
             layer += 1
         rewards = rewards + linear(hidden, params["hidden.out"])
+    if "kernel.out" in params:
+        near = bumps(standardised, params["kernel.points"], params["kernel.precision"])
+        rewards = rewards + linear(near, params["kernel.out"])
     return rewards

@@ -21,8 +21,9 @@ from .adaptation import RuleParameters
 from .basis import init_standardisation, standardise
 from .batching import Pairs
 from .fitting import Fitted, group_folds, user_folds
-from .pooled import fit_pooled, row_space
-from .selection import Split, choose_ridge
+from .kernel import Features, Kernel, find_landmarks
+from .pooled import fit_pooled
+from .selection import Split, choose_ridge, new_user_losses
 from .starts import DEFAULT_RIDGE, RIDGES
 
 __all__ = ["Crowd", "FixedAdaptation", "crowd_fit", "find_crowd"]
@@ -61,10 +62,7 @@ class Crowd:
     ----------
     standardisation : dict of Tensor
         ``mean`` and ``scale``, (d,) each.
-    table : Tensor of shape (n_items, rank)
-        Standardised features, in coordinates of what the items span.
-    span : Tensor of shape (d, rank)
-        ``table @ span.T`` are the standardised features.
+    features : Features
     splits : list of Split
     folds : list of bool Tensor of shape (n_users,)
         Users held out together; empty where nothing can be validated.
@@ -80,8 +78,7 @@ class Crowd:
     """
 
     standardisation: dict[str, Tensor]
-    table: Tensor
-    span: Tensor
+    features: Features
     splits: list[Split]
     folds: list[Tensor]
     solution: Tensor
@@ -98,6 +95,7 @@ def find_crowd(
     ridge: float | None,
     validation_fraction: float,
     generator: torch.Generator,
+    kernel: Kernel = None,
 ) -> Crowd:
     """Standardise, hold users out, choose the ridge where it is None, and solve on all users.
 
@@ -113,9 +111,12 @@ def find_crowd(
     validation_fraction : float in [0, 0.5]
     generator : torch.Generator
         Draws the folds.
+    kernel : {"auto", "rbf"} or None
+        Whether the reward may bend around landmarks; see :mod:`skmrm.meta.kernel`.
     """
     standardisation = init_standardisation(features)
-    table, span = row_space(standardise(standardisation, features))
+    table = standardise(standardisation, features)
+    found = Features(table)
     splits = [draw_split() for _ in range(N_SPLITS)]
     judged = torch.stack([split.judged(pairs) for split in splits]).all(0)
     folds = user_folds(judged, validation_fraction, generator)
@@ -125,10 +126,14 @@ def find_crowd(
     blind: list[Tensor] = []
     chosen = DEFAULT_RIDGE if ridge is None else ridge
     if folds:
-        chosen, blind, losses = choose_ridge(table, pairs, folds, candidates, new_groups)
+        chosen, blind, losses = choose_ridge(found.table, pairs, folds, candidates, new_groups)
         selection = ridge_report(candidates, losses, chosen)
-    solution = fit_pooled(table, pairs, chosen)
-    return Crowd(standardisation, table, span, splits, folds, solution, blind, chosen, selection, int(judged.sum()))
+    landmarks = find_landmarks(table, pairs, folds, new_groups, chosen, kernel)
+    if landmarks is not None:
+        found = Features(table, landmarks)
+        blind = [path[0] for path in new_user_losses(found.table, pairs, folds, [chosen])[0]]
+    solution = fit_pooled(found.table, pairs, chosen)
+    return Crowd(standardisation, found, splits, folds, solution, blind, chosen, selection, int(judged.sum()))
 
 
 def crowd_fit(
@@ -138,15 +143,18 @@ def crowd_fit(
     ridge: float | None,
     validation_fraction: float,
     generator: torch.Generator,
+    kernel: Kernel = None,
 ) -> Fitted:
     """Pooled Bradley-Terry as a model of one base reward function; see :func:`find_crowd`."""
-    crowd = find_crowd(features, pairs, draw_split, ridge, validation_fraction, generator)
-    params = crowd.standardisation | crowd_parameters(crowd.span @ crowd.solution)
+    crowd = find_crowd(features, pairs, draw_split, ridge, validation_fraction, generator, kernel)
+    pooled = crowd.features.pooled(crowd.solution)
+    params = crowd.standardisation | crowd_parameters(pooled.span @ pooled.coefficients)
+    params |= pooled.parameters(params["bases"])
     return Fitted(params, FixedAdaptation(), crowd.ridge, crowd.selection, [], crowd.n_judged)
 
 
 def crowd_parameters(solution: Tensor) -> dict[str, Tensor]:
-    """The pooled solution (d,) as the only base function, of weight 1."""
+    """The pooled solution as the only base function, of weight 1."""
     return {"bases": solution.unsqueeze(0), "start": solution.new_ones(1)}
 
 

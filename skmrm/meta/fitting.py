@@ -41,8 +41,9 @@ class Fitted:
         One record an epoch of the outer loop.
     n_judged : int
         Users that could be held out to choose by.
-    pooled : Tensor of shape (d,) or None
-        The pooled solution on standardised features; None without a spectral start.
+    pooled : Tensor of shape (d,) or (d + m,) or None
+        The pooled solution on standardised features, and on bumps at landmarks where there are any; None without a
+        spectral start.
     """
 
     params: Parameters
@@ -94,7 +95,7 @@ def meta_fit(
     if options.outer.max_epochs > 0 and can_earn and int(judged.sum()) > int(validated.sum()):
         nobody = torch.zeros_like(judged)
 
-        def train(start: Parameters, held_out: Tensor, stop_after: int | None = None) -> Trained:
+        def train(start: Parameters, table: Tensor, held_out: Tensor, stop_after: int | None = None) -> Trained:
             return meta_train(
                 standardisation | start,
                 found.rule,
@@ -110,15 +111,18 @@ def meta_fit(
                 stop_after,
             )
 
-        trained = train(found.params, validated)
+        trained = train(found.params, found.table, validated)
         history = trained.history
         if not options.spectral_init:
             params = trained.params
         elif _earned_its_place(trained):
             # the same number of epochs, from a start and on users that leave nobody out
-            params = train(found.refit, nobody, trained.best_epoch).params
+            params = train(found.refit, found.refit_table, nobody, trained.best_epoch).params
     params = standardisation | params
-    return Fitted(params, found.rule, found.ridge, found.selection, history, int(judged.sum()), found.pooled)
+    if found.pooled is not None:
+        params |= found.pooled.parameters(params["bases"])
+    pooled = None if found.pooled is None else found.pooled.plain
+    return Fitted(params, found.rule, found.ridge, found.selection, history, int(judged.sum()), pooled)
 
 
 def user_folds(judged: Tensor, validation_fraction: float, generator: torch.Generator) -> list[Tensor]:

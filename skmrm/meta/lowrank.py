@@ -107,7 +107,10 @@ def lowrank_fit(
         selection = _report(tried, chosen)
     nobody = torch.zeros(pairs.n_users, dtype=torch.bool, device=features.device)
     final = train_lowrank(crowd, pairs, nobody, chosen, generator.set_state(seed), stop_after=epochs)
-    params = crowd.standardisation | {"bases": final.params["bases"] @ crowd.span.T, "start": final.params["start"]}
+    params = crowd.standardisation | {
+        "bases": final.params["bases"] @ crowd.features.span.T,
+        "start": final.params["start"],
+    }
     return Fitted(params, SimplexAdaptation(), chosen.ridge, selection, history or final.history, crowd.n_judged)
 
 
@@ -163,7 +166,7 @@ def train_lowrank(
         Epochs, instead of ``options.max_epochs``.
     """
     assert options.n_bases is not None
-    table, centre = crowd.table, crowd.solution
+    table, centre = crowd.features.table, crowd.solution
     noise = init_basis(table.shape[1], options.n_bases, (), generator, table)["bases"]
     bases = (centre + START_SPREAD * noise).requires_grad_()
     logits = table.new_zeros(pairs.n_users, options.n_bases).requires_grad_()
@@ -205,7 +208,7 @@ def _one_epoch(
     total = 0.0
     for users in user_batches(learners, options.users_per_batch, generator):
         optimizer.zero_grad()
-        losses = _mixture_losses(bases, logits, crowd.table, pairs, users)
+        losses = _mixture_losses(bases, logits, crowd.features.table, pairs, users)
         penalty = 0.5 * options.ridge * ((bases - crowd.solution) ** 2).sum()
         (losses.mean() + penalty).backward()
         optimizer.step()
@@ -232,7 +235,7 @@ def _validation_loss(params: Parameters, crowd: Crowd, pairs: Pairs, held_out: T
     """Mean query loss of the users held out, each adapted on its own support; None where nobody is."""
     if not held_out.any():
         return None
-    rewards = crowd.table @ params["bases"].T
+    rewards = crowd.features.table @ params["bases"].T
     current = Setting("current", SimplexAdaptation(tolerance=STOPPING_TOLERANCE), {})
     splits = crowd.splits[:STOPPING_SPLITS]
     losses, _ = validate_settings([current], params["start"], rewards, pairs, splits, held_out)

@@ -69,7 +69,7 @@ class PersonalBases:
     Parameters
     ----------
     table : Tensor of shape (n_items, d)
-        Standardised features.
+        Features that the pooled reward is linear in.
     pairs : Pairs
         Choices of these users.
     pooled : Tensor of shape (d,)
@@ -99,6 +99,7 @@ class PersonalBases:
         self._guess = guess[live]
         self._n_bases = n_bases
         self._pairs, self._generator = pairs, generator
+        self.table = table
         self._rewards = table @ self._guess.T
         self._gram = self._hessian_gram(ridge)
         self._priors: dict[int, Prior] = {}

@@ -20,7 +20,15 @@ from .batching import Pairs
 from .inference import adapt_users, mean_by_user, query_losses
 from .pooled import Curvature, fit_pooled
 
-__all__ = ["Setting", "Split", "choose_ridge", "least_personalised", "validate_settings"]
+__all__ = [
+    "Setting",
+    "Split",
+    "choose_ridge",
+    "least_personalised",
+    "new_group_losses",
+    "new_user_losses",
+    "validate_settings",
+]
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,19 @@ def choose_ridge(
     losses : Tensor of shape (len(ridges), n_users)
         NaN for users in no fold or without pairs.
     """
+    paths, losses = new_user_losses(table, pairs, folds, ridges)
+    best = int(losses.nanmean(1).argmin())
+    as_good = _as_good(losses, best)
+    if new_groups and len(as_good) > 1:
+        apart = new_group_losses(table, pairs, folds, new_groups, [ridges[i] for i in as_good])
+        best = as_good[int(apart.nanmean(1).argmin())]
+    return ridges[best], [path[best] for path in paths], losses
+
+
+def new_user_losses(
+    table: Tensor, pairs: Pairs, folds: Sequence[Tensor], ridges: Sequence[float]
+) -> tuple[list[list[Tensor]], Tensor]:
+    """Each fold's pooled solutions without its users, and the users' losses (n_ridges, n_users); NaN in no fold."""
     losses = table.new_full((len(ridges), pairs.n_users), torch.nan)
     paths = []
     for held_out in folds:
@@ -90,16 +111,19 @@ def choose_ridge(
         path, loss = _ridge_path(table, pairs, ~outside, outside, ridges)
         losses = torch.where(held_out, loss, losses)
         paths.append(path)
-    best = int(losses.nanmean(1).argmin())
-    as_good = _as_good(losses, best)
-    if new_groups and len(as_good) > 1:
-        candidates = [ridges[i] for i in as_good]
-        apart = [
-            _ridge_path(table, pairs, ~(held_out[pairs.user] | new), held_out[pairs.user] & new, candidates)[1]
-            for held_out, new in zip(folds, new_groups, strict=True)
-        ]
-        best = as_good[int(torch.cat(apart, 1).nanmean(1).argmin())]
-    return ridges[best], [path[best] for path in paths], losses
+    return paths, losses
+
+
+def new_group_losses(
+    table: Tensor, pairs: Pairs, folds: Sequence[Tensor], new_groups: Sequence[Tensor], ridges: Sequence[float]
+) -> Tensor:
+    """Losses (n_ridges, n_users) of each fold's users on its groups, of solutions that saw neither; NaN without any."""
+    losses = table.new_full((len(ridges), pairs.n_users), torch.nan)
+    for held_out, new in zip(folds, new_groups, strict=True):
+        outside = held_out[pairs.user]
+        _, loss = _ridge_path(table, pairs, ~(outside | new), outside & new, ridges)
+        losses = torch.where(held_out, loss, losses)
+    return losses
 
 
 def _ridge_path(

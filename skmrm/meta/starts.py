@@ -12,9 +12,10 @@ from torch import Tensor
 from .adaptation import Adaptation, MapAdaptation
 from .basis import Parameters, init_basis
 from .batching import Pairs
+from .kernel import Features, Kernel, Pooled, find_landmarks
 from .personal import Personal, PersonalBases
-from .pooled import fit_pooled, row_space
-from .selection import Split, choose_ridge
+from .pooled import fit_pooled
+from .selection import Split, choose_ridge, new_user_losses
 from .strength import choose_strength, unvalidated
 from .training import OuterOptions
 
@@ -31,6 +32,7 @@ class FitOptions:
 
     n_bases: int | None = None
     hidden_layers: tuple[int, ...] = ()
+    kernel: Kernel = None
     rule: Adaptation = field(default_factory=MapAdaptation)
     choose_strength: bool = True
     spectral_init: bool = True
@@ -43,15 +45,18 @@ class FitOptions:
 class Start:
     """Where the outer loop starts (`params`, blind to the validation users) and what is used if it earns nothing.
 
-    `pooled` is the pooled solution (d,) over the users of `refit`, on standardised features; None at random.
+    Their bases are over the columns of `table` and `refit_table`: standardised features, and the bend of a pooled
+    reward that bends. `pooled` is the one of the users of `refit`; None at random.
     """
 
+    table: Tensor
     params: Parameters
+    refit_table: Tensor
     refit: Parameters
     rule: Adaptation
     ridge: float | None
     selection: list[dict[str, Any]]
-    pooled: Tensor | None = None
+    pooled: Pooled | None = None
 
 
 def random_start(
@@ -70,7 +75,7 @@ def random_start(
     level = 0.0 if simplex else 1.0 / n_bases
     params = basis | {"start": table.new_full((n_bases,), level)}
     params |= _named(options.rule.init(n_bases, table))
-    return Start(params, params, options.rule, None, [])
+    return Start(table, params, table, params, options.rule, None, [])
 
 
 def spectral_start(
@@ -84,32 +89,51 @@ def spectral_start(
 ) -> Start:
     """Pooled Bradley-Terry and the prior of how users differ from it, its strength chosen on users left out."""
     everyone = torch.ones(pairs.n_users, dtype=torch.bool, device=table.device)
-    wide, (table, span) = table, row_space(table)
+    features = Features(table)
+    ridge, solutions = DEFAULT_RIDGE, list[Tensor]()
+    if folds:
+        ridge, solutions, _ = choose_ridge(features.table, pairs, folds, RIDGES, new_groups)
+    landmarks = find_landmarks(table, pairs, folds, new_groups, ridge, options.kernel)
+    if landmarks is not None:
+        features = Features(table, landmarks)
+        solutions = [path[0] for path in new_user_losses(features.table, pairs, folds, [ridge])[0]]
+    without = [features.pooled(solution) for solution in solutions]
+    pooled = features.pooled(fit_pooled(features.table, pairs, ridge))
 
-    def learn(users: Tensor, pooled: Tensor) -> PersonalBases:
+    def learn(users: Tensor, pooled: Pooled) -> PersonalBases:
         keep = users[pairs.user]
         halves = [split.half[keep] for split in splits]
-        return PersonalBases(table, pairs.where(keep), pooled, halves, options.n_bases, ridge, generator)
+        return PersonalBases(
+            pooled.table, pairs.where(keep), pooled.coefficients, halves, options.n_bases, ridge, generator
+        )
 
-    chosen, ridge = unvalidated(options.rule, options.choose_strength), DEFAULT_RIDGE
+    chosen = unvalidated(options.rule, options.choose_strength)
     selection: list[dict[str, Any]] = []
-    first: Personal | None = None
+    blind: tuple[Pooled, Personal] | None = None
     if folds:
-        ridge, solutions, _ = choose_ridge(table, pairs, folds, RIDGES, new_groups)
-        learnt = [learn(~held_out, solution) for held_out, solution in zip(folds, solutions, strict=True)]
-        judged = choose_strength(options.rule, options.choose_strength, learnt, folds, table, pairs, splits)
+        learnt = [learn(~held_out, found) for held_out, found in zip(folds, without, strict=True)]
+        judged = choose_strength(options.rule, options.choose_strength, learnt, folds, pairs, splits)
         chosen, selection = judged.chosen, judged.report()
-        first = learnt[0].of_kinds(chosen.n_components)
-    pooled = fit_pooled(table, pairs, ridge)
-    refit = learn(everyone, pooled).of_kinds(chosen.n_components)
-    blind, final = (
-        {"bases": found.bases @ span.T, "start": found.start} | _named(chosen.on(found).params)
-        for found in (first or refit, refit)
+        blind = without[0], learnt[0].of_kinds(chosen.n_components)
+    final = pooled, learn(everyone, pooled).of_kinds(chosen.n_components)
+    hidden = _hidden_layers(table, options, generator) if options.hidden_layers else {}
+
+    def parameters(pooled: Pooled, found: Personal) -> Parameters:
+        bases = found.bases @ pooled.span.T
+        quiet = _silent(hidden, bases) if hidden else {}
+        return {"bases": bases, "start": found.start} | _named(chosen.on(found).params) | hidden | quiet
+
+    first = blind or final
+    return Start(
+        table=first[0].wide(table),
+        params=parameters(*first),
+        refit_table=pooled.wide(table),
+        refit=parameters(*final),
+        rule=chosen.rule,
+        ridge=ridge,
+        selection=selection,
+        pooled=pooled,
     )
-    if options.hidden_layers:
-        hidden = _hidden_layers(wide, options, generator)
-        blind, final = (found | hidden | _silent(hidden, found["bases"]) for found in (blind, final))
-    return Start(blind, final, chosen.rule, ridge, selection, span @ pooled)
 
 
 def _hidden_layers(table: Tensor, options: FitOptions, generator: torch.Generator) -> Parameters:

@@ -101,7 +101,6 @@ def choose_strength(
     choose: bool,
     learnt: Sequence[PersonalBases],
     folds: Sequence[Tensor],
-    table: Tensor,
     pairs: Pairs,
     splits: Sequence[Split],
 ) -> Judged:
@@ -117,15 +116,13 @@ def choose_strength(
         For each fold, what all others show.
     folds : sequence of bool Tensor of shape (n_users,)
         Users held out together.
-    table : Tensor of shape (n_items, d)
-        Standardised features.
     pairs : Pairs
     splits : sequence of Split
         Fixed splits to judge on.
     """
 
     def judge(candidates: list[Candidate]) -> Judged:
-        return _judge(candidates, learnt, folds, table, pairs, splits)
+        return _judge(candidates, learnt, folds, pairs, splits)
 
     judged = judge(_candidates(rule, choose))
     if not choose or not isinstance(rule, MapAdaptation) or not judged.moves:
@@ -166,19 +163,18 @@ def _judge(
     candidates: list[Candidate],
     learnt: Sequence[PersonalBases],
     folds: Sequence[Tensor],
-    table: Tensor,
     pairs: Pairs,
     splits: Sequence[Split],
 ) -> Judged:
     """Judge candidates on each fold's users with what was learnt without them."""
-    losses = table.new_full((len(candidates), pairs.n_users), torch.nan)
-    movement = table.new_zeros(len(candidates))
+    losses = learnt[0].table.new_full((len(candidates), pairs.n_users), torch.nan)
+    movement = losses.new_zeros(len(candidates))
     for n_components in sorted({candidate.n_components for candidate in candidates}):
         rows = [i for i, candidate in enumerate(candidates) if candidate.n_components == n_components]
         for held_out, personal in zip(folds, learnt, strict=True):
             found = personal.of_kinds(n_components)
             settings = [candidates[i].on(found) for i in rows]
-            rewards = table @ found.bases.T
+            rewards = personal.table @ found.bases.T
             loss, moved = validate_settings(settings, found.start, rewards, pairs, splits, held_out)
             losses[rows] = torch.where(held_out, loss, losses[rows])
             movement[rows] += moved / len(folds)

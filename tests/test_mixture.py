@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from skmrm import Episode, MetaRewardModel
 from skmrm.datasets import make_user_preferences
-from skmrm.meta.adaptation import MapAdaptation, PosteriorHessian
+from skmrm.meta.adaptation import MapAdaptation
 from skmrm.meta.mixture import MixtureAdaptation
+from skmrm.meta.posterior import PosteriorHessian
 
 START = torch.tensor([0.5, -0.2], dtype=torch.float64)
 

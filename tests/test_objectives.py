@@ -87,6 +87,13 @@ def test__robust_mean__any_losses__lies_between_mean_and_maximum(losses, ratio):
         assert np.mean(losses) - 1e-9 <= robust <= max(losses) + 1e-9
 
 
+@given(losses=st.lists(st.floats(-5, 5), min_size=1, max_size=12), ratio=st.floats(0.01, 1.0))
+def test__robust_weights__threshold__is_the_quantile(losses, ratio):
+    values = torch.tensor(losses, dtype=torch.float64)
+    expected = torch.sigmoid((values - torch.quantile(values, 1 - ratio)) / 0.5)
+    torch.testing.assert_close(robust_weights(values, ratio, 0.5), expected / expected.sum())
+
+
 def test__robust_mean__limits_of_temperature__are_hardest_share_and_mean():
     losses = torch.tensor([0.1, 0.2, 0.6, 0.9], dtype=torch.float64)
     hardest_half = robust_mean(losses, 0.5, 0.0)

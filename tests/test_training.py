@@ -11,12 +11,14 @@ from skmrm.meta import fitting, kernel
 from skmrm.meta.adaptation import GradientAdaptation, MapAdaptation
 from skmrm.meta.basis import base_rewards, init_basis, init_standardisation, standardise
 from skmrm.meta.batching import Pairs
+from skmrm.meta.epochs import pack_epoch, user_batches
 from skmrm.meta.fitting import meta_fit
 from skmrm.meta.inference import adapt_users, item_rewards, query_losses
+from skmrm.meta.outer_step import batch_losses
 from skmrm.meta.pooled import row_space
 from skmrm.meta.selection import Split
 from skmrm.meta.starts import FitOptions
-from skmrm.meta.training import OuterOptions, batch_losses, learning_rate_factor, meta_train, user_batches
+from skmrm.meta.training import OuterOptions, learning_rate_factor, meta_train
 
 
 def world(seed=0, n_users=40, n_pairs=16, d=5, spread=2.0, dtype=torch.float64):
@@ -89,7 +91,8 @@ def test__batch_losses__fit_and_adapt__give_the_same_weights(rule):
     params |= random_start(table, rule)
     split = draw()
     users = torch.tensor([2, 30, 7])
-    in_fit = batch_losses(params, rule, table, pairs, split, users)
+    (batch,) = pack_epoch(pairs, split, [users], torch.float64)
+    in_fit = batch_losses(params, rule, table, batch)
     rewards = item_rewards(params, features)
     weights, _ = adapt_users(params, rule, rewards, pairs.where(split.support))
     torch.testing.assert_close(in_fit, query_losses(weights, rewards, pairs.where(split.query))[users])

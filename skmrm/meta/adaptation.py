@@ -14,19 +14,24 @@ The same code runs in ``fit`` and in ``adapt``. It knows tensors only.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from .objectives import normalised, pair_margins
+from .objectives import normalised, pair_margins, pair_sums
+from .posterior import PosteriorHessian, safe_sqrt
 
-__all__ = ["Adaptation", "GradientAdaptation", "MapAdaptation", "PosteriorHessian", "RuleParameters"]
+__all__ = ["Adaptation", "GradientAdaptation", "MapAdaptation", "Pullback", "RuleParameters", "with_pullback"]
 
 RuleParameters = dict[str, Tensor]
+# From the gradient with respect to the users' weights to those with respect to start, gaps and the rule's parameters.
+Pullback = Callable[[Tensor], tuple[Tensor, Tensor, RuleParameters]]
 
+BETAS, EPS = (0.9, 0.999), 1e-8  # Adam's
 _LINE_SEARCH_STEPS = (1.0, 0.5, 0.25, 0.0625, 0.00390625)
 
 
@@ -88,18 +93,15 @@ class GradientAdaptation:
 
     def adapt(self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor:
         """T steps from `start`; see :class:`Adaptation`."""
-        step_size = params["step_size"] if self.learn_step_size else self.step_size
-        share = normalised(mask)
-        raw = start.expand(gaps.shape[0], -1)
-        first, second = torch.zeros_like(raw), torch.zeros_like(raw)
-        for step in range(1, self.steps + 1):
-            gradient = self._gradient(raw, gaps, share)
-            if self.first_order:
-                gradient = gradient.detach()
-            if self.optimizer == "adam":
-                gradient, first, second = _adam_direction(gradient, first, second, step)
-            raw = raw - step_size * gradient
-        return self.constrain(raw)
+        return self._trace(start, gaps, normalised(mask), self._step_size(params))[0]
+
+    def with_pullback(
+        self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters
+    ) -> tuple[Tensor, Pullback]:
+        """As `adapt`, and how a gradient passes back through the steps: the chain rule by hand, last step first."""
+        share, step_size = normalised(mask), self._step_size(params)
+        weights, tape = self._trace(start, gaps, share, step_size)
+        return weights, lambda given: self._back(given, weights, tape, gaps, share, step_size)
 
     def covariance(
         self, weights: Tensor, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters
@@ -107,32 +109,124 @@ class GradientAdaptation:
         """No posterior is defined by stopping early."""
         return None
 
-    def _gradient(self, raw: Tensor, gaps: Tensor, share: Tensor) -> Tensor:
-        """Gradient of the mean loss, by hand: d softplus(-x) = -sigmoid(-x), and the softmax's Jacobian."""
-        weights = self.constrain(raw)
-        pull = torch.sigmoid(-pair_margins(weights, gaps)) * share
-        gradient = -torch.einsum("up,upk->uk", pull, gaps)
-        if self.simplex:
-            gradient = weights * (gradient - (weights * gradient).sum(-1, keepdim=True))
-        return gradient
+    def _step_size(self, params: RuleParameters) -> Tensor | float:
+        return params["step_size"] if self.learn_step_size else self.step_size
+
+    def _trace(
+        self, start: Tensor, gaps: Tensor, share: Tensor, step_size: Tensor | float
+    ) -> tuple[Tensor, list[_Step]]:
+        """Weights after all steps, and what each step saw."""
+        raw = start.expand(gaps.shape[0], -1)
+        state = None
+        tape = []
+        for number in range(1, self.steps + 1):
+            weights = self.constrain(raw)
+            chance = torch.sigmoid(-pair_margins(weights, gaps))
+            pull = chance * share
+            slope = gradient = -pair_sums(pull, gaps)
+            level = None
+            if self.simplex:
+                level = (weights * slope).sum(-1, keepdim=True)
+                gradient = weights * (slope - level)
+            if self.first_order:
+                gradient = gradient.detach()
+            direction = gradient
+            if self.optimizer == "adam":
+                direction, state = _adam_direction(gradient, state, number)
+            tape.append(_Step(weights, chance, pull, slope, level, gradient, direction, state))
+            raw = raw - step_size * direction
+        return self.constrain(raw), tape
+
+    def _back(
+        self,
+        given: Tensor,
+        weights: Tensor,
+        tape: list[_Step],
+        gaps: Tensor,
+        share: Tensor,
+        step_size: Tensor | float,
+    ) -> tuple[Tensor, Tensor, RuleParameters]:
+        """Gradients with respect to start, gaps and step sizes. Names are those of `_trace`; d_x is the one of x."""
+        d_raw = _softmax_pullback(weights, given) if self.simplex else given
+        d_gaps, d_step_size, d_state = None, torch.zeros_like(weights[0]), None
+        for number, step in zip(range(self.steps, 0, -1), reversed(tape), strict=True):
+            if self.learn_step_size:
+                d_step_size = d_step_size - (d_raw * step.direction).sum(0)
+            if self.first_order:
+                continue
+            d_slope, d_weights = -step_size * d_raw, None
+            if self.optimizer == "adam":
+                d_slope, d_state = _adam_pullback(d_slope, d_state, step, number)
+            if step.level is not None:
+                total = (step.weights * d_slope).sum(-1, keepdim=True)
+                d_weights = d_slope * (step.slope - step.level) - total * step.slope
+                d_slope = step.weights * (d_slope - total)
+            d_margins = pair_margins(d_slope, gaps) * step.pull * (1 - step.chance)
+            more = d_margins.unsqueeze(-1) * step.weights.unsqueeze(1) - step.pull.unsqueeze(-1) * d_slope.unsqueeze(1)
+            d_gaps = more if d_gaps is None else d_gaps + more
+            by_margins = pair_sums(d_margins, gaps)
+            d_weights = by_margins if d_weights is None else d_weights + by_margins
+            d_raw = d_raw + (_softmax_pullback(step.weights, d_weights) if self.simplex else d_weights)
+        d_gaps = torch.zeros_like(gaps) if d_gaps is None else d_gaps
+        return d_raw.sum(0), d_gaps, {"step_size": d_step_size} if self.learn_step_size else {}
 
 
-def _adam_direction(
-    gradient: Tensor,
-    first: Tensor,
-    second: Tensor,
-    step: int,
-    betas: tuple[float, float] = (0.9, 0.999),
-    eps: float = 1e-8,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Adam's direction (Kingma and Ba 2015) as a pure function of its state.
+_AdamState = tuple[Tensor, Tensor]  # running means of the gradient and of its square
+
+
+class _Step(NamedTuple):
+    """What one inner step saw, (users, bases); and the chance of the other choice and the pull of each pair.
+
+    On the simplex, `level` is the mean slope; under Adam, `state` is the one after the step, None after the first.
+    """
+
+    weights: Tensor
+    chance: Tensor
+    pull: Tensor
+    slope: Tensor
+    level: Tensor | None
+    gradient: Tensor
+    direction: Tensor
+    state: _AdamState | None
+
+
+def _softmax_pullback(weights: Tensor, given: Tensor) -> Tensor:
+    """Gradient with respect to logits from the one with respect to their softmax."""
+    return weights * (given - (weights * given).sum(-1, keepdim=True))
+
+
+def _adam_direction(gradient: Tensor, state: _AdamState | None, number: int) -> tuple[Tensor, _AdamState]:
+    """Adam's direction (Kingma and Ba 2015) as a pure function of its state, None before the first step.
 
     A user without pairs has a gradient of exactly zero.
     """
-    first = betas[0] * first + (1 - betas[0]) * gradient
-    second = betas[1] * second + (1 - betas[1]) * gradient**2
-    root = _safe_sqrt(second / (1 - betas[1] ** step))
-    return (first / (1 - betas[0] ** step)) / (root + eps), first, second
+    if state is None:  # the state and its corrections for starting at zero cancel
+        direction = gradient / (gradient.abs() + EPS)
+        return direction, ((1 - BETAS[0]) * gradient, (1 - BETAS[1]) * gradient**2)
+    first = BETAS[0] * state[0] + (1 - BETAS[0]) * gradient
+    second = BETAS[1] * state[1] + (1 - BETAS[1]) * gradient**2
+    root = safe_sqrt(second / (1 - BETAS[1] ** number))
+    return (first / (1 - BETAS[0] ** number)) / (root + EPS), (first, second)
+
+
+def _adam_pullback(
+    d_direction: Tensor, d_state: _AdamState | None, step: _Step, number: int
+) -> tuple[Tensor, _AdamState | None]:
+    """Gradients with respect to a step's gradient and to Adam's state before it."""
+    assert step.state is not None
+    if number == 1:
+        d_gradient = d_direction * EPS / (step.gradient.abs() + EPS) ** 2
+        if d_state is not None:
+            d_gradient = d_gradient + (1 - BETAS[0]) * d_state[0] + 2 * (1 - BETAS[1]) * step.gradient * d_state[1]
+        return d_gradient, None
+    d_first, d_second = d_state or (torch.zeros_like(d_direction), torch.zeros_like(d_direction))
+    corrections = [1 - beta**number for beta in BETAS]
+    root = safe_sqrt(step.state[1] / corrections[1])
+    d_first = d_first + d_direction / (corrections[0] * (root + EPS))
+    d_root = -d_direction * step.direction / (root + EPS)
+    d_second = d_second + torch.where(root > 0, d_root / (2 * corrections[1] * torch.where(root > 0, root, 1.0)), 0.0)
+    d_gradient = (1 - BETAS[0]) * d_first + 2 * (1 - BETAS[1]) * step.gradient * d_second
+    return d_gradient, (BETAS[0] * d_first, BETAS[1] * d_second)
 
 
 @dataclass(frozen=True)
@@ -181,15 +275,26 @@ class MapAdaptation:
 
     def adapt(self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor:
         """Posterior mode; see :class:`Adaptation`."""
-        scale = params["prior_scale"]
-        weight = self._tempered(mask)
-        scaled, offset = gaps * scale, pair_margins(start.expand(gaps.shape[0], -1), gaps)
-        with torch.no_grad():
-            mode = self._newton(scaled, offset, weight)
-        margins = offset + pair_margins(mode, scaled)
-        hessian = PosteriorHessian(margins.detach(), scaled.detach(), weight)
-        mode = mode - hessian.solve(_posterior_gradient(mode, margins, scaled, weight))
-        return start + scale * mode
+        return start + params["prior_scale"] * self._solve(start, gaps, mask, params).mode
+
+    def with_pullback(
+        self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters
+    ) -> tuple[Tensor, Pullback]:
+        """As `adapt`, and how a gradient passes back through the mode: the implicit function's derivative by hand."""
+        scale, found = params["prior_scale"], self._solve(start, gaps, mask, params)
+
+        def pull_back(given: Tensor) -> tuple[Tensor, Tensor, RuleParameters]:
+            adjoint = found.hessian.solve(scale * given)
+            chance = torch.sigmoid(-found.margins)
+            pull = chance * found.weight
+            bend = pair_margins(adjoint, found.scaled) * pull * (1 - chance)
+            before = start + scale * found.before
+            d_gaps = pull.unsqueeze(-1) * (scale * adjoint).unsqueeze(1) - bend.unsqueeze(-1) * before.unsqueeze(1)
+            level = pair_sums(bend, gaps)
+            d_scale = given * found.mode + adjoint * pair_sums(pull, gaps) - found.before * level
+            return (given - level).sum(0), d_gaps, {"prior_scale": d_scale.sum(0)}
+
+        return start + scale * found.mode, pull_back
 
     def covariance(self, weights: Tensor, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor:
         r"""Inverse Hessian of the objective at the weights: :math:`S (I + S G^\top D G S)^{-1} S`."""
@@ -198,6 +303,17 @@ class MapAdaptation:
         inverse = PosteriorHessian(margins, gaps * scale, self._tempered(mask)).inverse()
         return scale.unsqueeze(-1) * inverse * scale
 
+    def _solve(self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> _Mode:
+        """Newton's method without gradients, and one more step with them, its Hessian held constant."""
+        weight = self._tempered(mask)
+        scaled, offset = gaps * params["prior_scale"], pair_margins(start.expand(gaps.shape[0], -1), gaps)
+        with torch.no_grad():
+            before = self._newton(scaled, offset, weight)
+        margins = offset + pair_margins(before, scaled)
+        hessian = PosteriorHessian(margins.detach(), scaled.detach(), weight)
+        mode = before - hessian.solve(_posterior_gradient(before, margins, scaled, weight))
+        return _Mode(mode, before, margins, scaled, weight, hessian)
+
     def _tempered(self, mask: Tensor) -> Tensor:
         if self.tempering == 0:
             return mask
@@ -205,77 +321,65 @@ class MapAdaptation:
         return mask * torch.where(n_pairs > 1, n_pairs, 1.0) ** -self.tempering
 
     def _newton(self, scaled: Tensor, offset: Tensor, weight: Tensor) -> Tensor:
-        """Newton with a line search that tries a few steps at once and keeps, for each user, the best."""
+        """Newton's method; where a whole step is no good for somebody, each takes the best of a few."""
         mode = scaled.new_zeros(scaled.shape[0], scaled.shape[-1])
         tolerance = self.tolerance or torch.finfo(scaled.dtype).eps ** 0.5
-        steps = scaled.new_tensor(_LINE_SEARCH_STEPS)
+        shorter = scaled.new_tensor(_LINE_SEARCH_STEPS)[:, None, None]
+
+        def objective(mode: Tensor, margins: Tensor) -> Tensor:
+            return (softplus(-margins) * weight).sum(-1) + 0.5 * (mode**2).sum(-1)
+
+        margins = offset
+        value = objective(mode, margins)
         for _ in range(self.max_steps):
-            margins = offset + pair_margins(mode, scaled)
             gradient = _posterior_gradient(mode, margins, scaled, weight)
-            direction = -PosteriorHessian(margins, scaled, weight).solve(gradient)
-            candidates = mode + steps[:, None, None] * direction
-            reached = margins + steps[:, None, None] * pair_margins(direction, scaled)
-            values = (softplus(-reached) * weight).sum(-1) + 0.5 * (candidates**2).sum(-1)
-            best = values.argmin(0)
-            moved = steps[best].unsqueeze(-1) * direction
-            mode = mode + moved
+            moved = -PosteriorHessian(margins, scaled, weight).solve(gradient)
+            added = pair_margins(moved, scaled)
+            reached = objective(mode + moved, margins + added)
+            if bool((reached > value + 1e-4 * (gradient * moved).sum(-1)).any()):
+                values = objective(mode + shorter * moved, margins + shorter * added)
+                reached, best = values.min(0)
+                moved, added = (shorter[best].squeeze(-1) * x for x in (moved, added))
+            mode, margins, value = mode + moved, margins + added, reached
             if not bool((moved.abs() > tolerance * (1 + mode.abs())).any()):
                 break
         return mode
 
 
+class _Mode(NamedTuple):
+    """A mode in units of the prior's scale, the same before the last step, and what that step was made of."""
+
+    mode: Tensor
+    before: Tensor
+    margins: Tensor
+    scaled: Tensor
+    weight: Tensor
+    hessian: PosteriorHessian
+
+
 def _posterior_gradient(mode: Tensor, margins: Tensor, scaled: Tensor, weight: Tensor) -> Tensor:
-    return mode - torch.einsum("up,upk->uk", torch.sigmoid(-margins) * weight, scaled)
+    return mode - pair_sums(torch.sigmoid(-margins) * weight, scaled)
 
 
-class PosteriorHessian:
-    r"""The Hessian :math:`I + R^\top R`, :math:`R = D^{1/2} G S`, of every user of a batch.
+def with_pullback(
+    rule: Adaptation, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters
+) -> tuple[Tensor, Pullback]:
+    """Weights as `rule.adapt` gives them, and how a gradient passes back through it.
 
-    Whatever is asked of it is computed in the smaller of two spaces: that of the K weights, or that of the user's
-    pairs, where :math:`(I + R^\top R)^{-1} = I - R^\top (I + R R^\top)^{-1} R` and
-    :math:`\det (I + R^\top R) = \det (I + R R^\top)`.
-
-    Parameters
-    ----------
-    margins : Tensor of shape (users, pairs)
-        At which D is taken.
-    scaled : Tensor of shape (users, pairs, bases)
-        G S, gaps times prior standard deviations.
-    weight : Tensor of shape (users, pairs)
-        Weight of each pair in the likelihood.
+    By hand where the rule knows how (a method of this name), because autograd's overhead is most of the time in small
+    batches; by autograd for all others.
     """
+    if type(rule) in (GradientAdaptation, MapAdaptation):
+        return rule.with_pullback(start, gaps, mask, params)  # type: ignore[attr-defined]
+    with torch.enable_grad():
+        leaves = [value.detach().clone().requires_grad_() for value in (start, gaps, *params.values())]
+        weights = rule.adapt(leaves[0], leaves[1], mask, dict(zip(params, leaves[2:], strict=True)))
 
-    def __init__(self, margins: Tensor, scaled: Tensor, weight: Tensor) -> None:
-        chance = torch.sigmoid(margins)
-        self._root = _safe_sqrt(chance * (1 - chance) * weight).unsqueeze(-1) * scaled
-        self._by_pairs = scaled.shape[-2] < scaled.shape[-1]
-        inner = self._root @ self._root.mT if self._by_pairs else self._root.mT @ self._root
-        self._factor = torch.linalg.cholesky(_plus_identity(inner))
+    def pull_back(given: Tensor) -> tuple[Tensor, Tensor, RuleParameters]:
+        found = [torch.zeros_like(leaf) for leaf in leaves]
+        if weights.requires_grad:
+            known = torch.autograd.grad(weights, leaves, given, allow_unused=True)
+            found = [zero if value is None else value for value, zero in zip(known, found, strict=True)]
+        return found[0], found[1], dict(zip(params, found[2:], strict=True))
 
-    def solve(self, vectors: Tensor) -> Tensor:
-        """Solve for vectors (users, bases)."""
-        columns = vectors.unsqueeze(-1)
-        if not self._by_pairs:
-            return torch.cholesky_solve(columns, self._factor).squeeze(-1)
-        return vectors - (self._root.mT @ torch.cholesky_solve(self._root @ columns, self._factor)).squeeze(-1)
-
-    def half_log_det(self) -> Tensor:
-        """Half the logarithm of the determinant, (users,)."""
-        return self._factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-
-    def inverse(self) -> Tensor:
-        """Inverse, (users, bases, bases)."""
-        if not self._by_pairs:
-            return torch.cholesky_inverse(self._factor)
-        half = torch.linalg.solve_triangular(self._factor, self._root, upper=False)
-        return _plus_identity(-half.mT @ half)
-
-
-def _plus_identity(matrix: Tensor) -> Tensor:
-    return matrix + torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
-
-
-def _safe_sqrt(values: Tensor) -> Tensor:
-    """Square root whose derivative at zero, where a pair is padding, is zero instead of infinite."""
-    positive = values > 0
-    return torch.where(positive, torch.where(positive, values, 1.0).sqrt(), 0.0)
+    return weights.detach(), pull_back

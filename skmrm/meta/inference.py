@@ -12,6 +12,7 @@ from .batching import Pairs, length_buckets, pack_users
 
 __all__ = ["adapt_users", "item_rewards", "mean_by_user", "query_losses", "rule_parameters"]
 
+CACHED_CELLS = 1 << 18  # numbers in a chunk of features that is worked on in the caches: 1 MB in float32
 MAX_CELLS = 1 << 22  # numbers in one packed batch of gaps: 16 MB in float32, small enough for the caches to help
 
 
@@ -20,11 +21,18 @@ def rule_parameters(params: Parameters) -> RuleParameters:
     return {name.removeprefix("rule."): value for name, value in params.items() if name.startswith("rule.")}
 
 
-def item_rewards(params: Parameters, features: Tensor, rows: int = 65536) -> Tensor:
-    """Base rewards (n_items, n_bases) of raw features (n_items, d), some rows at a time."""
-    if features.shape[0] <= rows:
-        return base_rewards(params, standardise(params, features))
-    return torch.cat([base_rewards(params, standardise(params, chunk)) for chunk in features.split(rows)])
+def item_rewards(params: Parameters, features: Tensor, rows: int | None = None) -> Tensor:
+    """Base rewards (n_items, n_bases) of raw features (n_items, d), as many rows at a time as the caches hold."""
+    rows = rows or max(1, CACHED_CELLS // features.shape[1])
+    linear = set(params).isdisjoint(("hidden.out", "kernel.out"))
+    scaled = (params["bases"] / params["scale"]).T if linear else None  # a pass over the features less
+    rewards = params["mean"].new_empty(features.shape[0], params["bases"].shape[0])
+    for part, chunk in zip(rewards.split(rows), features.split(rows), strict=True):
+        if scaled is None:
+            part.copy_(base_rewards(params, standardise(params, chunk)))
+        else:
+            torch.mm(chunk.to(rewards.dtype) - params["mean"], scaled, out=part)
+    return rewards
 
 
 def adapt_users(

@@ -29,11 +29,11 @@ from torch import Tensor
 from .basis import Parameters, init_basis
 from .batching import Pairs, pack_users
 from .crowd import Crowd, find_crowd
+from .epochs import user_batches
 from .fitting import Fitted
 from .objectives import bradley_terry_loss
 from .selection import Setting, Split, validate_settings
 from .simplex import SimplexAdaptation
-from .training import user_batches
 
 __all__ = ["LowRankOptions", "lowrank_fit", "train_lowrank"]
 

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from .adaptation import MapAdaptation, PosteriorHessian, RuleParameters
+from .adaptation import MapAdaptation, RuleParameters
 from .objectives import pair_margins
+from .posterior import PosteriorHessian
 
 __all__ = ["MixtureAdaptation"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,13 @@ from torch import Tensor
 
 from .adaptation import Adaptation
 from .basis import Parameters, base_rewards
-from .batching import Pairs, pack_users
+from .batching import Pairs
+from .epochs import pack_epoch, user_batches
 from .inference import rule_parameters
-from .objectives import bradley_terry_loss, robust_mean
+from .outer_step import Adam, batch_gradient
 from .selection import Setting, Split, validate_settings
 
-__all__ = ["OuterOptions", "Trained", "batch_losses", "learning_rate_factor", "meta_train", "user_batches"]
+__all__ = ["OuterOptions", "Trained", "learning_rate_factor", "meta_train"]
 
 FIXED = ("mean", "scale")
 
@@ -69,39 +70,6 @@ def learning_rate_factor(step: int, total_steps: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, total_steps - warmup_steps)))
 
 
-def user_batches(users: Tensor, users_per_batch: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Shuffled users in batches; the last may be smaller."""
-    yield from users[torch.randperm(users.numel(), generator=generator)].split(users_per_batch)
-
-
-def batch_losses(
-    params: Parameters, rule: Adaptation, table: Tensor, pairs: Pairs, split: Split, users: Tensor
-) -> Tensor:
-    """Query loss of each user of a batch after adaptation on its support: (len(users),), differentiable.
-
-    Parameters
-    ----------
-    params : dict of Tensor
-    rule : Adaptation
-    table : Tensor of shape (n_items, d)
-        Standardised features.
-    pairs : Pairs
-        Only pairs in the support or the query of `split`.
-    split : Split
-        Masks over the columns of `pairs`.
-    users : int64 Tensor
-    """
-    index, present = pack_users(pairs.offsets, users)
-    rows = index[present]
-    flat = base_rewards(params, table[pairs.chosen[rows]]) - base_rewards(params, table[pairs.rejected[rows]])
-    gaps = flat.new_zeros(*index.shape, flat.shape[-1])
-    gaps[present] = flat
-    support = (split.support[index] & present).to(flat.dtype)
-    query = (split.query[index] & present).to(flat.dtype)
-    weights = rule.adapt(params["start"], gaps, support, rule_parameters(params))
-    return bradley_terry_loss(weights, gaps, query)
-
-
 def meta_train(
     params: Parameters,
     rule: Adaptation,
@@ -141,58 +109,64 @@ def meta_train(
     stop_after : int, optional
         Stop after so many epochs of the schedule, to repeat on all users what validation users were needed to stop.
     """
-    leaves = {
-        name: value.clone().requires_grad_(value.is_floating_point()) if name not in FIXED else value
-        for name, value in params.items()
-    }
-    learnt = [value for name, value in leaves.items() if name not in FIXED]
-    optimizer = torch.optim.Adam(learnt, lr=options.learning_rate)
+    learnt = {name: value for name, value in params.items() if name not in FIXED and value.is_floating_point()}
+    adam = Adam(learnt)
+    current = params | adam.params
     total_steps = options.max_epochs * math.ceil(int(trained.sum()) / options.users_per_batch)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: learning_rate_factor(step, total_steps, options.warmup)
-    )
+    validate = _Validation(rule, table, pairs, validation_splits, validated)
 
-    def validation() -> Tensor:
-        if not validation_splits:
-            return table.new_full((pairs.n_users,), torch.nan)
-        current = Setting("current", rule, rule_parameters(leaves))
-        with torch.no_grad():
-            rewards = base_rewards(leaves, table)
-            losses, _ = validate_settings([current], leaves["start"], rewards, pairs, validation_splits, validated)
-        return losses[0]
-
-    first = validation()
-    best_losses, best_epoch = first, 0
-    best = {name: value.detach().clone() for name, value in leaves.items()}
+    first = validate(current)
+    best, best_losses, best_epoch = adam.values.clone(), first, 0
     history = [_record(0, None, first, 0.0)]
     progress(history[0])
     for epoch in range(1, (options.max_epochs if stop_after is None else stop_after) + 1):
         split = draw_split()
-        used = split.support | split.query
-        epoch_pairs = pairs.where(used)
-        split = Split(split.support[used], split.query[used], split.half[used])
-        learners = torch.nonzero(trained & split.judged(epoch_pairs)).squeeze(1)
-        total, seen = 0.0, 0
-        for users in user_batches(learners, options.users_per_batch, generator):
-            optimizer.zero_grad(set_to_none=True)
-            losses = batch_losses(leaves, rule, table, epoch_pairs, split, users)
-            robust_mean(losses, options.robust_ratio, options.robust_temperature).backward()
-            torch.nn.utils.clip_grad_norm_(learnt, options.max_gradient_norm)
-            optimizer.step()
-            schedule.step()
-            total, seen = total + float(losses.detach().sum()), seen + users.numel()
-        current = validation()
-        history.append(_record(epoch, total / max(seen, 1), current, float(schedule.get_last_lr()[0])))
+        learners = torch.nonzero(trained & split.judged(pairs)).squeeze(1)
+        counts = pairs.where(split.support | split.query).counts
+        batches = list(user_batches(learners, options.users_per_batch, generator, counts))
+        total, rate = table.new_zeros((), dtype=params["start"].dtype), 0.0
+        with torch.no_grad():
+            for batch in pack_epoch(pairs, split, batches, params["start"].dtype):
+                rate = options.learning_rate * learning_rate_factor(adam.n_steps, total_steps, options.warmup)
+                losses, gradient = batch_gradient(
+                    current, rule, table, batch, options.robust_ratio, options.robust_temperature
+                )
+                adam.step(gradient, rate, options.max_gradient_norm)
+                total += losses.sum()
+        found = validate(current)
+        history.append(_record(epoch, float(total) / max(learners.numel(), 1), found, rate))
         progress(history[-1])
-        improves = first.isnan().all() or float(current.nanmean()) < float(best_losses.nanmean())
-        if improves:
-            best_losses, best_epoch = current, epoch
-            best = {name: value.detach().clone() for name, value in leaves.items()}
+        if first.isnan().all() or float(found.nanmean()) < float(best_losses.nanmean()):
+            best, best_losses, best_epoch = adam.values.clone(), found, epoch
         elif epoch - best_epoch >= options.patience:
             break
     gain = (first - best_losses)[~(first - best_losses).isnan()]
     error = float(gain.std() / gain.numel() ** 0.5) if gain.numel() > 1 else math.inf
-    return Trained(best, history, best_epoch, float(gain.mean()) if gain.numel() else math.nan, error)
+    adam.values.copy_(best)
+    return Trained(params | adam.params, history, best_epoch, float(gain.mean()) if gain.numel() else math.nan, error)
+
+
+class _Validation:
+    """Query loss of the validation users, (n_users,), NaN of all others; reads no item but theirs."""
+
+    def __init__(self, rule: Adaptation, table: Tensor, pairs: Pairs, splits: list[Split], users: Tensor) -> None:
+        self._rule, self._users = rule, users
+        asked = users[pairs.user] if splits else torch.zeros_like(pairs.chosen, dtype=torch.bool)
+        own = pairs.where(asked)
+        items, places = torch.unique(torch.cat([own.chosen, own.rejected]), return_inverse=True)
+        self._table, self._items = table, items
+        chosen, rejected = places.tensor_split(2)
+        self._pairs = Pairs(chosen, rejected, own.offsets)
+        self._splits = [Split(split.support[asked], split.query[asked], split.half[asked]) for split in splits]
+
+    def __call__(self, params: Parameters) -> Tensor:
+        if not self._splits:
+            return params["start"].new_full((self._pairs.n_users,), torch.nan)
+        current = Setting("current", self._rule, rule_parameters(params))
+        with torch.no_grad():
+            rewards = base_rewards(params, self._table[self._items].to(params["bases"].dtype))
+            losses, _ = validate_settings([current], params["start"], rewards, self._pairs, self._splits, self._users)
+        return losses[0]
 
 
 def _record(epoch: int, training_loss: float | None, validation: Tensor, learning_rate: float) -> dict[str, Any]:

@@ -1,0 +1,54 @@
+"""Every area of the benchmarks, one table after the other, and all numbers in one JSON file.
+
+    python -m benchmarks [--quick] [--only speed,accuracy] [--output FILE]
+
+More of an area by its own command, such as ``python -m benchmarks.accuracy --help``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import accuracy, speed
+from benchmarks._files import read_json, write_json
+
+__all__ = ["AREAS", "main"]
+
+AREAS = {"speed": speed.main, "accuracy": accuracy.main}
+# Shows that everything runs, in less than two minutes on two cores; its numbers say little.
+_QUICK = {"speed": ["--quick"], "accuracy": ["--quick", "--only", "planted,style", "--seeds", "1"]}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the areas asked for; the status is that of the worst."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="small sizes and few repeats: shows that it runs")
+    parser.add_argument("--only", type=_areas, default=list(AREAS), help=f"comma-separated, out of {', '.join(AREAS)}")
+    parser.add_argument("--output", type=Path, default=Path("benchmarks.json"), help="JSON file for all numbers")
+    options = parser.parse_args(arguments)
+    status, found = 0, {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in options.only:
+            print(f"\n==== {name} ====\n", flush=True)
+            part = Path(folder) / f"{name}.json"
+            status = max(status, AREAS[name]([*(_QUICK[name] if options.quick else []), "--output", str(part)]))
+            found[name] = read_json(part)
+    write_json(options.output, found)
+    print(f"\nall numbers are in {options.output}")
+    return status
+
+
+def _areas(text: str) -> list[str]:
+    names = text.split(",")
+    unknown = [name for name in names if name not in AREAS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"must be out of {', '.join(AREAS)}, got {', '.join(unknown)}")
+    return names
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,222 @@
+"""What is timed: training in the paper's setting, adapting many users and one, and how cost grows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks._plain_loop import PlainModel, plain_adapt, plain_epochs
+from benchmarks._timing import in_turn
+from skmrm import MetaRewardModel
+from skmrm.datasets import make_user_preferences
+from skmrm.meta.adaptation import GradientAdaptation, MapAdaptation
+from skmrm.meta.basis import Parameters
+from skmrm.meta.batching import Pairs
+from skmrm.meta.epochs import user_batches
+from skmrm.meta.inference import adapt_users, item_rewards
+from skmrm.meta.selection import Split
+from skmrm.meta.training import OuterOptions, meta_train
+
+__all__ = ["PARTS", "Found", "World", "make_world"]
+
+_RULE = GradientAdaptation(step_size=1e-3, optimizer="adam", simplex=True)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A table: rows of numbers by column, and how to write them."""
+
+    title: str
+    columns: dict[str, str]
+    rows: list[dict[str, Any]]
+
+    @property
+    def header(self) -> list[str]:
+        """Column names."""
+        return list(self.columns)
+
+    def cells(self) -> list[list[str]]:
+        """Numbers as text."""
+        return [[format(row[name], form) for name, form in self.columns.items()] for row in self.rows]
+
+
+@dataclass(frozen=True)
+class World:
+    """Users of equally many pairs; every response is of one pair, so that all features have to be read.
+
+    Attributes
+    ----------
+    table : Tensor of shape (n_items, d)
+    pairs : Pairs
+    split : Split
+        A tenth of each user's pairs is support, as in the paper.
+    """
+
+    table: torch.Tensor
+    pairs: Pairs
+    split: Split
+
+
+def make_world(n_users: int, n_pairs: int, d: int, dtype: torch.dtype = torch.float32) -> World:
+    """Draw features; who chose what does not matter to times."""
+    generator = torch.Generator().manual_seed(0)
+    n = n_users * n_pairs
+    table = torch.randn(2 * n, d, generator=generator, dtype=dtype)
+    shuffled = torch.randperm(2 * n, generator=generator)
+    pairs = Pairs(shuffled[:n], shuffled[n:], torch.arange(n_users + 1) * n_pairs)
+    support = torch.arange(n) % n_pairs < max(1, n_pairs // 10)
+    return World(table, pairs, Split(support, ~support, support))
+
+
+def _start(d: int, n_bases: int, dtype: torch.dtype = torch.float32) -> Parameters:
+    generator = torch.Generator().manual_seed(1)
+    bases = torch.randn(n_bases, d, generator=generator, dtype=dtype) / d**0.5
+    return {"bases": bases, "start": torch.zeros(n_bases, dtype=dtype)}
+
+
+def train(world: World, n_bases: int, users_per_batch: int, epochs: int) -> Parameters:
+    """Train as the package does, in the paper's setting without validation users."""
+    start = _start(world.table.shape[1], n_bases, torch.promote_types(world.table.dtype, torch.float32))
+    everyone = torch.ones(world.pairs.n_users, dtype=torch.bool)
+    return meta_train(
+        start,
+        _RULE,
+        world.table,
+        world.pairs,
+        lambda: world.split,
+        everyone,
+        ~everyone,
+        [],
+        _options(users_per_batch, epochs),
+        torch.Generator().manual_seed(2),
+    ).params
+
+
+def train_plainly(world: World, users_per_batch: int, epochs: int) -> PlainModel:
+    """Train one user at a time, on the same splits and batches."""
+    start = _start(world.table.shape[1], 2, world.table.dtype)
+    model = PlainModel(start["bases"], start["start"])
+    generator = torch.Generator().manual_seed(2)
+    users = torch.arange(world.pairs.n_users)
+    drawn = [(world.split, list(user_batches(users, users_per_batch, generator))) for _ in range(epochs)]
+    plain_epochs(model, world.table, world.pairs, drawn, _options(users_per_batch, epochs))
+    return model
+
+
+def _options(users_per_batch: int, epochs: int) -> OuterOptions:
+    return OuterOptions(users_per_batch=users_per_batch, max_epochs=epochs, robust_ratio=0.5, robust_temperature=0.5)
+
+
+def fit(bandwidth: float, quick: bool) -> Found:
+    """Time epochs of the paper's setting against the plain loop and the floor."""
+    rows = []
+    epochs = 2 if quick else 5
+    for d, users_per_batch in ((384, 2), (384, 64), (4096, 64)):
+        world = make_world(64 if quick else 434, 30, d)
+        seconds = in_turn(
+            {
+                "ours": partial(train, world, 2, users_per_batch, epochs),
+                "plain": partial(train_plainly, world, users_per_batch, 1),
+            },
+            1 if quick else 5,
+        )
+        ours, floor = seconds["ours"] / epochs, 2 * _bytes(world.table) / bandwidth
+        rows.append(
+            {
+                "d": d,
+                "users a batch": users_per_batch,
+                "epoch, ms": 1e3 * ours,
+                "plain loop, ms": 1e3 * seconds["plain"],
+                "times faster": seconds["plain"] / ours,
+                "floor, ms": 1e3 * floor,
+                "times the floor": ours / floor,
+            }
+        )
+    form = {
+        "d": "d",
+        "users a batch": "d",
+        "epoch, ms": ".2f",
+        "plain loop, ms": ".0f",
+        "times faster": ".0f",
+        "floor, ms": ".2f",
+        "times the floor": ".1f",
+    }
+    title = "fit: an epoch of the paper's setting, 434 users of 30 pairs; floor: all features read from memory twice"
+    return Found(title, form, rows)
+
+
+def adapt(bandwidth: float, quick: bool) -> Found:
+    """Time adapting many users by MAP, from raw features on, against the plain loop and the floor."""
+    n_users, n_pairs, d, n_bases = 500 if quick else 10_000, 20, 384, 8
+    world = make_world(n_users, n_pairs, d)
+    params = _start(d, n_bases) | {
+        "mean": torch.zeros(d),
+        "scale": torch.ones(d),
+        "rule.prior_scale": torch.ones(n_bases),
+    }
+    plain = PlainModel(params["bases"], params["start"])
+    few = range(min(200, n_users))
+    found: dict[str, torch.Tensor] = {}
+
+    def rewards() -> None:
+        found["rewards"] = item_rewards(params, world.table)
+
+    seconds = in_turn(
+        {
+            "rewards": rewards,
+            "weights": lambda: adapt_users(params, MapAdaptation(), found["rewards"], world.pairs),
+            "plain": lambda: plain_adapt(plain, world.table, world.pairs, few),
+        },
+        1 if quick else 5,
+    )
+    rewarded, weighed = (1e6 * seconds[name] / n_users for name in ("rewards", "weights"))
+    alone = 1e6 * seconds["plain"] / len(few)
+    floor = 1e6 * _bytes(world.table) / bandwidth / n_users
+    row = {
+        "base rewards, us": rewarded,
+        "weights, us": weighed,
+        "a user, us": rewarded + weighed,
+        "plain loop, us": alone,
+        "times faster": alone / (rewarded + weighed),
+        "floor, us": floor,
+        "times the floor": (rewarded + weighed) / floor,
+    }
+    title = f"adapt_many: {n_users} users of {n_pairs} pairs, d = {d}, K = {n_bases}; floor: features read once"
+    return Found(title, dict.fromkeys(row, ".1f"), [row])
+
+
+def single(bandwidth: float, quick: bool) -> Found:
+    """Time one user's adapt from arrays, as a service calls it."""
+    data = make_user_preferences(n_users=60, n_pairs=20, n_features=384, n_bases=4, random_state=0)
+    model = MetaRewardModel(n_bases=32, kernel=None, max_epochs=0, random_state=0).fit(data.episodes)
+    X = np.asarray(data.episodes.features, np.float32)
+    rows = []
+    for n_pairs in (3, 20):
+        user = [{"chosen": X[i], "rejected": X[i + 1]} for i in range(n_pairs)]
+        seconds = in_turn({"adapt": partial(model.adapt, user)}, 5 if quick else 200)
+        rows.append({"pairs": n_pairs, "adapt, ms": 1e3 * seconds["adapt"]})
+    return Found("adapt: one user from arrays, d = 384, K = 32", {"pairs": "d", "adapt, ms": ".3f"}, rows)
+
+
+def growth(bandwidth: float, quick: bool) -> Found:
+    """Time how cost grows with users and with base functions."""
+    base = 100 if quick else 2000
+    worlds = {n: make_world(n, 20, 384) for n in (base, 2 * base)}
+    runs = {f"{n} users, K = 8": partial(train, world, 8, 64, 2) for n, world in worlds.items()}
+    runs[f"{base} users, K = 64"] = partial(train, worlds[base], 64, 64, 2)
+    seconds = in_turn(runs, 1 if quick else 5)
+    first = next(iter(seconds.values()))
+    rows = [{"": name, "epoch, ms": 500 * value, "ratio": value / first} for name, value in seconds.items()]
+    return Found("growth: an epoch of training", {"": "s", "epoch, ms": ".1f", "ratio": ".2f"}, rows)
+
+
+def _bytes(table: torch.Tensor) -> int:
+    return table.numel() * table.element_size()
+
+
+PARTS: dict[str, Callable[[float, bool], Found]] = {"fit": fit, "adapt": adapt, "single": single, "growth": growth}

@@ -1,0 +1,52 @@
+"""How fast fit, adapt and score are, next to a plain loop over users and to what the machine can read from memory.
+
+python -m benchmarks.speed [--quick] [--only fit,adapt,...] [--output FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks._files import write_json
+from benchmarks._layout import as_columns, machine
+from benchmarks._speed_parts import PARTS, Found
+from benchmarks._timing import read_bandwidth
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the parts asked for and print a table of each."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="small sizes and few repeats: shows that it runs")
+    parser.add_argument("--only", type=_parts, default=list(PARTS), help=f"comma-separated, out of {', '.join(PARTS)}")
+    parser.add_argument("--output", type=Path, help="JSON file for all numbers")
+    options = parser.parse_args(arguments)
+    here = machine()
+    bandwidth = read_bandwidth(64 if options.quick else 512)
+    print("\n".join(f"{name}: {value}" for name, value in here.items()))
+    print(f"memory is read at {bandwidth / 1e9:.1f} GB/s; medians, all sides in turn in one run")
+    results: dict[str, Any] = {"machine": here, "bytes_per_second": bandwidth, "parts": {}}
+    for name in options.only:
+        found: Found = PARTS[name](bandwidth, options.quick)
+        print(f"\n{found.title}\n{as_columns(found.header, found.cells())}", flush=True)
+        results["parts"][name] = {"title": found.title, "rows": found.rows}
+    if options.output is not None:
+        write_json(options.output, results)
+    return 0
+
+
+def _parts(text: str) -> list[str]:
+    names = text.split(",")
+    unknown = [name for name in names if name not in PARTS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"must be out of {', '.join(PARTS)}, got {', '.join(unknown)}")
+    return names
+
+
+if __name__ == "__main__":
+    sys.exit(main())

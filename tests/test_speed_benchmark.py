@@ -1,0 +1,69 @@
+"""The speed benchmark: the plain loop agrees with the package, and every part runs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from benchmarks import __main__ as every
+from benchmarks import _timing, speed
+from benchmarks._plain_loop import PlainModel, plain_adapt
+from benchmarks._speed_parts import make_world, train, train_plainly
+from skmrm.meta.adaptation import GradientAdaptation
+from skmrm.meta.inference import adapt_users
+
+
+@pytest.mark.parametrize("users_per_batch", [2, 5])
+def test__plain_loop__an_epoch__ends_where_the_package_does(users_per_batch):
+    world = make_world(11, 12, 6, torch.float64)
+    found = train(world, 2, users_per_batch, 1)
+    plain = train_plainly(world, users_per_batch, 1)
+    assert (found["bases"] - make_start(6)["bases"]).abs().max() > 1e-3
+    torch.testing.assert_close(plain.bases.weight.detach(), found["bases"], rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(plain.logits.detach(), found["start"], rtol=1e-9, atol=1e-12)
+
+
+def make_start(d):
+    generator = torch.Generator().manual_seed(1)
+    return {"bases": torch.randn(2, d, generator=generator, dtype=torch.float64) / d**0.5}
+
+
+def test__plain_adapt__users_one_by_one__have_the_packages_weights():
+    world = make_world(5, 8, 6, torch.float64)
+    start = make_start(6) | {"start": torch.tensor([0.3, -0.1], dtype=torch.float64)}
+    rule = GradientAdaptation(step_size=0.2, optimizer="adam", simplex=True)
+    rewards = world.table @ start["bases"].T
+    expected, _ = adapt_users(start, rule, rewards, world.pairs)
+    plain = PlainModel(start["bases"], start["start"], inner_lr=0.2)
+    torch.testing.assert_close(plain_adapt(plain, world.table, world.pairs, range(5)), expected)
+
+
+def test__in_turn__runs__are_interleaved_and_the_first_round_is_not_counted(monkeypatch):
+    clock = iter(range(100))
+    monkeypatch.setattr(_timing.time, "perf_counter", lambda: next(clock))
+    calls = []
+    found = _timing.in_turn({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 2)
+    assert calls == ["a", "b"] * 3
+    assert found == {"a": 1, "b": 1}
+
+
+def test__benchmarks__quick__prints_a_table_of_each_part_and_writes_all_numbers(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(every.AREAS, "accuracy", lambda arguments: pytest.fail("not asked for"))
+    assert every.main(["--quick", "--only", "speed", "--output", str(tmp_path / "found.json")]) == 0
+    printed = capsys.readouterr().out
+    found = json.loads((tmp_path / "found.json").read_text())["speed"]
+    assert found["bytes_per_second"] > 0
+    assert list(found["parts"]) == ["fit", "adapt", "single", "growth"]
+    for part in found["parts"].values():
+        assert part["title"] in printed
+        assert len(part["rows"]) > 0
+    assert "processor" in printed
+
+
+@pytest.mark.parametrize("run", [every.main, speed.main])
+def test__benchmarks__unknown_part__is_refused(run, capsys):
+    with pytest.raises(SystemExit):
+        run(["--only", "haste"])
+    assert "must be out of" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from skmrm.episodes import EpisodeSet
 from skmrm.meta.adaptation import Adaptation
 from skmrm.meta.basis import standardise
 from skmrm.meta.batching import Pairs
+from skmrm.meta.checkpoints import Keeper, KeepsNothing
 from skmrm.meta.inference import adapt_users, item_rewards
 from skmrm.meta.selection import Split
 from skmrm.splits import draw_support_query, random_places
@@ -26,6 +27,7 @@ __all__ = [
     "numpy_parameters",
     "resolve_device",
     "standardised_of",
+    "tensor_parameters",
 ]
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -55,12 +57,15 @@ class CoreData:
         Gives a new random group-disjoint support/query split of all pairs.
     generator : torch.Generator
         On the CPU.
+    keeper : Keeper
+        Of checkpoints.
     """
 
     features: torch.Tensor
     pairs: Pairs
     draw_split: Callable[[], Split]
     generator: torch.Generator
+    keeper: Keeper
 
 
 def core_data(
@@ -69,6 +74,7 @@ def core_data(
     support_fraction: float | None,
     rng: np.random.Generator,
     device: str,
+    keeper: Keeper | None = None,
 ) -> CoreData:
     """Columns of an episode set, and features of its items, as tensors."""
     place = resolve_device(device)
@@ -79,12 +85,18 @@ def core_data(
         _pairs(episodes.chosen, episodes.rejected, user, n_users, place, episodes.group),
         lambda: _draw_split(user, episodes.group, n_users, support_fraction, rng, place),
         generator,
+        KeepsNothing() if keeper is None else keeper,
     )
 
 
 def numpy_parameters(params: Mapping[str, torch.Tensor]) -> dict[str, NDArray[Any]]:
     """Parameters that the core learnt, as numpy arrays."""
     return {name: value.detach().cpu().numpy() for name, value in params.items()}
+
+
+def tensor_parameters(params: Arrays, device: str) -> dict[str, torch.Tensor]:
+    """The inverse of `numpy_parameters`."""
+    return _tensors(params, resolve_device(device))
 
 
 def base_rewards_of(params: Arrays, features: NDArray[Any], device: str) -> NDArray[Any]:

@@ -16,6 +16,7 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import HasMethods
 
 from skmrm._bridge import CoreData, core_data, numpy_parameters, resolve_device
+from skmrm._checkpoint import Checkpoints
 from skmrm._feature_rewards import make_base_rewards
 from skmrm.base_rewards import BaseRewards
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
@@ -61,15 +62,23 @@ class EpisodeFitter(BaseEstimator):
         episodes: EpisodeSet | list[Episode],
         core: Callable[[CoreData], Fitted],
         support_fraction: float | None = None,
+        checkpoints: Checkpoints | None = None,
     ) -> Self:
         """Check everything, encode, let the core learn, and keep what it learnt."""
         self._validate_params()
-        if problems := self._problems():
+        if problems := self._problems() + ([] if checkpoints is None else checkpoints.problems()):
             raise ValueError("; ".join(problems))
         checked = as_episode_set(episodes, context="fit").compact()
-        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31, size=4))
+        seeds = check_random_state(self.random_state).randint(2**31, size=4).tolist()
         encoder, features = self._encode(checked)
-        fitted = core(core_data(checked, features, support_fraction, rng, self.device))
+        keeper = None
+        if checkpoints is not None:
+            keeper = checkpoints.keeper(checked, features, self.get_params(deep=False), seeds)
+            seeds = keeper.seeds
+        rng = np.random.default_rng(seeds)
+        if keeper is not None:
+            keeper.watch(rng)
+        fitted = core(core_data(checked, features, support_fraction, rng, self.device, keeper))
         return self._keep(fitted, encoder, checked.n_users)
 
     def _keep(self, fitted: Fitted, encoder: Any, n_users: int) -> Self:

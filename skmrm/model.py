@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
-from skmrm._bridge import CoreData
+from skmrm._bridge import CoreData, core_data, numpy_parameters, tensor_parameters
+from skmrm._checkpoint import Checkpoints
 from skmrm._estimator import RewardEstimator
+from skmrm._feature_rewards import make_base_rewards
 from skmrm._progress import EpochBar
 from skmrm.meta.adaptation import Adaptation, GradientAdaptation, MapAdaptation
-from skmrm.meta.fitting import MIN_JUDGED_USERS, Fitted, meta_fit
+from skmrm.meta.fitting import MIN_JUDGED_USERS, Fitted, meta_continue, meta_fit
 from skmrm.meta.starts import FitOptions
 from skmrm.meta.training import OuterOptions
 
@@ -190,6 +194,8 @@ class MetaRewardModel(RewardEstimator):
     _file_kind: ClassVar[str] = "skmrm model"
     _fitted_arrays: ClassVar[tuple[str, ...]] = ("_pooled",)
 
+    __metadata_request__partial_fit = {"episodes": UNUSED}  # noqa: RUF012
+
     _parameter_constraints = {  # noqa: RUF012 (scikit-learn's convention)
         **RewardEstimator._parameter_constraints,
         "n_bases": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -268,8 +274,17 @@ class MetaRewardModel(RewardEstimator):
         self.device = device
         self.verbose = verbose
 
-    def fit(self, episodes: EpisodeSet | list[Episode], y: Any = None) -> MetaRewardModel:
+    def fit(
+        self,
+        episodes: EpisodeSet | list[Episode],
+        y: Any = None,
+        *,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        checkpoint_every: int = 1,
+    ) -> MetaRewardModel:
         """Learn what users share, from the choices of many.
+
+        Ctrl-C during the outer loop ends the fit with the best state so far, and a warning says so.
 
         Parameters
         ----------
@@ -278,6 +293,13 @@ class MetaRewardModel(RewardEstimator):
             one still count in the pooled model.
         y : None
             Ignored.
+        checkpoint_dir : path, optional
+            Folder to keep the outer loop's state in. A fit that ended at any moment, killed or not, goes on from there
+            if it is started again with the same episodes and parameters, and ends with the same bits as one that was
+            never stopped (on the same machine and number of threads). What comes before the outer loop is computed
+            again.
+        checkpoint_every : int
+            Epochs from one state kept to the next.
 
         Returns
         -------
@@ -289,10 +311,67 @@ class MetaRewardModel(RewardEstimator):
         EpisodeError
             If the episodes break a rule; all mistakes are listed.
         ValueError
-            If parameters are out of bounds or contradict each other.
+            If parameters are out of bounds or contradict each other, or if `checkpoint_dir` holds a checkpoint of
+            other data or parameters.
+        ModelFileError
+            If the checkpoint cannot be read.
         """
+        checkpoints = None if checkpoint_dir is None else Checkpoints(checkpoint_dir, checkpoint_every)
         with EpochBar(self.max_epochs, bool(self.verbose)) as bar:
-            return self._fit(episodes, partial(self._meta_fit, bar.show), self.support_fraction)
+            return self._fit(episodes, partial(self._meta_fit, bar.show), self.support_fraction, checkpoints)
+
+    def partial_fit(self, episodes: EpisodeSet | list[Episode], y: Any = None) -> MetaRewardModel:
+        """Learn from further users: one epoch of the outer loop over them, from what is known so far.
+
+        Base reward functions, starting weights and prior move; the encoder, the standardisation, the number of bases,
+        the strength chosen and ``pooled_model_`` stay. Nobody is held out: where an epoch does harm, ``fit`` on all
+        users would have left it out. Not fitted yet, it is ``fit``.
+
+        Parameters
+        ----------
+        episodes : EpisodeSet or list of Episode
+            Of users not seen before; texts or arrays as in fit. Users with fewer than two groups teach nothing here.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        MetaRewardModel
+            Itself.
+
+        Raises
+        ------
+        EpisodeError, ValueError
+            As of ``fit``.
+        """
+        if not self.__sklearn_is_fitted__():
+            return self.fit(episodes)
+        self._validate_params()
+        if problems := self._problems():
+            raise ValueError("; ".join(problems))
+        checked = self._check_episodes(episodes, "partial_fit").compact()
+        features = checked.features if self.encoder_ is None else self.encoder_.transform(checked.items)
+        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31, size=4))
+        data = core_data(checked, np.asarray(features), self.support_fraction, rng, self.device)
+        known = tensor_parameters(dict(self.base_rewards_.params) | self._rule_params, self.device)
+        params, record = meta_continue(
+            known, self.adaptation_, data.features, data.pairs, data.draw_split, self._options().outer, data.generator
+        )
+        if record is None:
+            warnings.warn(
+                f"partial_fit learns from users with pairs in at least two groups, got none among {checked.n_users}: "
+                "nothing has changed",
+                UserWarning,
+                stacklevel=2,
+            )
+            return self
+        learnt = numpy_parameters(params)
+        self._rule_params = {name: learnt[name] for name in self._rule_params}
+        base = {name: learnt[name] for name in self.base_rewards_.params}
+        self.base_rewards_ = make_base_rewards(base, self.encoder_, self.device)
+        self.history_ = [*self.history_, record | {"epoch": len(self.history_)}]
+        self.n_users_ += checked.n_users
+        return self
 
     @classmethod
     def paper(cls, **overrides: Any) -> MetaRewardModel:
@@ -389,7 +468,16 @@ class MetaRewardModel(RewardEstimator):
         return problems + super()._problems()
 
     def _meta_fit(self, progress: Callable[[dict[str, Any]], None], data: CoreData) -> Fitted:
-        fitted = meta_fit(data.features, data.pairs, data.draw_split, self._options(), data.generator, progress)
+        fitted = meta_fit(
+            data.features, data.pairs, data.draw_split, self._options(), data.generator, progress, data.keeper
+        )
+        if fitted.interrupted:
+            warnings.warn(
+                f"fit was interrupted after {len(fitted.history) - 1} epochs of the outer loop: the best state so far "
+                "is kept. To go on, fit again with the same checkpoint_dir; without one, fit from the start",
+                UserWarning,
+                stacklevel=4,
+            )
         if self.validation_fraction > 0 and fitted.n_judged < MIN_JUDGED_USERS:
             warnings.warn(
                 f"personalisation cannot be validated: {MIN_JUDGED_USERS} users with pairs in at least two groups are "

@@ -103,6 +103,7 @@ NEED_NO_FIT = {
     "set_output",
     "get_metadata_routing",
     "load",
+    "partial_fit",
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,15 +12,18 @@ from torch import Tensor
 from .adaptation import Adaptation
 from .basis import Parameters, init_standardisation, standardise
 from .batching import Pairs
+from .checkpoints import Keeper, KeepsNothing
+from .kernel import unfolded
 from .selection import Split
 from .starts import FitOptions, random_start, spectral_start
-from .training import Trained, meta_train
+from .training import OuterOptions, Trained, meta_train
 
-__all__ = ["Fitted", "group_folds", "meta_fit", "user_folds"]
+__all__ = ["Fitted", "group_folds", "meta_continue", "meta_fit", "user_folds"]
 
 MIN_JUDGED_USERS = 8
 MIN_GROUP_FOLDS = 4  # so that most groups are left to learn from
 ENOUGH_VALIDATION_USERS = 1000
+_KEEPS_NOTHING = KeepsNothing()
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Fitted:
     pooled : Tensor of shape (d,) or (d + m,) or None
         The pooled solution on standardised features, and on bumps at landmarks where there are any; None without a
         spectral start.
+    interrupted : bool
+        Whether the user ended the outer loop early.
     """
 
     params: Parameters
@@ -53,6 +58,7 @@ class Fitted:
     history: list[dict[str, Any]]
     n_judged: int
     pooled: Tensor | None = None
+    interrupted: bool = False
 
 
 def meta_fit(
@@ -62,6 +68,7 @@ def meta_fit(
     options: FitOptions,
     generator: torch.Generator,
     progress: Callable[[dict[str, Any]], None] = lambda record: None,
+    keeper: Keeper = _KEEPS_NOTHING,
 ) -> Fitted:
     """Learn the shared base reward functions and the start and prior of every user's weights.
 
@@ -78,6 +85,8 @@ def meta_fit(
         On the CPU; draws folds, batches and random starts.
     progress : callable
         Called with the record of each epoch.
+    keeper : Keeper
+        Is given the outer loop's state after epochs, and goes on from what it has.
     """
     standardisation = init_standardisation(features)
     table = standardise(standardisation, features)
@@ -90,7 +99,7 @@ def meta_fit(
 
     validated = folds[0] if folds else torch.zeros_like(judged)
     history: list[dict[str, Any]] = []
-    params = found.refit
+    params, interrupted = found.refit, False
     can_earn = bool(folds) or not options.spectral_init
     if options.outer.max_epochs > 0 and can_earn and int(judged.sum()) > int(validated.sum()):
         nobody = torch.zeros_like(judged)
@@ -109,20 +118,65 @@ def meta_fit(
                 generator,
                 progress if stop_after is None else lambda record: None,
                 stop_after,
+                keeper,
+                "train" if stop_after is None else "repeat",
             )
 
         trained = train(found.params, found.table, validated)
-        history = trained.history
-        if not options.spectral_init:
+        history, interrupted = trained.history, trained.interrupted
+        if not options.spectral_init or (interrupted and _earned_its_place(trained)):
             params = trained.params
         elif _earned_its_place(trained):
             # the same number of epochs, from a start and on users that leave nobody out
-            params = train(found.refit, found.refit_table, nobody, trained.best_epoch).params
+            repeated = train(found.refit, found.refit_table, nobody, trained.best_epoch)
+            interrupted = repeated.interrupted
+            params = trained.params if interrupted else repeated.params
     params = standardisation | params
     if found.pooled is not None:
         params |= found.pooled.parameters(params["bases"])
     pooled = None if found.pooled is None else found.pooled.plain
-    return Fitted(params, found.rule, found.ridge, found.selection, history, int(judged.sum()), pooled)
+    n_judged = int(judged.sum())
+    return Fitted(params, found.rule, found.ridge, found.selection, history, n_judged, pooled, interrupted)
+
+
+def meta_continue(
+    params: Parameters,
+    rule: Adaptation,
+    features: Tensor,
+    pairs: Pairs,
+    draw_split: Callable[[], Split],
+    options: OuterOptions,
+    generator: torch.Generator,
+) -> tuple[Parameters, dict[str, Any] | None]:
+    """One epoch of the outer loop over further users, from what others have taught.
+
+    Parameters
+    ----------
+    params : dict of Tensor
+        Of a fitted model.
+    rule : Adaptation
+    features : Tensor of shape (n_items, d)
+        Raw features.
+    pairs, draw_split, generator
+        As of :func:`meta_fit`.
+    options : OuterOptions
+        Its number of epochs does not count.
+
+    Returns
+    -------
+    params : dict of Tensor
+    record : dict or None
+        Of the epoch; None if no user has pairs on both sides of a split to learn from.
+    """
+    split = draw_split()
+    everyone = split.judged(pairs)
+    if not everyone.any():
+        return params, None
+    table, wide, fold = unfolded(params, standardise(params, features))
+    nobody = torch.zeros_like(everyone)
+    one = replace(options, max_epochs=1)
+    trained = meta_train(wide, rule, table, pairs, lambda: split, everyone, nobody, [], one, generator)
+    return params | trained.params | fold(trained.params["bases"]), trained.history[-1]
 
 
 def user_folds(judged: Tensor, validation_fraction: float, generator: torch.Generator) -> list[Tensor]:

@@ -16,7 +16,7 @@ Source: C. Williams, M. Seeger: "Using the Nyström method to speed up kernel ma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,7 +28,17 @@ from .batching import Pairs
 from .pooled import row_space
 from .selection import new_group_losses, new_user_losses
 
-__all__ = ["Bend", "Features", "Kernel", "Landmarks", "Pooled", "bumps_help", "choose_landmarks", "find_landmarks"]
+__all__ = [
+    "Bend",
+    "Features",
+    "Kernel",
+    "Landmarks",
+    "Pooled",
+    "bumps_help",
+    "choose_landmarks",
+    "find_landmarks",
+    "unfolded",
+]
 
 Kernel = Literal["auto", "rbf"] | None
 
@@ -118,6 +128,27 @@ class Pooled:
     def parameters(self, bases: Tensor) -> Parameters:
         """Bases over the columns of :meth:`wide` as parameters of :mod:`skmrm.meta.basis`."""
         return {"bases": bases} if self.bend is None else self.bend.parameters(bases)
+
+
+def unfolded(params: Parameters, table: Tensor) -> tuple[Tensor, Parameters, Callable[[Tensor], Parameters]]:
+    """Features and the bend side by side, the parameters over them, and the way back from bases.
+
+    The inverse of :meth:`Pooled.parameters`: the weights of the kernel are those of one bend, up to a factor for each
+    base function.
+    """
+    if "kernel.out" not in params:
+        return table, params, lambda bases: {"bases": bases}
+    out = params["kernel.out"]
+    direction = out[out.norm(dim=1).argmax()]
+    direction = direction / direction.norm().clamp_min(torch.finfo(out.dtype).tiny)
+    bend = bumps(table, params["kernel.points"], params["kernel.precision"]) @ direction
+    wide = {name: value for name, value in params.items() if not name.startswith("kernel.")}
+    wide["bases"] = torch.cat([params["bases"], (out @ direction).unsqueeze(1)], 1)
+
+    def fold(bases: Tensor) -> Parameters:
+        return {"bases": bases[:, :-1].contiguous(), "kernel.out": bases[:, -1:] * direction}
+
+    return torch.cat([table, bend.unsqueeze(1)], 1), wide, fold
 
 
 class Features:

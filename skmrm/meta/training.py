@@ -13,6 +13,7 @@ from torch import Tensor
 from .adaptation import Adaptation
 from .basis import Parameters, base_rewards
 from .batching import Pairs
+from .checkpoints import Keeper, KeepsNothing
 from .epochs import pack_epoch, user_batches
 from .inference import rule_parameters
 from .outer_step import Adam, batch_gradient
@@ -21,6 +22,7 @@ from .selection import Setting, Split, validate_settings
 __all__ = ["OuterOptions", "Trained", "learning_rate_factor", "meta_train"]
 
 FIXED = ("mean", "scale")
+_KEEPS_NOTHING = KeepsNothing()
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Trained:
         Mean decrease of the validation users' loss since epoch 0, in nats.
     gain_error : float
         Its standard error over users.
+    interrupted : bool
+        Whether the user ended it early.
     """
 
     params: Parameters
@@ -60,6 +64,7 @@ class Trained:
     best_epoch: int
     gain: float
     gain_error: float
+    interrupted: bool = False
 
 
 def learning_rate_factor(step: int, total_steps: int, warmup: float) -> float:
@@ -83,6 +88,8 @@ def meta_train(
     generator: torch.Generator,
     progress: Callable[[dict[str, Any]], None] = lambda record: None,
     stop_after: int | None = None,
+    keeper: Keeper = _KEEPS_NOTHING,
+    stage: str = "train",
 ) -> Trained:
     """Minimise the robust aggregate of the users' query losses over all shared parameters.
 
@@ -108,25 +115,37 @@ def meta_train(
         Called with each epoch's record.
     stop_after : int, optional
         Stop after so many epochs of the schedule, to repeat on all users what validation users were needed to stop.
+    keeper : Keeper
+        Is given the state after epochs, and goes on from what it has of the `stage`.
+    stage : str
+        Name of this training among those of a fit.
+
+    Notes
+    -----
+    An interrupt (Ctrl-C) ends the training after the last whole epoch.
     """
     learnt = {name: value for name, value in params.items() if name not in FIXED and value.is_floating_point()}
     adam = Adam(learnt)
     current = params | adam.params
     total_steps = options.max_epochs * math.ceil(int(trained.sum()) / options.users_per_batch)
     validate = _Validation(rule, table, pairs, validation_splits, validated)
+    known = keeper.load(stage)
+    if known is None:
+        first = validate(current)
+        state = OuterState(adam.values.clone(), first, first, 0, [_record(0, None, first, 0.0)])
+    else:
+        state = OuterState.restored(*known, adam, generator)
+    for record in state.history:
+        progress(record)
 
-    first = validate(current)
-    best, best_losses, best_epoch = adam.values.clone(), first, 0
-    history = [_record(0, None, first, 0.0)]
-    progress(history[0])
-    for epoch in range(1, (options.max_epochs if stop_after is None else stop_after) + 1):
+    def one_epoch() -> None:
         split = draw_split()
         learners = torch.nonzero(trained & split.judged(pairs)).squeeze(1)
         counts = pairs.where(split.support | split.query).counts
         batches = list(user_batches(learners, options.users_per_batch, generator, counts))
-        total, rate = table.new_zeros((), dtype=params["start"].dtype), 0.0
+        total, rate = table.new_zeros((), dtype=adam.values.dtype), 0.0
         with torch.no_grad():
-            for batch in pack_epoch(pairs, split, batches, params["start"].dtype):
+            for batch in pack_epoch(pairs, split, batches, adam.values.dtype):
                 rate = options.learning_rate * learning_rate_factor(adam.n_steps, total_steps, options.warmup)
                 losses, gradient = batch_gradient(
                     current, rule, table, batch, options.robust_ratio, options.robust_temperature
@@ -134,16 +153,81 @@ def meta_train(
                 adam.step(gradient, rate, options.max_gradient_norm)
                 total += losses.sum()
         found = validate(current)
-        history.append(_record(epoch, float(total) / max(learners.numel(), 1), found, rate))
-        progress(history[-1])
-        if first.isnan().all() or float(found.nanmean()) < float(best_losses.nanmean()):
-            best, best_losses, best_epoch = adam.values.clone(), found, epoch
-        elif epoch - best_epoch >= options.patience:
-            break
-    gain = (first - best_losses)[~(first - best_losses).isnan()]
-    error = float(gain.std() / gain.numel() ** 0.5) if gain.numel() > 1 else math.inf
-    adam.values.copy_(best)
-    return Trained(params | adam.params, history, best_epoch, float(gain.mean()) if gain.numel() else math.nan, error)
+        state.add(_record(len(state.history), float(total) / max(learners.numel(), 1), found, rate), found, adam.values)
+
+    n_epochs = options.max_epochs if stop_after is None else stop_after
+    try:
+        while state.epoch < n_epochs and state.epoch - state.best_epoch < options.patience:
+            one_epoch()
+            if keeper.due(state.epoch):
+                keeper.save(stage, *state.kept(adam, generator))
+            progress(state.history[-1])
+    except KeyboardInterrupt:
+        state.interrupted = True
+    adam.values.copy_(state.best)
+    return state.result(params | adam.params)
+
+
+@dataclass
+class OuterState:
+    """Where the outer loop stands after an epoch.
+
+    Attributes
+    ----------
+    best : Tensor
+        Parameters, as one vector, of the epoch with the smallest validation loss; of the last one without validation.
+    best_losses, first_losses : Tensor of shape (n_users,)
+        Validation losses of that epoch, and before training.
+    best_epoch : int
+    history : list of dict
+    interrupted : bool
+    """
+
+    best: Tensor
+    best_losses: Tensor
+    first_losses: Tensor
+    best_epoch: int
+    history: list[dict[str, Any]]
+    interrupted: bool = False
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return len(self.history) - 1
+
+    def add(self, record: dict[str, Any], losses: Tensor, values: Tensor) -> None:
+        """Take in an epoch."""
+        self.history.append(record)
+        if self.first_losses.isnan().all() or float(losses.nanmean()) < float(self.best_losses.nanmean()):
+            self.best, self.best_losses, self.best_epoch = values.clone(), losses, self.epoch
+
+    def kept(self, adam: Adam, generator: torch.Generator) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that another process needs to go on to the same bits."""
+        tensors = {"best": self.best, "best_losses": self.best_losses, "first_losses": self.first_losses}
+        tensors |= {"values": adam.values, "first": adam.first, "second": adam.second}
+        tensors["generator"] = generator.get_state()
+        return tensors, {"best_epoch": self.best_epoch, "history": self.history, "n_steps": adam.n_steps}
+
+    @classmethod
+    def restored(
+        cls, tensors: dict[str, Tensor], facts: dict[str, Any], adam: Adam, generator: torch.Generator
+    ) -> OuterState:
+        """The inverse of `kept`: sets the optimiser and the generator as well."""
+        for name in ("values", "first", "second"):
+            getattr(adam, name).copy_(tensors[name])
+        adam.n_steps = facts["n_steps"]
+        generator.set_state(tensors["generator"].cpu())
+        here = adam.values.device
+        best, best_losses, first = (tensors[name].to(here) for name in ("best", "best_losses", "first_losses"))
+        return cls(best, best_losses, first, facts["best_epoch"], list(facts["history"]))
+
+    def result(self, params: Parameters) -> Trained:
+        """What the outer loop returns, given the best parameters by name."""
+        gain = self.first_losses - self.best_losses
+        gain = gain[~gain.isnan()]
+        error = float(gain.std() / gain.numel() ** 0.5) if gain.numel() > 1 else math.inf
+        mean = float(gain.mean()) if gain.numel() else math.nan
+        return Trained(params, self.history, self.best_epoch, mean, error, self.interrupted)
 
 
 class _Validation:

@@ -1,0 +1,210 @@
+"""A fit that is stopped goes on from its checkpoint, to the same bits."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from skmrm import MetaRewardModel, _checkpoint
+from skmrm._checkpoint import CHECKPOINT_FILE
+from skmrm._progress import EpochBar
+from skmrm.datasets import make_user_preferences
+from skmrm.exceptions import ModelFileError
+from skmrm.meta import fitting
+
+RANDOM = {"n_bases": 2, "spectral_init": False, "max_epochs": 8, "users_per_batch": 8, "learning_rate": 0.01}
+SPECTRAL = {"n_bases": 3, "kernel": None, "max_epochs": 6, "users_per_batch": 8, "learning_rate": 0.003}
+
+
+@pytest.fixture(scope="module")
+def episodes():
+    return make_user_preferences(n_users=40, n_pairs=10, n_features=6, n_bases=2, random_state=0).episodes
+
+
+def state(model):
+    return dict(model.base_rewards_.params) | model._rule_params
+
+
+def same_bits(one, other):
+    first, second = state(one), state(other)
+    assert list(first) == list(second)
+    return all(np.array_equal(first[name], second[name]) for name in first) and one.history_ == other.history_
+
+
+def repeats_on_all_users(monkeypatch):
+    """Whatever the outer loop brings, the repetition on all users takes place, over four epochs."""
+    train = fitting.meta_train
+    monkeypatch.setattr(fitting, "meta_train", lambda *given: replace(train(*given), best_epoch=4))
+    monkeypatch.setattr(fitting, "_earned_its_place", lambda trained: True)
+
+
+def interrupt_at(monkeypatch, epoch):
+    """Ctrl-C as the record of an epoch is shown."""
+
+    def show(self, record):
+        if record["epoch"] == epoch:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(EpochBar, "show", show)
+
+
+SCRIPT = """
+import sys
+import numpy as np
+from skmrm import MetaRewardModel
+from skmrm.datasets import make_user_preferences
+episodes = make_user_preferences(n_users=40, n_pairs=10, n_features=6, n_bases=2, random_state=0).episodes
+model = MetaRewardModel(n_bases=2, spectral_init=False, max_epochs=60, patience=60, users_per_batch=2,
+                        random_state=0, device="cpu")
+model.fit(episodes, checkpoint_dir=sys.argv[1], checkpoint_every=3)
+losses = [record["training_loss"] for record in model.history_[1:]]
+np.savez(sys.argv[2], losses=losses, **dict(model.base_rewards_.params), **model._rule_params)
+"""
+
+
+def run_script(folder, result):
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, "-c", SCRIPT, folder, result], env=environment)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+def test__fit__killed_again_and_again__ends_with_the_bits_of_a_fit_that_was_not(tmp_path):
+    plain = run_script(str(tmp_path / "plain"), str(tmp_path / "plain.npz"))
+    assert plain.wait() == 0
+    folder, result = tmp_path / "checkpoints", tmp_path / "killed.npz"
+    file = folder / CHECKPOINT_FILE
+    n_killed = 0
+    for _ in range(40):
+        before = file.stat().st_mtime_ns if file.exists() else 0
+        process = run_script(str(folder), str(result))
+        while process.poll() is None and n_killed < 3:
+            if file.exists() and file.stat().st_mtime_ns != before:  # it got further than the last one
+                process.send_signal(signal.SIGKILL)
+                n_killed += 1
+                break
+            time.sleep(0.001)
+        if process.wait() == 0:
+            break
+    assert n_killed == 3
+    expected, found = np.load(tmp_path / "plain.npz"), np.load(result)
+    assert expected["losses"].shape == (60,)
+    assert expected.files == found.files
+    for name in expected.files:
+        np.testing.assert_array_equal(expected[name], found[name])
+
+
+@pytest.mark.parametrize("params", [RANDOM, SPECTRAL], ids=["random", "spectral"])
+@pytest.mark.parametrize("every", [1, 2])
+def test__fit__interrupted_and_started_again__ends_with_the_same_bits(episodes, tmp_path, monkeypatch, params, every):
+    repeats_on_all_users(monkeypatch)
+    model = MetaRewardModel(**params, patience=6, random_state=0)
+    expected = model.fit(episodes)
+    expected = (state(expected), expected.history_)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 3)
+        with pytest.warns(UserWarning, match="fit was interrupted after 3 epochs .* best state so far is kept"):
+            model.fit(episodes, checkpoint_dir=tmp_path, checkpoint_every=every)
+    assert len(model.history_) == 4
+    model.fit(episodes, checkpoint_dir=tmp_path, checkpoint_every=every)
+    assert model.history_ == expected[1]
+    for name, value in state(model).items():
+        np.testing.assert_array_equal(value, expected[0][name])
+
+
+def test__fit__interrupted_while_it_repeats_on_all_users__goes_on_there(episodes, tmp_path, monkeypatch):
+    repeats_on_all_users(monkeypatch)
+    model = MetaRewardModel(**SPECTRAL, patience=6, random_state=0)
+    expected = model.fit(episodes)
+    expected = (state(expected), expected.history_)
+    stages = []
+    save = _checkpoint.FileKeeper.save
+
+    def interrupting(self, stage, tensors, facts):
+        save(self, stage, tensors, facts)
+        stages.append(stage)
+        if stages.count("repeat") == 1 and stage == "repeat":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_checkpoint.FileKeeper, "save", interrupting)
+        with pytest.warns(UserWarning, match="fit was interrupted"):
+            model.fit(episodes, checkpoint_dir=tmp_path)
+    assert stages[-1] == "repeat"
+    model.fit(episodes, checkpoint_dir=tmp_path)
+    assert model.history_ == expected[1]
+    for name, value in state(model).items():
+        np.testing.assert_array_equal(value, expected[0][name])
+
+
+def test__fit__interrupted_without_checkpoints__keeps_the_best_epoch(episodes, monkeypatch):
+    model = MetaRewardModel(**RANDOM, random_state=0)
+    full = MetaRewardModel(**RANDOM | {"patience": 8}, random_state=0).fit(episodes)
+    interrupt_at(monkeypatch, 4)
+    with pytest.warns(UserWarning, match="fit was interrupted after 4 epochs"):
+        model.fit(episodes)
+    assert model.history_ == full.history_[:5]
+    losses = [record["validation_loss"] for record in model.history_]
+    shorter = MetaRewardModel(**RANDOM | {"patience": 8}, random_state=0)
+    monkeypatch.undo()
+    interrupt_at(monkeypatch, int(np.argmin(losses)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        shorter.fit(episodes)
+    assert all(np.array_equal(value, state(shorter)[name]) for name, value in state(model).items())
+
+
+def test__fit__no_random_state__goes_on_with_the_seeds_of_the_checkpoint(episodes, tmp_path, monkeypatch):
+    model = MetaRewardModel(**RANDOM)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 2)
+        with pytest.warns(UserWarning, match="interrupted"):
+            model.fit(episodes, checkpoint_dir=tmp_path / "one")
+    shutil.copytree(tmp_path / "one", tmp_path / "other")
+    found = [MetaRewardModel(**RANDOM).fit(episodes, checkpoint_dir=tmp_path / name) for name in ("one", "other")]
+    assert same_bits(*found)
+    assert not same_bits(found[0], MetaRewardModel(**RANDOM).fit(episodes))
+
+
+def test__fit__finished_checkpoint__gives_the_same_model_without_an_epoch(episodes, tmp_path, monkeypatch):
+    model = MetaRewardModel(**RANDOM, random_state=0).fit(episodes, checkpoint_dir=tmp_path)
+    (tmp_path / (CHECKPOINT_FILE + ".part")).write_bytes(b"left by a kill")
+    monkeypatch.setattr("skmrm.meta.training.pack_epoch", lambda *given: pytest.fail("an epoch was run"))
+    assert same_bits(MetaRewardModel(**RANDOM, random_state=0, verbose=0).fit(episodes, checkpoint_dir=tmp_path), model)
+
+
+@pytest.mark.parametrize("change", ["data", "parameters", "seed"])
+def test__fit__checkpoint_of_something_else__is_refused_and_stays(episodes, tmp_path, change):
+    MetaRewardModel(**RANDOM, random_state=0).fit(episodes, checkpoint_dir=tmp_path)
+    content = (tmp_path / CHECKPOINT_FILE).read_bytes()
+    params = RANDOM | {"random_state": 0}
+    if change == "parameters":
+        params["learning_rate"] = 0.02
+    if change == "seed":
+        params["random_state"] = 1
+    data = episodes[:39] if change == "data" else episodes
+    with pytest.raises(ValueError, match=r"checkpoint of other data or parameters.*remove it, or pass another dir"):
+        MetaRewardModel(**params).fit(data, checkpoint_dir=tmp_path)
+    assert (tmp_path / CHECKPOINT_FILE).read_bytes() == content
+
+
+def test__fit__damaged_checkpoint__says_which_file(episodes, tmp_path):
+    (tmp_path / CHECKPOINT_FILE).write_bytes(b"damaged")
+    with pytest.raises(ModelFileError, match=f"{CHECKPOINT_FILE} is no checkpoint that can be read.*remove it"):
+        MetaRewardModel(**RANDOM).fit(episodes, checkpoint_dir=tmp_path)
+
+
+def test__fit__bad_checkpoint_arguments__are_all_listed_before_any_work(episodes, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"checkpoint_dir must be a folder.*checkpoint_every takes a number of epochs"):
+        MetaRewardModel(**RANDOM).fit(None, checkpoint_dir=tmp_path / "file", checkpoint_every=0)
+    with pytest.raises(ValueError, match="checkpoint_dir takes a path, got 3"):
+        MetaRewardModel(**RANDOM).fit(None, checkpoint_dir=3)

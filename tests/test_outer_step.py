@@ -92,7 +92,8 @@ def test__batch_gradient__ragged_users__equals_autograd_through_the_plain_loss(r
     torch.testing.assert_close(losses, plain.detach())
     assert set(gradient) == {name for name, leaf in leaves.items() if leaf.grad is not None}
     for name, value in gradient.items():
-        torch.testing.assert_close(value, leaves[name].grad, atol=1e-9, rtol=1e-7)
+        # a mode's derivative is exact at the mode, which Newton's method finds to about 1e-8
+        torch.testing.assert_close(value, leaves[name].grad, atol=1e-7, rtol=1e-6)
 
 
 @given(

@@ -321,16 +321,19 @@ class MapAdaptation:
         return mask * torch.where(n_pairs > 1, n_pairs, 1.0) ** -self.tempering
 
     def _newton(self, scaled: Tensor, offset: Tensor, weight: Tensor) -> Tensor:
-        """Newton's method; where a whole step is no good for somebody, each takes the best of a few."""
-        mode = scaled.new_zeros(scaled.shape[0], scaled.shape[-1])
+        """Newton's method; where a whole step is no good for somebody, each takes the best of a few.
+
+        Most users are done before the last: once half are, the others go on alone.
+        """
         tolerance = self.tolerance or torch.finfo(scaled.dtype).eps ** 0.5
         shorter = scaled.new_tensor(_LINE_SEARCH_STEPS)[:, None, None]
 
         def objective(mode: Tensor, margins: Tensor) -> Tensor:
             return (softplus(-margins) * weight).sum(-1) + 0.5 * (mode**2).sum(-1)
 
-        margins = offset
-        value = objective(mode, margins)
+        found = mode = scaled.new_zeros(scaled.shape[0], scaled.shape[-1])
+        users = None  # whose mode is being worked on, where it is not everybody
+        margins, value = offset, objective(mode, offset)
         for _ in range(self.max_steps):
             gradient = _posterior_gradient(mode, margins, scaled, weight)
             moved = -PosteriorHessian(margins, scaled, weight).solve(gradient)
@@ -341,9 +344,24 @@ class MapAdaptation:
                 reached, best = values.min(0)
                 moved, added = (shorter[best].squeeze(-1) * x for x in (moved, added))
             mode, margins, value = mode + moved, margins + added, reached
-            if not bool((moved.abs() > tolerance * (1 + mode.abs())).any()):
-                break
-        return mode
+            unfinished = (moved.abs() > tolerance * (1 + mode.abs())).any(-1)
+            n_unfinished = int(unfinished.sum())
+            if 2 * n_unfinished > len(mode):
+                continue
+            if users is None:
+                found = mode
+                users = torch.arange(len(mode), device=mode.device)
+            else:
+                found[users] = mode
+            if n_unfinished == 0:
+                return found
+            users, mode, margins, value, scaled, weight = (
+                x[unfinished] for x in (users, mode, margins, value, scaled, weight)
+            )
+        if users is None:
+            return mode
+        found[users] = mode
+        return found
 
 
 class _Mode(NamedTuple):

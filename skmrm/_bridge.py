@@ -17,6 +17,7 @@ from skmrm.meta.batching import Pairs
 from skmrm.meta.checkpoints import Keeper, KeepsNothing
 from skmrm.meta.inference import adapt_users, item_rewards
 from skmrm.meta.selection import Split
+from skmrm.meta.streaming import Block, Others
 from skmrm.splits import draw_support_query, random_places
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "adapt_arrays",
     "base_rewards_of",
     "core_data",
+    "make_block",
     "numpy_parameters",
     "resolve_device",
     "standardised_of",
@@ -59,6 +61,8 @@ class CoreData:
         On the CPU.
     keeper : Keeper
         Of checkpoints.
+    others : Others or None
+        Users whose features are streamed.
     """
 
     features: torch.Tensor
@@ -66,6 +70,7 @@ class CoreData:
     draw_split: Callable[[], Split]
     generator: torch.Generator
     keeper: Keeper
+    others: Others | None = None
 
 
 def core_data(
@@ -75,17 +80,29 @@ def core_data(
     rng: np.random.Generator,
     device: str,
     keeper: Keeper | None = None,
+    others: Others | None = None,
 ) -> CoreData:
     """Columns of an episode set, and features of its items, as tensors."""
-    place = resolve_device(device)
     generator = torch.Generator().manual_seed(int(rng.integers(2**63 - 1)))
+    block = make_block(episodes, features, support_fraction, rng, device)
+    keeper = KeepsNothing() if keeper is None else keeper
+    return CoreData(block.features, block.pairs, block.draw_split, generator, keeper, others)
+
+
+def make_block(
+    episodes: EpisodeSet,
+    features: NDArray[Any],
+    support_fraction: float | None,
+    rng: np.random.Generator,
+    device: str,
+) -> Block:
+    """Users with their features and pairs as tensors."""
+    place = resolve_device(device)
     user, n_users = episodes.user, episodes.n_users
-    return CoreData(
+    return Block(
         _tensor(features, place),
         _pairs(episodes.chosen, episodes.rejected, user, n_users, place, episodes.group),
         lambda: _draw_split(user, episodes.group, n_users, support_fraction, rng, place),
-        generator,
-        KeepsNothing() if keeper is None else keeper,
     )
 
 

@@ -18,6 +18,7 @@ from sklearn.utils._param_validation import HasMethods
 from skmrm._bridge import CoreData, core_data, numpy_parameters, resolve_device
 from skmrm._checkpoint import Checkpoints
 from skmrm._feature_rewards import make_base_rewards
+from skmrm._streaming import Streamed, divide, fits
 from skmrm.base_rewards import BaseRewards
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
 from skmrm.meta.adaptation import Adaptation
@@ -68,9 +69,11 @@ class EpisodeFitter(BaseEstimator):
         self._validate_params()
         if problems := self._problems() + ([] if checkpoints is None else checkpoints.problems()):
             raise ValueError("; ".join(problems))
-        checked = as_episode_set(episodes, context="fit").compact()
+        checked = as_episode_set(episodes, context="fit")
+        streamed = self._is_streamed(checked)
+        checked = checked if streamed else checked.compact()
         seeds = check_random_state(self.random_state).randint(2**31, size=4).tolist()
-        encoder, features = self._encode(checked)
+        encoder, features = (None, checked.features) if streamed else self._encode(checked)
         keeper = None
         if checkpoints is not None:
             keeper = checkpoints.keeper(checked, features, self.get_params(deep=False), seeds)
@@ -78,8 +81,20 @@ class EpisodeFitter(BaseEstimator):
         rng = np.random.default_rng(seeds)
         if keeper is not None:
             keeper.watch(rng)
-        fitted = core(core_data(checked, features, support_fraction, rng, self.device, keeper))
-        return self._keep(fitted, encoder, checked.n_users)
+        others = None
+        n_users = checked.n_users
+        if streamed:
+            limit: float = getattr(self, "max_memory")  # noqa: B009 (no parameter of every estimator)
+            checked, rest = divide(checked, limit, rng)
+            features = checked.features
+            others = Streamed(rest, limit, support_fraction, rng, self.device)
+        fitted = core(core_data(checked, features, support_fraction, rng, self.device, keeper, others))
+        return self._keep(fitted, encoder, n_users)
+
+    def _is_streamed(self, episodes: EpisodeSet) -> bool:
+        """Whether features are more than may be held in memory; only an estimator that can stream has a limit."""
+        limit = getattr(self, "max_memory", None)
+        return limit is not None and episodes.features is not None and not fits(episodes, limit)
 
     def _keep(self, fitted: Fitted, encoder: Any, n_users: int) -> Self:
         """Set every attribute of a fitted estimator."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from skmrm._bridge import base_rewards_of
 from skmrm._data.messages import as_conversation, is_messages
+from skmrm._data.rows import in_memory, row_chunks
 from skmrm.episodes import EpisodeSet
 
 __all__ = ["BaseRewards"]
@@ -60,7 +61,9 @@ class BaseRewards:
         if episodes.features is None:
             assert episodes.items is not None
             return self._of_features(self.encoder.transform(episodes.items))
-        return self._of_features(np.asarray(episodes.features))
+        if in_memory(episodes.features):
+            return self._of_features(episodes.features)
+        return np.concatenate([self._of_features(rows) for rows in row_chunks(episodes.features)])
 
     def of_items(self, X: Any, caller: str = "predict", owner: str = "BaseRewards") -> NDArray[Any]:
         """Base rewards (n, n_bases) of what users pass: a list of (prompt, response), or an (n, n_features) array.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -131,6 +132,12 @@ class MetaRewardModel(RewardEstimator):
         The same integer and data give the same bits on one machine.
     n_jobs : int, optional
         Processes that encode texts, as for joblib.Parallel; None is 1. Arithmetic uses torch's own threads.
+    max_memory : float, optional
+        Gibibytes that features, and what fit makes of them, may take. Where they would take more (a memory map, or
+        anything with shape, dtype and slices of rows), a random sample of users that fits is what all choices are made
+        on and what the spectral start comes from; all others are streamed from the array in large pieces, to refine the
+        pooled reward and in every epoch. Fast if the rows of a user, and of users next to each other, are next to each
+        other. A streamed fit does not bend (`kernel`). None holds everything.
     device : str
         "auto" (the GPU where there is one), "cpu", "cuda", "cuda:1" ...
     verbose : int
@@ -216,6 +223,7 @@ class MetaRewardModel(RewardEstimator):
         "validation_fraction": [Interval(Real, 0, 0.5, closed="both")],
         "patience": [Interval(Integral, 1, None, closed="left")],
         "spectral_init": ["boolean", StrOptions({"auto"})],
+        "max_memory": [None, Interval(Real, 0, None, closed="neither")],
         "verbose": ["verbose"],
     }
 
@@ -245,6 +253,7 @@ class MetaRewardModel(RewardEstimator):
         spectral_init: bool | Literal["auto"] = "auto",
         random_state: int | np.random.RandomState | None = None,
         n_jobs: int | None = None,
+        max_memory: float | None = None,
         device: str = "auto",
         verbose: int = 0,
     ) -> None:
@@ -271,6 +280,7 @@ class MetaRewardModel(RewardEstimator):
         self.spectral_init = spectral_init
         self.random_state = random_state
         self.n_jobs = n_jobs
+        self.max_memory = max_memory
         self.device = device
         self.verbose = verbose
 
@@ -468,8 +478,9 @@ class MetaRewardModel(RewardEstimator):
         return problems + super()._problems()
 
     def _meta_fit(self, progress: Callable[[dict[str, Any]], None], data: CoreData) -> Fitted:
+        options = self._options() if data.others is None else replace(self._options(), kernel=None)
         fitted = meta_fit(
-            data.features, data.pairs, data.draw_split, self._options(), data.generator, progress, data.keeper
+            data.features, data.pairs, data.draw_split, options, data.generator, progress, data.keeper, data.others
         )
         if fitted.interrupted:
             warnings.warn(
@@ -482,7 +493,8 @@ class MetaRewardModel(RewardEstimator):
             warnings.warn(
                 f"personalisation cannot be validated: {MIN_JUDGED_USERS} users with pairs in at least two groups are "
                 f"needed, got {fitted.n_judged} of {data.pairs.n_users} users; the model is "
-                "the pooled one unless told otherwise. Add users, or pass groups that divide each user's pairs",
+                "the pooled one unless told otherwise. Add users, or pass groups that divide each user's pairs"
+                + ("" if data.others is None else "; or a larger max_memory, to hold more of the users"),
                 UserWarning,
                 stacklevel=4,
             )

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skmrm._data.arrays import feature_dtype_problem, id_array, index_column, read_only, same
 from skmrm._data.episode import Episode, EpisodeView
+from skmrm._data.rows import RowView, in_memory
 from skmrm.exceptions import EpisodeError
 
 __all__ = ["EpisodeSet"]
@@ -228,7 +229,7 @@ class EpisodeSet(Sequence[Episode]):
         return EpisodeSet(**{**self._fields(), "features": features})
 
     def compact(self) -> EpisodeSet:
-        """Drop the items that no pair refers to, copying the features of those that stay.
+        """Drop the items that no pair refers to, copying the features of those that stay unless they lie on disk.
 
         Returns
         -------
@@ -245,7 +246,7 @@ class EpisodeSet(Sequence[Episode]):
         return self._with(
             chosen=code[self.chosen],
             rejected=code[self.rejected],
-            features=None if self.features is None else self.features[rows],
+            features=None if self.features is None else _chosen_rows(self.features, rows),
             items=None if self.items is None else [self.items[row] for row in rows],
         )
 
@@ -308,6 +309,10 @@ class EpisodeSet(Sequence[Episode]):
         }
         body = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows.items())
         return f"<table><caption>EpisodeSet</caption>{body}</table>"
+
+
+def _chosen_rows(features: Any, rows: NDArray[np.intp]) -> Any:
+    return features[rows] if in_memory(features) else RowView(features, rows)
 
 
 def _structural_problems(episodes: EpisodeSet) -> Iterator[str]:

@@ -16,6 +16,7 @@ from .checkpoints import Keeper, KeepsNothing
 from .kernel import unfolded
 from .selection import Split
 from .starts import FitOptions, random_start, spectral_start
+from .streaming import Others, refine_pooled
 from .training import OuterOptions, Trained, meta_train
 
 __all__ = ["Fitted", "group_folds", "meta_continue", "meta_fit", "user_folds"]
@@ -69,6 +70,7 @@ def meta_fit(
     generator: torch.Generator,
     progress: Callable[[dict[str, Any]], None] = lambda record: None,
     keeper: Keeper = _KEEPS_NOTHING,
+    others: Others | None = None,
 ) -> Fitted:
     """Learn the shared base reward functions and the start and prior of every user's weights.
 
@@ -87,6 +89,8 @@ def meta_fit(
         Called with the record of each epoch.
     keeper : Keeper
         Is given the outer loop's state after epochs, and goes on from what it has.
+    others : Others, optional
+        Further users, streamed: the pooled reward of a linear spectral start and the outer loop learn from them, too.
     """
     standardisation = init_standardisation(features)
     table = standardise(standardisation, features)
@@ -96,6 +100,10 @@ def meta_fit(
     start = spectral_start if options.spectral_init else random_start
     new_groups = group_folds(pairs, len(folds), generator) if options.spectral_init else []
     found = start(table, pairs, splits, folds, new_groups, options, generator)
+    if others is not None and found.pooled is not None and found.ridge is not None:
+        found = found.refined(
+            lambda pooled: refine_pooled(pooled, standardisation, table, pairs, others, found.ridge or 0.0)
+        )
 
     validated = folds[0] if folds else torch.zeros_like(judged)
     history: list[dict[str, Any]] = []
@@ -120,6 +128,7 @@ def meta_fit(
                 stop_after,
                 keeper,
                 "train" if stop_after is None else "repeat",
+                others,
             )
 
         trained = train(found.params, found.table, validated)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -57,6 +57,16 @@ class Start:
     ridge: float | None
     selection: list[dict[str, Any]]
     pooled: Pooled | None = None
+
+    def refined(self, improve: Callable[[Tensor], Tensor]) -> Start:
+        """With a better pooled solution in `refit`, where it is linear in standardised features of full rank."""
+        pooled = self.pooled
+        if pooled is None or pooled.bend is not None or pooled.span.shape[0] != pooled.span.shape[1]:
+            return self
+        bases = self.refit["bases"].clone()
+        bases[0] = improve(pooled.coefficients)
+        better = replace(pooled, coefficients=bases[0])
+        return replace(self, refit=self.refit | {"bases": bases}, pooled=better)
 
 
 def random_start(

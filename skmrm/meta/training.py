@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from .adaptation import Adaptation
-from .basis import Parameters, base_rewards
+from .basis import Parameters, base_rewards, standardise
 from .batching import Pairs
 from .checkpoints import Keeper, KeepsNothing
 from .epochs import pack_epoch, user_batches
 from .inference import rule_parameters
 from .outer_step import Adam, batch_gradient
 from .selection import Setting, Split, validate_settings
+from .streaming import Others
 
 __all__ = ["OuterOptions", "Trained", "learning_rate_factor", "meta_train"]
 
@@ -72,7 +73,8 @@ def learning_rate_factor(step: int, total_steps: int, warmup: float) -> float:
     warmup_steps = int(warmup * total_steps)
     if step < warmup_steps:
         return (step + 1) / (warmup_steps + 1)
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, total_steps - warmup_steps)))
+    done = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+    return 0.5 * (1 + math.cos(math.pi * done))
 
 
 def meta_train(
@@ -90,6 +92,7 @@ def meta_train(
     stop_after: int | None = None,
     keeper: Keeper = _KEEPS_NOTHING,
     stage: str = "train",
+    others: Others | None = None,
 ) -> Trained:
     """Minimise the robust aggregate of the users' query losses over all shared parameters.
 
@@ -119,6 +122,8 @@ def meta_train(
         Is given the state after epochs, and goes on from what it has of the `stage`.
     stage : str
         Name of this training among those of a fit.
+    others : Others, optional
+        Further users to learn from, streamed in every epoch after those in memory.
 
     Notes
     -----
@@ -127,7 +132,8 @@ def meta_train(
     learnt = {name: value for name, value in params.items() if name not in FIXED and value.is_floating_point()}
     adam = Adam(learnt)
     current = params | adam.params
-    total_steps = options.max_epochs * math.ceil(int(trained.sum()) / options.users_per_batch)
+    sizes = [int(trained.sum()), *([] if others is None else others.block_sizes)]
+    total_steps = options.max_epochs * sum(math.ceil(size / options.users_per_batch) for size in sizes)
     validate = _Validation(rule, table, pairs, validation_splits, validated)
     known = keeper.load(stage)
     if known is None:
@@ -138,22 +144,30 @@ def meta_train(
     for record in state.history:
         progress(record)
 
-    def one_epoch() -> None:
-        split = draw_split()
-        learners = torch.nonzero(trained & split.judged(pairs)).squeeze(1)
+    def learn(table: Tensor, pairs: Pairs, split: Split, users: Tensor) -> tuple[Tensor, float, int]:
+        """Learn from some users: their summed losses, the last learning rate, how many they were."""
+        learners = torch.nonzero(users & split.judged(pairs)).squeeze(1)
         counts = pairs.where(split.support | split.query).counts
         batches = list(user_batches(learners, options.users_per_batch, generator, counts))
         total, rate = table.new_zeros((), dtype=adam.values.dtype), 0.0
-        with torch.no_grad():
-            for batch in pack_epoch(pairs, split, batches, adam.values.dtype):
-                rate = options.learning_rate * learning_rate_factor(adam.n_steps, total_steps, options.warmup)
-                losses, gradient = batch_gradient(
-                    current, rule, table, batch, options.robust_ratio, options.robust_temperature
-                )
-                adam.step(gradient, rate, options.max_gradient_norm)
-                total += losses.sum()
+        for batch in pack_epoch(pairs, split, batches, adam.values.dtype):
+            rate = options.learning_rate * learning_rate_factor(adam.n_steps, total_steps, options.warmup)
+            losses, gradient = batch_gradient(
+                current, rule, table, batch, options.robust_ratio, options.robust_temperature
+            )
+            adam.step(gradient, rate, options.max_gradient_norm)
+            total += losses.sum()
+        return total, rate, len(learners)
+
+    @torch.no_grad()
+    def one_epoch() -> None:
+        total, rate, n_users = learn(table, pairs, draw_split(), trained)
+        for block in () if others is None else others.blocks():
+            everyone = torch.ones(block.pairs.n_users, dtype=torch.bool, device=table.device)
+            more, rate, n = learn(standardise(params, block.features), block.pairs, block.draw_split(), everyone)
+            total, n_users = total + more, n_users + n
         found = validate(current)
-        state.add(_record(len(state.history), float(total) / max(learners.numel(), 1), found, rate), found, adam.values)
+        state.add(_record(len(state.history), float(total) / max(n_users, 1), found, rate), found, adam.values)
 
     n_epochs = options.max_epochs if stop_after is None else stop_after
     try:

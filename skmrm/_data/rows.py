@@ -1,0 +1,64 @@
+"""Rows of feature arrays that may lie on disk: read in large pieces, chosen without a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["RowView", "in_memory", "read_rows", "row_chunks"]
+
+_CHUNK_BYTES = 1 << 26
+# Rows that are read and thrown away to read the others in one piece, at most, as a multiple of those wanted.
+_WASTE = 1.5
+
+
+def in_memory(features: Any) -> bool:
+    """Whether features are a plain array, and no memory map or another array-like."""
+    return isinstance(features, np.ndarray) and not isinstance(features, np.memmap)
+
+
+def read_rows(features: Any, rows: NDArray[np.integer]) -> NDArray[Any]:
+    """Rows in ascending order of an array-like: in one sequential read if they are close together."""
+    if len(rows) == 0:
+        return np.empty((0, features.shape[1]), features.dtype)
+    first, last = int(rows[0]), int(rows[-1]) + 1
+    if last - first <= _WASTE * len(rows):
+        return np.asarray(features[first:last])[rows - first]
+    return np.asarray(features[rows])
+
+
+def row_chunks(features: Any) -> Iterator[NDArray[Any]]:
+    """All rows of an array-like in order, so many at a time that reads are large and memory is bounded."""
+    step = max(1, _CHUNK_BYTES // (features.shape[1] * max(4, np.dtype(features.dtype).itemsize)))
+    return (np.asarray(features[start : start + step]) for start in range(0, features.shape[0], step))
+
+
+class RowView:
+    """Some rows of an array-like, read when they are asked for.
+
+    Parameters
+    ----------
+    features : array-like of shape (n_items, n_features)
+    rows : (n,) int array, ascending
+    """
+
+    def __init__(self, features: Any, rows: NDArray[np.integer]) -> None:
+        inner = isinstance(features, RowView)
+        self.features: Any = features.features if inner else features
+        self.rows: NDArray[np.integer] = features.rows[rows] if inner else rows
+        self.shape = (len(rows), features.shape[1])
+        self.dtype = np.dtype(features.dtype)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        """Rows by a slice, or by an ascending integer array."""
+        return read_rows(self.features, self.rows[key])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """All rows at once."""
+        return self[:].astype(dtype or self.dtype, copy=False)

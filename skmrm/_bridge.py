@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
+from joblib import Parallel, delayed, effective_n_jobs
 from numpy.typing import NDArray
 
 from skmrm.episodes import EpisodeSet
@@ -36,6 +38,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 # Pairs of one user that an epoch or a validation looks at, at most; drawn anew each time.
 MAX_PAIRS_PER_USER = 512
+_USERS_PER_JOB = 1000  # fewer are not worth a thread
 
 
 def resolve_device(device: str) -> torch.device:
@@ -139,17 +142,29 @@ def adapt_arrays(
     rejected: NDArray[Any],
     n_users: int,
     device: str,
+    n_jobs: int | None = None,
 ) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Weights (n_users, n_bases) and, where the rule defines them, covariances, from all pairs given."""
+    """Weights (n_users, n_bases) and, where the rule defines them, covariances, from all pairs given.
+
+    With `n_jobs`, parts of the users are adapted in so many threads of joblib (torch lets go of Python's lock).
+    """
     place = resolve_device(device)
-    weights, covariance = adapt_users(
-        _tensors(params, place),
-        rule,
-        _tensor(rewards, place),
-        _pairs(chosen, rejected, user, n_users, place),
-        with_covariance=True,
-    )
-    return weights.cpu().numpy(), None if covariance is None else covariance.cpu().numpy()
+    found, table = _tensors(params, place), _tensor(rewards, place)
+
+    def adapt(first: int, last: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        own = slice(*np.searchsorted(user, [first, last]))
+        pairs = _pairs(chosen[own], rejected[own], user[own] - first, last - first, place)
+        return adapt_users(found, rule, table, pairs, with_covariance=True)
+
+    n_parts = min(effective_n_jobs(n_jobs), n_users // _USERS_PER_JOB)
+    if n_parts < 2:
+        parts = [adapt(0, n_users)]
+    else:
+        bounds = np.linspace(0, n_users, n_parts + 1).astype(int).tolist()
+        parts = Parallel(n_jobs=n_parts, prefer="threads")(delayed(adapt)(*ends) for ends in pairwise(bounds))
+    weights = torch.cat([part[0] for part in parts])
+    covariances = [part[1] for part in parts if part[1] is not None]
+    return weights.cpu().numpy(), torch.cat(covariances).cpu().numpy() if covariances else None
 
 
 def _draw_split(

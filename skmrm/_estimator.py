@@ -229,6 +229,7 @@ class RewardEstimator(RewardScorer, TransformerMixin, EpisodeFitter):
             episodes.rejected,
             episodes.n_users,
             self.device,
+            self.n_jobs,
         )
 
     def _check_episodes(self, episodes: Any, context: str) -> EpisodeSet:

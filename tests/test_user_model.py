@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit
 
-from skmrm import Episode, UserModels, UserRewardModel, episodes_from_arrays
+from skmrm import Episode, MetaRewardModel, UserModels, UserRewardModel, episodes_from_arrays
+from skmrm.datasets import make_user_preferences
 from skmrm.exceptions import EpisodeError
 
 N_ITEMS = 8
@@ -508,3 +509,17 @@ def test__adapt_many__repeated_user__is_a_clear_error(model, episodes):
 def test__adapt_many__unusable_episodes__are_a_clear_error(model, users_pairs, error, message):
     with pytest.raises(error, match=message):
         model.adapt_many(users_pairs)
+
+
+def test__adapt_many__n_jobs__changes_nothing(monkeypatch):
+    monkeypatch.setattr("skmrm._bridge._USERS_PER_JOB", 5)
+    data = make_user_preferences(n_users=60, n_pairs=(1, 12), n_features=4, n_bases=2, random_state=0).episodes
+    model = MetaRewardModel(n_bases=3, max_epochs=0, random_state=0).fit(data)
+    empty = data.take_pairs(data.user != 7)  # somebody without a pair
+    expected = model.adapt_many(empty)
+    for n_jobs in (2, 3, -1):
+        found = model.set_params(n_jobs=n_jobs).adapt_many(empty)
+        np.testing.assert_allclose(found.weights_, expected.weights_, rtol=1e-6, atol=1e-9)
+        for user in data.users[[7, 8]]:
+            one, other = (users[user].weights_cov_ for users in (found, expected))
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-9)

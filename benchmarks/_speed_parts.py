@@ -62,14 +62,24 @@ class World:
     split: Split
 
 
-def make_world(n_users: int, n_pairs: int, d: int, dtype: torch.dtype = torch.float32) -> World:
-    """Draw features; who chose what does not matter to times."""
-    generator = torch.Generator().manual_seed(0)
+def make_world(
+    n_users: int,
+    n_pairs: int,
+    d: int,
+    dtype: torch.dtype = torch.float32,
+    n_items: int | None = None,
+    device: torch.device | str = "cpu",
+) -> World:
+    """Draw features; who chose what does not matter to times. With `n_items`, responses are of several pairs."""
+    generator = torch.Generator(device).manual_seed(0)
     n = n_users * n_pairs
-    table = torch.randn(2 * n, d, generator=generator, dtype=dtype)
-    shuffled = torch.randperm(2 * n, generator=generator)
-    pairs = Pairs(shuffled[:n], shuffled[n:], torch.arange(n_users + 1) * n_pairs)
-    support = torch.arange(n) % n_pairs < max(1, n_pairs // 10)
+    table = torch.randn(n_items or 2 * n, d, generator=generator, dtype=dtype, device=device)
+    if n_items is None:
+        ends = torch.randperm(2 * n, generator=generator, device=device)
+    else:
+        ends = torch.randint(n_items, (2 * n,), generator=generator, device=device)
+    pairs = Pairs(ends[:n], ends[n:], torch.arange(n_users + 1, device=device) * n_pairs)
+    support = torch.arange(n, device=device) % n_pairs < max(1, n_pairs // 10)
     return World(table, pairs, Split(support, ~support, support))
 
 
@@ -81,8 +91,9 @@ def _start(d: int, n_bases: int, dtype: torch.dtype = torch.float32) -> Paramete
 
 def train(world: World, n_bases: int, users_per_batch: int, epochs: int) -> Parameters:
     """Train as the package does, in the paper's setting without validation users."""
-    start = _start(world.table.shape[1], n_bases, torch.promote_types(world.table.dtype, torch.float32))
-    everyone = torch.ones(world.pairs.n_users, dtype=torch.bool)
+    place, dtype = world.table.device, torch.promote_types(world.table.dtype, torch.float32)
+    start = {name: value.to(place) for name, value in _start(world.table.shape[1], n_bases, dtype).items()}
+    everyone = torch.ones(world.pairs.n_users, dtype=torch.bool, device=place)
     return meta_train(
         start,
         _RULE,
@@ -215,8 +226,52 @@ def growth(bandwidth: float, quick: bool) -> Found:
     return Found("growth: an epoch of training", {"": "s", "epoch, ms": ".1f", "ratio": ".2f"}, rows)
 
 
+def gpu(bandwidth: float, quick: bool) -> Found:
+    """Time training and adapting on a GPU, where there is one, against what it reads from its own memory."""
+    if not torch.cuda.is_available():
+        return Found("gpu: there is none here; nothing was measured", {}, [])
+    n_users, n_items, d = (2000, 10_000, 64) if quick else (1_000_000, 4_000_000, 1024)
+    place = torch.device("cuda")
+    world = make_world(n_users, 20, d, torch.bfloat16, n_items, place)
+    params = {name: value.to(place) for name, value in _start(d, 8).items()}
+    params |= {"mean": torch.zeros(d, device=place), "scale": torch.ones(d, device=place)}
+    adapted = params | {"rule.prior_scale": torch.ones(8, device=place)}
+
+    def adapt_all() -> None:
+        adapt_users(adapted, MapAdaptation(), item_rewards(params, world.table, 65536), world.pairs)
+        torch.cuda.synchronize()
+
+    def train_once() -> None:
+        train(world, 8, 64 if quick else 16_384, 1)
+        torch.cuda.synchronize()
+
+    read = torch.ones(2**22 if quick else 2**31, dtype=torch.bfloat16, device=place)
+    seconds = in_turn({"fit": train_once, "adapt": adapt_all, "read": lambda: float(read.sum())}, 3)
+    speed = read.numel() * 2 / seconds["read"]
+    touched = {"fit": 2 * 2 * n_users * 20 * d * 2, "adapt": _bytes(world.table)}
+    rows = [
+        {
+            "": f"{name}, {torch.cuda.get_device_name()}",
+            "seconds": seconds[name],
+            "GB/s": size / seconds[name] / 1e9,
+            "memory, GB/s": speed / 1e9,
+            "times the floor": seconds[name] * speed / size,
+        }
+        for name, size in touched.items()
+    ]
+    form = {"": "s", "seconds": ".3f", "GB/s": ".0f", "memory, GB/s": ".0f", "times the floor": ".1f"}
+    title = f"gpu: {n_users} users of 20 pairs, d = {d}, bfloat16, {n_items} responses; an epoch of fit, and adapt_many"
+    return Found(title, form, rows)
+
+
 def _bytes(table: torch.Tensor) -> int:
     return table.numel() * table.element_size()
 
 
-PARTS: dict[str, Callable[[float, bool], Found]] = {"fit": fit, "adapt": adapt, "single": single, "growth": growth}
+PARTS: dict[str, Callable[[float, bool], Found]] = {
+    "fit": fit,
+    "adapt": adapt,
+    "single": single,
+    "growth": growth,
+    "gpu": gpu,
+}

@@ -95,6 +95,9 @@ def work(planted: Planted, path: Path, max_memory: float) -> dict[str, float]:
         nonlocal began
         now = time.perf_counter()
         seconds[f"{name}, s"], began = now - began, now
+        print(
+            f"{name}: {seconds[f'{name}, s']:.0f} s, peak {peak_of_this_process():.2f} GB", file=sys.stderr, flush=True
+        )
 
     first = 2 * np.arange(planted.n_users * planted.n_pairs)
     episodes = episodes_from_arrays(planted.features(path), first, first + 1, planted.users())

@@ -33,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results: dict[str, Any] = {"machine": here, "bytes_per_second": bandwidth, "parts": {}}
     for name in options.only:
         found: Found = PARTS[name](bandwidth, options.quick)
-        print(f"\n{found.title}\n{as_columns(found.header, found.cells())}", flush=True)
+        table = [as_columns(found.header, found.cells())] if found.rows else []
+        print("", found.title, *table, sep="\n", flush=True)
         results["parts"][name] = {"title": found.title, "rows": found.rows}
     if options.output is not None:
         write_json(options.output, results)

@@ -162,9 +162,14 @@ def adapt_arrays(
     else:
         bounds = np.linspace(0, n_users, n_parts + 1).astype(int).tolist()
         parts = Parallel(n_jobs=n_parts, prefer="threads")(delayed(adapt)(*ends) for ends in pairwise(bounds))
-    weights = torch.cat([part[0] for part in parts])
+    weights = _joined([part[0] for part in parts])
     covariances = [part[1] for part in parts if part[1] is not None]
-    return weights.cpu().numpy(), torch.cat(covariances).cpu().numpy() if covariances else None
+    return weights, _joined(covariances) if covariances else None
+
+
+def _joined(parts: list[torch.Tensor]) -> NDArray[Any]:
+    """Parts one after the other; one part is not copied."""
+    return (parts[0] if len(parts) == 1 else torch.cat(parts)).cpu().numpy()
 
 
 def _draw_split(

@@ -63,7 +63,12 @@ class BaseRewards:
             return self._of_features(self.encoder.transform(episodes.items))
         if in_memory(episodes.features):
             return self._of_features(episodes.features)
-        return np.concatenate([self._of_features(rows) for rows in row_chunks(episodes.features)])
+        rewards = np.empty((episodes.n_items, self.n_bases), self.params["mean"].dtype)
+        start = 0
+        for rows in row_chunks(episodes.features):
+            rewards[start : start + len(rows)] = self._of_features(rows)
+            start += len(rows)
+        return rewards
 
     def of_items(self, X: Any, caller: str = "predict", owner: str = "BaseRewards") -> NDArray[Any]:
         """Base rewards (n, n_bases) of what users pass: a list of (prompt, response), or an (n, n_features) array.

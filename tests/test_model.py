@@ -584,6 +584,19 @@ def test__fit__contradictory_parameters__are_listed_all_at_once(few_episodes):
         assert part in str(caught.value)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("params", [{}, {"kernel": "rbf"}, {"adaptation": "gradient"}, {"spectral_init": False}])
+def test__device__cuda__gives_what_the_cpu_gives(few_episodes, params):
+    options = params | {"n_bases": 3, "max_epochs": 2, "random_state": 0}
+    found, expected = (
+        MetaRewardModel(device=device, **options).fit(few_episodes).adapt_many(few_episodes)
+        for device in ("cuda", "cpu")
+    )
+    np.testing.assert_allclose(
+        found.decision_function(few_episodes), expected.decision_function(few_episodes), atol=1e-3
+    )
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the error is about a GPU that is not there")
 def test__fit__gpu_that_is_not_there__says_so(few_episodes):
     with pytest.raises(ValueError, match=r"device='cuda' needs a GPU.*'auto' or 'cpu'"):

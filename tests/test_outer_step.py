@@ -113,7 +113,6 @@ def test__pack_epoch__any_users__holds_each_pair_of_the_split_once_and_in_its_ce
     for batch, members in zip(packed, batches, strict=True):
         ends = batch.padded(batch.ends.double())
         torch.testing.assert_close(batch.flat(ends), batch.ends.double())
-        assert batch.signs.tolist() == [[1.0, -1.0]] * len(batch.ends)
         for row, user in enumerate(members.tolist()):
             own = torch.arange(int(pairs.offsets[user]), int(pairs.offsets[user + 1]))
             own = own[(split.support | split.query)[own]]
@@ -141,13 +140,15 @@ def test__user_batches__ragged_users__little_of_a_batch_is_padding():
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
 def test__feature_gaps__any_dtype__is_the_difference_in_at_least_single_precision(dtype):
-    table = normal(30, 7, seed=0).to(dtype)
-    ends = torch.randint(0, 30, (2, 50), generator=torch.Generator().manual_seed(0))
-    signs = torch.tensor([[1.0, -1.0]], dtype=dtype).repeat(50, 1)
-    found = feature_gaps(table, ends.T.contiguous(), signs)
-    wide = table.double()
-    assert found.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
-    torch.testing.assert_close(found.double(), wide[ends[0]] - wide[ends[1]], atol=1e-6, rtol=1e-6)
+    table = normal(40, 7, seed=0).to(dtype)
+    pairs, split = ragged([4, 9, 1, 7])
+    users = torch.nonzero(pairs.where(split.support | split.query).counts > 0).squeeze(1)
+    at_least_single = torch.promote_types(dtype, torch.float32)
+    for batch in pack_epoch(pairs, split, [users[:1], users[1:]], at_least_single):
+        found, wide = feature_gaps(table, batch), table.double()
+        assert found.dtype == at_least_single
+        expected = wide[batch.ends[:, 0]] - wide[batch.ends[:, 1]]
+        torch.testing.assert_close(found.double(), expected, atol=1e-6, rtol=1e-6)
 
 
 def test__adam__and_clipping__equal_those_of_torch():

@@ -10,7 +10,7 @@ import torch
 from benchmarks import __main__ as every
 from benchmarks import _timing, speed
 from benchmarks._plain_loop import PlainModel, plain_adapt
-from benchmarks._speed_parts import make_world, train, train_plainly
+from benchmarks._speed_parts import World, make_world, train, train_plainly
 from skmrm.meta.adaptation import GradientAdaptation
 from skmrm.meta.inference import adapt_users
 
@@ -55,10 +55,10 @@ def test__benchmarks__quick__prints_a_table_of_each_part_and_writes_all_numbers(
     printed = capsys.readouterr().out
     found = json.loads((tmp_path / "found.json").read_text())["speed"]
     assert found["bytes_per_second"] > 0
-    assert list(found["parts"]) == ["fit", "adapt", "single", "growth"]
-    for part in found["parts"].values():
+    assert list(found["parts"]) == ["fit", "adapt", "single", "growth", "gpu"]
+    for name, part in found["parts"].items():
         assert part["title"] in printed
-        assert len(part["rows"]) > 0
+        assert len(part["rows"]) > 0 or (name == "gpu" and "nothing was measured" in part["title"])
     assert "processor" in printed
 
 
@@ -67,3 +67,12 @@ def test__benchmarks__unknown_part__is_refused(run, capsys):
     with pytest.raises(SystemExit):
         run(["--only", "haste"])
     assert "must be out of" in capsys.readouterr().err
+
+
+def test__train__bfloat16_features__learn_as_from_single_precision():
+    """The path of a GPU's half precision, on whatever there is."""
+    half = make_world(30, 10, 8, torch.bfloat16, n_items=50)
+    found = train(half, 2, 8, 2)
+    expected = train(World(half.table.float(), half.pairs, half.split), 2, 8, 2)
+    assert found["bases"].dtype == torch.float32
+    torch.testing.assert_close(found["bases"], expected["bases"], atol=1e-5, rtol=1e-4)

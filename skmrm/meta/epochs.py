@@ -25,8 +25,10 @@ class Batch:
     ----------
     ends : int64 Tensor of shape (n_pairs, 2)
         Rows of the feature table: of the chosen and of the rejected item.
-    signs : Tensor of shape (n_pairs, 2)
-        1 and -1.
+    signs : Tensor of shape (2 * n_pairs,)
+        1 and -1 in turn.
+    bags : int64 Tensor of shape (n_pairs,)
+        Where the two ends of each pair begin among all ends, one after the other.
     cells : int64 Tensor of shape (n_pairs,) or None
         Place of each pair in a padded table of users and pairs, row by row; None where there is no padding.
     support : Tensor of shape (n_users, longest)
@@ -37,6 +39,7 @@ class Batch:
 
     ends: Tensor
     signs: Tensor
+    bags: Tensor
     cells: Tensor | None
     support: Tensor
     query: Tensor
@@ -118,12 +121,13 @@ def pack_epoch(pairs: Pairs, split: Split, batches: list[Tensor], dtype: torch.d
     weights[1, cell] = query / n_query.clamp_min(1)[user]
     n_pairs = torch.zeros_like(sizes).index_add_(0, batch_of_user, counts)
     lengths, rows = n_pairs.tolist(), longest.tolist()
-    signs = weights.new_tensor([1.0, -1.0]).repeat(max(lengths), 1)
+    signs = weights.new_tensor([1.0, -1.0]).repeat(max(lengths))
+    bags = 2 * torch.arange(max(lengths), device=order.device)
     found, pair, origin = [], 0, 0
     for batch, row_length, length in zip(batches, rows, lengths, strict=True):
         own, n_cells = slice(pair, pair + length), len(batch) * row_length
         support, query = weights[:, origin : origin + n_cells].view(2, len(batch), row_length)
         cells = None if n_cells == length else cell[own] - origin
-        found.append(Batch(ends[own], signs[:length], cells, support, query))
+        found.append(Batch(ends[own], signs[: 2 * length], bags[:length], cells, support, query))
         pair, origin = pair + length, origin + n_cells
     return found

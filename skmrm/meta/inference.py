@@ -59,8 +59,7 @@ def adapt_users(
     """
     rule_params, start = rule_parameters(params), params["start"]
     weights = rule.constrain(start).repeat(pairs.n_users, 1)
-    covariances = []
-    order = []
+    covariances: Tensor | None = None
     # a mixture holds the gaps once for each kind of user
     width = (rewards.shape[1] + 2) * getattr(rule, "n_components", 1)
     with torch.no_grad():
@@ -70,13 +69,12 @@ def adapt_users(
             gaps = (rewards[pairs.chosen[index]] - rewards[pairs.rejected[index]]) * mask.unsqueeze(-1)
             weights[users] = rule.adapt(start, gaps, mask, rule_params)
             if with_covariance:
-                covariance = rule.covariance(weights[users], start, gaps, mask, rule_params)
-                if covariance is not None:
-                    covariances.append(covariance)
-                    order.append(users)
-    if not covariances:
-        return weights, None
-    return weights, torch.cat(covariances)[torch.argsort(torch.cat(order))]
+                found = rule.covariance(weights[users], start, gaps, mask, rule_params)
+                if found is not None:
+                    if covariances is None:
+                        covariances = found.new_empty(pairs.n_users, *found.shape[1:])
+                    covariances[users] = found
+    return weights, covariances
 
 
 def mean_by_user(values: Tensor, pairs: Pairs) -> Tensor:

@@ -32,12 +32,12 @@ def pair_margins(weights: Tensor, gaps: Tensor) -> Tensor:
     -------
     Tensor of shape (users, pairs)
     """
-    return torch.matmul(gaps, weights.unsqueeze(-1)).squeeze(-1)
+    return torch.bmm(gaps, weights.unsqueeze(2)).squeeze(2)
 
 
 def pair_sums(values: Tensor, gaps: Tensor) -> Tensor:
     """Gaps summed over each user's pairs, weighted by values (users, pairs): (users, bases)."""
-    return torch.matmul(values.unsqueeze(-2), gaps).squeeze(-2)
+    return torch.bmm(values.unsqueeze(1), gaps).squeeze(1)
 
 
 def normalised(mask: Tensor) -> Tensor:

@@ -379,6 +379,9 @@ def _posterior_gradient(mode: Tensor, margins: Tensor, scaled: Tensor, weight: T
     return mode - pair_sums(torch.sigmoid(-margins) * weight, scaled)
 
 
+BY_HAND: tuple[type, ...] = (GradientAdaptation, MapAdaptation)  # and no classes derived from them
+
+
 def with_pullback(
     rule: Adaptation, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters
 ) -> tuple[Tensor, Pullback]:
@@ -387,7 +390,7 @@ def with_pullback(
     By hand where the rule knows how (a method of this name), because autograd's overhead is most of the time in small
     batches; by autograd for all others.
     """
-    if type(rule) in (GradientAdaptation, MapAdaptation):
+    if type(rule) in BY_HAND:
         return rule.with_pullback(start, gaps, mask, params)  # type: ignore[attr-defined]
     with torch.enable_grad():
         leaves = [value.detach().clone().requires_grad_() for value in (start, gaps, *params.values())]

@@ -10,18 +10,25 @@ So a batch's features are gathered once, and read twice. Autograd has the last p
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from .adaptation import BETAS, EPS, Adaptation, with_pullback
+from .adaptation import BETAS, BY_HAND, EPS, Adaptation, with_pullback
 from .basis import Parameters, base_rewards
 from .epochs import Batch
 from .inference import rule_parameters
 from .objectives import pair_margins, pair_sums, robust_weights
 
-__all__ = ["Adam", "batch_gradient", "batch_losses", "feature_gaps"]
+__all__ = ["Adam", "batch_gradient", "batch_losses", "feature_gaps", "without_autograd"]
+
+
+def without_autograd(rule: Adaptation, params: Parameters) -> AbstractContextManager[None]:
+    """A context in which `batch_gradient` works for this rule: autograd off altogether where no part needs it."""
+    by_hand = type(rule) in BY_HAND and not any(name.startswith("hidden.") for name in params)
+    return torch.inference_mode() if by_hand else torch.no_grad()
 
 
 def feature_gaps(table: Tensor, batch: Batch) -> Tensor:

@@ -16,7 +16,7 @@ from .batching import Pairs
 from .checkpoints import Keeper, KeepsNothing
 from .epochs import pack_epoch, user_batches
 from .inference import rule_parameters
-from .outer_step import Adam, batch_gradient
+from .outer_step import Adam, batch_gradient, without_autograd
 from .selection import Setting, Split, validate_settings
 from .streaming import Others
 
@@ -150,16 +150,16 @@ def meta_train(
         counts = pairs.where(split.support | split.query).counts
         batches = list(user_batches(learners, options.users_per_batch, generator, counts))
         total, rate = table.new_zeros((), dtype=adam.values.dtype), 0.0
-        for batch in pack_epoch(pairs, split, batches, adam.values.dtype):
-            rate = options.learning_rate * learning_rate_factor(adam.n_steps, total_steps, options.warmup)
-            losses, gradient = batch_gradient(
-                current, rule, table, batch, options.robust_ratio, options.robust_temperature
-            )
-            adam.step(gradient, rate, options.max_gradient_norm)
-            total += losses.sum()
+        with without_autograd(rule, current):
+            for batch in pack_epoch(pairs, split, batches, adam.values.dtype):
+                rate = options.learning_rate * learning_rate_factor(adam.n_steps, total_steps, options.warmup)
+                losses, gradient = batch_gradient(
+                    current, rule, table, batch, options.robust_ratio, options.robust_temperature
+                )
+                adam.step(gradient, rate, options.max_gradient_norm)
+                total += losses.sum()
         return total, rate, len(learners)
 
-    @torch.no_grad()
     def one_epoch() -> None:
         total, rate, n_users = learn(table, pairs, draw_split(), trained)
         for block in () if others is None else others.blocks():

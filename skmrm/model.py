@@ -89,7 +89,8 @@ class MetaRewardModel(RewardEstimator):
     kernel : {"auto", "rbf"}, optional
         Let base reward functions bend: add bumps around up to 512 of the items (a Gaussian kernel, Nyström's
         approximation) to the linear ones of a spectral start. "auto" does where that helps validation users by more
-        than two standard errors; tried on up to 100,000 distinct items, and without hidden layers.
+        than two standard errors; it tries where features and bumps take half a gigabyte at most, and without hidden
+        layers.
     adaptation : {"map", "gradient"} or object
         Inner rule: mode of the posterior under a Gaussian prior on the weights (or its mean under a mixture, where
         users turn out to be of several kinds); or `inner_steps` gradient steps, the paper's. An object with the

@@ -12,6 +12,7 @@ from sklearn.metrics.pairwise import rbf_kernel
 from skmrm import MetaRewardModel, episodes_from_arrays
 from skmrm.baselines import PooledBradleyTerry
 from skmrm.datasets import make_user_preferences
+from skmrm.meta import kernel
 from skmrm.meta.basis import base_rewards, bumps
 from skmrm.meta.batching import Pairs
 from skmrm.meta.fitting import group_folds, user_folds
@@ -110,7 +111,7 @@ def test__fit_pooled__with_bumps_at_all_items__is_kernel_logistic_regression():
 
 @pytest.mark.parametrize("shape", ["peak", "slope"])
 @pytest.mark.parametrize("shared", [True, False])
-def test__bumps_help__rewards_with_a_peak__and_not_where_they_are_linear(shape, shared):
+def test__bumps_help__rewards_with_a_peak__and_not_where_they_are_linear(shape, shared, monkeypatch):
     table, *columns = judged_by_distance(shape=shape)
     table, pairs = torch.tensor(table), as_pairs(*columns)
     generator = torch.Generator().manual_seed(0)
@@ -122,6 +123,9 @@ def test__bumps_help__rewards_with_a_peak__and_not_where_they_are_linear(shape, 
     assert find_landmarks(table, pairs, [], [], 0.01, "auto") is None  # nobody to validate on
     assert find_landmarks(table, pairs, [], [], 0.01, "rbf") is not None
     assert find_landmarks(table, pairs, folds, new_groups, 0.01, None) is None
+    monkeypatch.setattr(kernel, "MAX_CELLS", 400 * (3 + 512) - 1)  # too large to try, not to be told
+    assert find_landmarks(table, pairs, folds, new_groups, 0.01, "auto") is None
+    assert find_landmarks(table, pairs, folds, new_groups, 0.01, "rbf") is not None
 
 
 @pytest.fixture(scope="module")

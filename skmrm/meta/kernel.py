@@ -43,7 +43,7 @@ __all__ = [
 Kernel = Literal["auto", "rbf"] | None
 
 MAX_LANDMARKS = 512
-MAX_ITEMS = 100_000  # to try bumps on: those of more items take as much memory as 512 features more
+MAX_CELLS = 1 << 27  # of features and bumps side by side, to try bumps on: half a gigabyte in single precision
 # Part of the linear kernel's mean that the bumps have: measured alike from an eighth to a half.
 SHARE = 0.25
 # Directions of the landmarks' kernel matrix with smaller eigenvalues say nothing that float32 could carry.
@@ -208,7 +208,9 @@ def find_landmarks(
     kernel: Kernel,
 ) -> Landmarks | None:
     """Landmarks, if bumps are wanted and, under "auto", of use; see :func:`bumps_help`."""
-    if kernel is None or len(table) == 0 or (kernel == "auto" and (not folds or len(table) > MAX_ITEMS)):
+    n_items, n_features = table.shape
+    too_large = n_items * (n_features + MAX_LANDMARKS) > MAX_CELLS
+    if kernel is None or n_items == 0 or (kernel == "auto" and (not folds or too_large)):
         return None
     landmarks = choose_landmarks(table)
     if kernel == "auto" and not bumps_help(table, landmarks, pairs, folds, new_groups, ridge):

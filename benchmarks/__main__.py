@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import accuracy, speed
+from benchmarks._arguments import names_out_of
 from benchmarks._files import read_json, write_json
 
 __all__ = ["AREAS", "main"]
@@ -27,7 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the areas asked for; the status is that of the worst."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="small sizes and few repeats: shows that it runs")
-    parser.add_argument("--only", type=_areas, default=list(AREAS), help=f"comma-separated, out of {', '.join(AREAS)}")
+    parser.add_argument(
+        "--only", type=names_out_of(AREAS), default=list(AREAS), help=f"comma-separated, out of {', '.join(AREAS)}"
+    )
     parser.add_argument("--output", type=Path, default=Path("benchmarks.json"), help="JSON file for all numbers")
     options = parser.parse_args(arguments)
     status, found = 0, {}
@@ -40,14 +43,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     write_json(options.output, found)
     print(f"\nall numbers are in {options.output}")
     return status
-
-
-def _areas(text: str) -> list[str]:
-    names = text.split(",")
-    unknown = [name for name in names if name not in AREAS]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"must be out of {', '.join(AREAS)}, got {', '.join(unknown)}")
-    return names
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks._arguments import positive
+from benchmarks._arguments import names_out_of, positive
 from benchmarks._files import write_json
 from benchmarks._layout import machine
 from benchmarks._parts import FULL, PARTS, QUICK, Found
@@ -84,20 +84,12 @@ def _known(value: Any) -> Any:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__.partition("\n")[0])
     add = parser.add_argument
-    add("--only", type=_parts, default=list(PARTS), help=f"comma-separated, out of {', '.join(PARTS)}")
+    add("--only", type=names_out_of(PARTS), default=list(PARTS), help=f"comma-separated, out of {', '.join(PARTS)}")
     add("--quick", action="store_true", help="two seeds, fewer models and kinds of users")
     add("--seeds", type=positive, help="of all parts but rpo (default: 5, or 2 with --quick)")
     add("--encoder", choices=("MiniLM", "default"), default="MiniLM", help="of the judgements' texts")
     add("--output", type=Path, help="JSON file for all numbers")
     return parser
-
-
-def _parts(text: str) -> list[str]:
-    names = text.split(",")
-    unknown = [name for name in names if name not in PARTS]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"must be out of {', '.join(PARTS)}, got {', '.join(unknown)}")
-    return names
 
 
 if __name__ == "__main__":

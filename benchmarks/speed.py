@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks._arguments import names_out_of
 from benchmarks._files import write_json
 from benchmarks._layout import as_columns, machine
 from benchmarks._speed_parts import PARTS, Found
@@ -23,7 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the parts asked for and print a table of each."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="small sizes and few repeats: shows that it runs")
-    parser.add_argument("--only", type=_parts, default=list(PARTS), help=f"comma-separated, out of {', '.join(PARTS)}")
+    parser.add_argument(
+        "--only", type=names_out_of(PARTS), default=list(PARTS), help=f"comma-separated, out of {', '.join(PARTS)}"
+    )
     parser.add_argument("--output", type=Path, help="JSON file for all numbers")
     options = parser.parse_args(arguments)
     here = machine()
@@ -39,14 +42,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.output is not None:
         write_json(options.output, results)
     return 0
-
-
-def _parts(text: str) -> list[str]:
-    names = text.split(",")
-    unknown = [name for name in names if name not in PARTS]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"must be out of {', '.join(PARTS)}, got {', '.join(unknown)}")
-    return names
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from skmrm.episodes import EpisodeSet
 from skmrm.meta.adaptation import Adaptation
 from skmrm.meta.basis import standardise
 from skmrm.meta.batching import Pairs
-from skmrm.meta.checkpoints import Keeper, KeepsNothing
+from skmrm.meta.checkpoints import KEEPS_NOTHING, Keeper
 from skmrm.meta.inference import adapt_users, item_rewards
 from skmrm.meta.selection import Split
 from skmrm.meta.streaming import Block, Others
@@ -82,13 +82,12 @@ def core_data(
     support_fraction: float | None,
     rng: np.random.Generator,
     device: str,
-    keeper: Keeper | None = None,
+    keeper: Keeper = KEEPS_NOTHING,
     others: Others | None = None,
 ) -> CoreData:
     """Columns of an episode set, and features of its items, as tensors."""
     generator = torch.Generator().manual_seed(int(rng.integers(2**63 - 1)))
     block = make_block(episodes, features, support_fraction, rng, device)
-    keeper = KeepsNothing() if keeper is None else keeper
     return CoreData(block.features, block.pairs, block.draw_split, generator, keeper, others)
 
 

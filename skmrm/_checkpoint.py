@@ -42,6 +42,11 @@ class FileKeeper:
     seeds : list of int
         Of this fit; those of a checkpoint that is gone on from take their place.
 
+    Attributes
+    ----------
+    draws : numpy.random.Generator
+        From the seeds; its state is kept with each state, and set when one is loaded.
+
     Raises
     ------
     ValueError
@@ -61,19 +66,10 @@ class FileKeeper:
         self._every = every
         self._tensors: dict[str, torch.Tensor] = {}
         self._facts: dict[str, Any] = {"fingerprint": fingerprint, "seeds": seeds, "stages": {}}
-        self._draws: np.random.Generator | None = None
         self._file.parent.mkdir(parents=True, exist_ok=True)
         if self._file.exists():
             self._read(fingerprint)
-
-    @property
-    def seeds(self) -> list[int]:
-        """Seeds of the fit that the states are of."""
-        return list(self._facts["seeds"])
-
-    def watch(self, draws: np.random.Generator) -> None:
-        """Keep the state of a generator of splits with each state, and set it when one is loaded."""
-        self._draws = draws
+        self.draws = np.random.default_rng(self._facts["seeds"])
 
     def due(self, epoch: int) -> bool:
         """Every so many epochs."""
@@ -83,10 +79,9 @@ class FileKeeper:
         """Write all states in one step: a reader finds the old file or the new one."""
         from safetensors.torch import save_file
 
-        assert self._draws is not None
         self._tensors = {name: value for name, value in self._tensors.items() if not name.startswith(f"{stage}.")}
         self._tensors |= {f"{stage}.{name}": value.detach().cpu().clone() for name, value in tensors.items()}
-        self._facts["stages"][stage] = {"facts": facts, "draws": self._draws.bit_generator.state}
+        self._facts["stages"][stage] = {"facts": facts, "draws": self.draws.bit_generator.state}
         part = self._file.with_name(self._file.name + ".part")
         save_file(self._tensors, part, {_FACTS: json.dumps(self._facts)})
         with part.open("rb") as file:
@@ -98,8 +93,7 @@ class FileKeeper:
         found = self._facts["stages"].get(stage)
         if found is None:
             return None
-        assert self._draws is not None
-        self._draws.bit_generator.state = found["draws"]
+        self.draws.bit_generator.state = found["draws"]
         tensors = {
             name.removeprefix(f"{stage}."): value
             for name, value in self._tensors.items()
@@ -166,6 +160,6 @@ def _fingerprint(arrays: Iterable[NDArray[Any]], params: dict[str, Any]) -> str:
     found = hashlib.blake2b(repr(sorted(params.items(), key=lambda item: item[0])).encode())
     for array in arrays:
         found.update(f"{array.dtype}{array.shape}".encode())
-        for start in range(0, len(array), 65536):
+        for start in range(0, array.shape[0], 65536):
             found.update(np.ascontiguousarray(array[start : start + 65536]).data)
     return found.hexdigest()

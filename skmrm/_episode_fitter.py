@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from skmrm._streaming import Streamed, divide, fits
 from skmrm.base_rewards import BaseRewards
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
 from skmrm.meta.adaptation import Adaptation
+from skmrm.meta.checkpoints import KEEPS_NOTHING, Keeper
 from skmrm.meta.fitting import Fitted
 
 if TYPE_CHECKING:
@@ -64,47 +65,41 @@ class EpisodeFitter(BaseEstimator):
         core: Callable[[CoreData], Fitted],
         support_fraction: float | None = None,
         checkpoints: Checkpoints | None = None,
+        max_memory: float | None = None,
     ) -> Self:
         """Check everything, encode, let the core learn, and keep what it learnt."""
-        self._validate_params()
-        if problems := self._problems() + ([] if checkpoints is None else checkpoints.problems()):
-            raise ValueError("; ".join(problems))
+        self._check_parameters([] if checkpoints is None else checkpoints.problems())
         checked = as_episode_set(episodes, context="fit")
-        streamed = self._is_streamed(checked)
-        checked = checked if streamed else checked.compact()
-        seeds = check_random_state(self.random_state).randint(2**31, size=4).tolist()
-        encoder, features = (None, checked.features) if streamed else self._encode(checked)
-        keeper = None
-        if checkpoints is not None:
-            keeper = checkpoints.keeper(checked, features, self.get_params(deep=False), seeds)
-            seeds = keeper.seeds
+        in_memory = max_memory is None or checked.features is None or fits(checked, max_memory)
+        checked = checked.compact() if in_memory else checked
+        n_users, seeds = checked.n_users, self._draw_seeds()
+        encoder, features = self._encode(checked) if in_memory else (None, checked.features)
+        keeper: Keeper = KEEPS_NOTHING
         rng = np.random.default_rng(seeds)
-        if keeper is not None:
-            keeper.watch(rng)
+        if checkpoints is not None:
+            files = checkpoints.keeper(checked, features, self.get_params(deep=False), seeds)
+            rng, keeper = files.draws, files
         others = None
-        n_users = checked.n_users
-        if streamed:
-            limit: float = getattr(self, "max_memory")  # noqa: B009 (no parameter of every estimator)
-            checked, rest = divide(checked, limit, rng)
+        if max_memory is not None and not in_memory:
+            checked, rest = divide(checked, max_memory, rng)
             features = checked.features
-            others = Streamed(rest, limit, support_fraction, rng, self.device)
+            others = Streamed(rest, max_memory, support_fraction, rng, self.device)
         fitted = core(core_data(checked, features, support_fraction, rng, self.device, keeper, others))
         return self._keep(fitted, encoder, n_users)
 
-    def _is_streamed(self, episodes: EpisodeSet) -> bool:
-        """Whether features are more than may be held in memory; only an estimator that can stream has a limit."""
-        limit = getattr(self, "max_memory", None)
-        return limit is not None and episodes.features is not None and not fits(episodes, limit)
+    def _check_parameters(self, more: Sequence[str] = ()) -> None:
+        """Raise one error for all that is wrong with the parameters, and whatever else is known to be wrong."""
+        self._validate_params()
+        if problems := [*self._problems(), *more]:
+            raise ValueError("; ".join(problems))
+
+    def _draw_seeds(self) -> list[int]:
+        """Seeds of a fit, from the random state."""
+        return check_random_state(self.random_state).randint(2**31, size=4).tolist()
 
     def _keep(self, fitted: Fitted, encoder: Any, n_users: int) -> Self:
         """Set every attribute of a fitted estimator."""
-        params = numpy_parameters(fitted.params)
-        self._rule_params = {
-            name: value for name, value in params.items() if name == "start" or name.startswith("rule.")
-        }
-        base = {name: value for name, value in params.items() if name not in self._rule_params}
-        self.encoder_ = encoder
-        self.base_rewards_ = make_base_rewards(base, encoder, self.device)
+        self._keep_parameters(fitted.params, encoder)
         self.adaptation_ = fitted.rule
         self.ridge_ = fitted.ridge
         self.selection_ = fitted.selection
@@ -113,6 +108,16 @@ class EpisodeFitter(BaseEstimator):
         self.n_users_ = n_users
         self._pooled = None if fitted.pooled is None else fitted.pooled.cpu().numpy()
         return self
+
+    def _keep_parameters(self, learnt: Mapping[str, torch.Tensor], encoder: Any) -> None:
+        """Set what depends on the core's parameters: base reward functions, and those of the users' weights."""
+        params = numpy_parameters(learnt)
+        self._rule_params = {
+            name: value for name, value in params.items() if name == "start" or name.startswith("rule.")
+        }
+        base = {name: value for name, value in params.items() if name not in self._rule_params}
+        self.encoder_ = encoder
+        self.base_rewards_ = make_base_rewards(base, encoder, self.device)
 
     def _problems(self) -> list[str]:
         """Contradictions between parameters, and what this machine cannot do."""

@@ -64,10 +64,8 @@ class BaseRewards:
         if in_memory(episodes.features):
             return self._of_features(episodes.features)
         rewards = np.empty((episodes.n_items, self.n_bases), self.params["mean"].dtype)
-        start = 0
-        for rows in row_chunks(episodes.features):
+        for start, rows in row_chunks(episodes.features):
             rewards[start : start + len(rows)] = self._of_features(rows)
-            start += len(rows)
         return rewards
 
     def of_items(self, X: Any, caller: str = "predict", owner: str = "BaseRewards") -> NDArray[Any]:

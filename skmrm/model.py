@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
-from skmrm._bridge import CoreData, core_data, numpy_parameters, tensor_parameters
+from skmrm._bridge import CoreData, core_data, tensor_parameters
 from skmrm._checkpoint import Checkpoints
 from skmrm._estimator import RewardEstimator
-from skmrm._feature_rewards import make_base_rewards
 from skmrm._progress import EpochBar
 from skmrm.meta.adaptation import Adaptation, GradientAdaptation, MapAdaptation
 from skmrm.meta.fitting import MIN_JUDGED_USERS, Fitted, meta_continue, meta_fit
@@ -330,7 +328,13 @@ class MetaRewardModel(RewardEstimator):
         """
         checkpoints = None if checkpoint_dir is None else Checkpoints(checkpoint_dir, checkpoint_every)
         with EpochBar(self.max_epochs, bool(self.verbose)) as bar:
-            return self._fit(episodes, partial(self._meta_fit, bar.show), self.support_fraction, checkpoints)
+            return self._fit(
+                episodes,
+                partial(self._meta_fit, bar.show),
+                self.support_fraction,
+                checkpoints,
+                self.max_memory,
+            )
 
     def partial_fit(self, episodes: EpisodeSet | list[Episode], y: Any = None) -> MetaRewardModel:
         """Learn from further users: one epoch of the outer loop over them, from what is known so far.
@@ -358,12 +362,10 @@ class MetaRewardModel(RewardEstimator):
         """
         if not self.__sklearn_is_fitted__():
             return self.fit(episodes)
-        self._validate_params()
-        if problems := self._problems():
-            raise ValueError("; ".join(problems))
-        checked = self._check_episodes(episodes, "partial_fit").compact()
+        self._check_parameters()
+        checked = self._check_episodes(episodes, "partial_fit")
         features = checked.features if self.encoder_ is None else self.encoder_.transform(checked.items)
-        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31, size=4))
+        rng = np.random.default_rng(self._draw_seeds())
         data = core_data(checked, np.asarray(features), self.support_fraction, rng, self.device)
         known = tensor_parameters(dict(self.base_rewards_.params) | self._rule_params, self.device)
         params, record = meta_continue(
@@ -377,10 +379,7 @@ class MetaRewardModel(RewardEstimator):
                 stacklevel=2,
             )
             return self
-        learnt = numpy_parameters(params)
-        self._rule_params = {name: learnt[name] for name in self._rule_params}
-        base = {name: learnt[name] for name in self.base_rewards_.params}
-        self.base_rewards_ = make_base_rewards(base, self.encoder_, self.device)
+        self._keep_parameters(params, self.encoder_)
         self.history_ = [*self.history_, record | {"epoch": len(self.history_)}]
         self.n_users_ += checked.n_users
         return self

@@ -64,7 +64,7 @@ def test__row_view__any_rows__are_those_of_the_array(rows, start, length):
     assert view.shape == (len(rows), 3)
     np.testing.assert_array_equal(view[start : start + length], array[rows][start : start + length])
     np.testing.assert_array_equal(np.asarray(RowView(view, np.arange(len(rows))[::2])), array[rows[::2]])
-    chunks = list(row_chunks(view))
+    chunks = [chunk for _, chunk in row_chunks(view)]
     np.testing.assert_array_equal(np.concatenate([*chunks, array[:0]]), array[rows])
 
 

@@ -30,10 +30,10 @@ def read_rows(features: Any, rows: NDArray[np.integer]) -> NDArray[Any]:
     return np.asarray(features[rows])
 
 
-def row_chunks(features: Any) -> Iterator[NDArray[Any]]:
-    """All rows of an array-like in order, so many at a time that reads are large and memory is bounded."""
+def row_chunks(features: Any) -> Iterator[tuple[int, NDArray[Any]]]:
+    """First row and rows of one chunk after the other, so large that reads are long and memory is bounded."""
     step = max(1, _CHUNK_BYTES // (features.shape[1] * max(4, np.dtype(features.dtype).itemsize)))
-    return (np.asarray(features[start : start + step]) for start in range(0, features.shape[0], step))
+    return ((start, np.asarray(features[start : start + step])) for start in range(0, features.shape[0], step))
 
 
 class RowView:

@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmrm._data.episode_set import EpisodeSet
+from skmrm._data.rows import row_chunks
 from skmrm._data.wording import counted
 from skmrm.exceptions import name_some
 
 __all__ = ["Problems", "set_problems"]
-
-_ENTRIES_PER_CHECK = 1 << 22  # bounds the memory of a check over features that may lie on disk
 
 
 class Problems:
@@ -155,10 +154,8 @@ def _nonfinite_problems(episodes: EpisodeSet) -> Iterator[str]:
 
 def _nonfinite_rows(features: Any) -> NDArray[np.intp]:
     """Rows with NaN or infinity, looked for a chunk at a time so that a memory map is streamed."""
-    step = max(1, _ENTRIES_PER_CHECK // features.shape[1])
     found = [np.empty(0, np.intp)]
-    for start in range(0, features.shape[0], step):
-        chunk = np.asarray(features[start : start + step])
+    for start, chunk in row_chunks(features):
         # The sum is finite wherever all entries are (up to overflow), and far cheaper than a look at each.
         with np.errstate(all="ignore"):
             suspicious = np.flatnonzero(~np.isfinite(chunk.sum(axis=1)))

@@ -331,8 +331,8 @@ class MapAdaptation:
         def objective(mode: Tensor, margins: Tensor) -> Tensor:
             return (softplus(-margins) * weight).sum(-1) + 0.5 * (mode**2).sum(-1)
 
-        found = mode = scaled.new_zeros(scaled.shape[0], scaled.shape[-1])
-        users = None  # whose mode is being worked on, where it is not everybody
+        mode = scaled.new_zeros(scaled.shape[0], scaled.shape[-1])
+        found, users = mode.clone(), torch.arange(len(mode), device=mode.device)
         margins, value = offset, objective(mode, offset)
         for _ in range(self.max_steps):
             gradient = _posterior_gradient(mode, margins, scaled, weight)
@@ -348,18 +348,12 @@ class MapAdaptation:
             n_unfinished = int(unfinished.sum())
             if 2 * n_unfinished > len(mode):
                 continue
-            if users is None:
-                found = mode
-                users = torch.arange(len(mode), device=mode.device)
-            else:
-                found[users] = mode
+            found[users] = mode
             if n_unfinished == 0:
                 return found
             users, mode, margins, value, scaled, weight = (
                 x[unfinished] for x in (users, mode, margins, value, scaled, weight)
             )
-        if users is None:
-            return mode
         found[users] = mode
         return found
 

@@ -50,9 +50,12 @@ class Pairs:
 
     def where(self, keep: Tensor) -> Pairs:
         """Pairs for which `keep` is true; every user stays, if need be without pairs."""
-        kept_before = torch.cat([self.offsets.new_zeros(1), keep.cumsum(0)])
         group = None if self.group is None else self.group[keep]
-        return Pairs(self.chosen[keep], self.rejected[keep], kept_before[self.offsets], group)
+        return Pairs(self.chosen[keep], self.rejected[keep], self.offsets_where(keep), group)
+
+    def offsets_where(self, keep: Tensor) -> Tensor:
+        """The offsets of `where`, without its columns."""
+        return torch.cat([self.offsets.new_zeros(1), keep.cumsum(0)])[self.offsets]
 
     def gaps(self, table: Tensor) -> Tensor:
         """Rows of the chosen minus rows of the rejected items of `table`: (n_pairs, columns)."""

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-__all__ = ["Keeper", "KeepsNothing"]
+__all__ = ["KEEPS_NOTHING", "Keeper"]
 
 
 class Keeper(Protocol):
@@ -34,3 +34,6 @@ class KeepsNothing:
 
     def load(self, stage: str) -> None:
         """Nothing is known."""
+
+
+KEEPS_NOTHING = KeepsNothing()

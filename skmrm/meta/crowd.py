@@ -21,9 +21,9 @@ from .adaptation import RuleParameters
 from .basis import init_standardisation, standardise
 from .batching import Pairs
 from .fitting import Fitted, group_folds, user_folds
-from .kernel import Features, Kernel, find_landmarks
+from .kernel import Features, Kernel, bent_where_it_helps
 from .pooled import fit_pooled
-from .selection import Split, choose_ridge, new_user_losses
+from .selection import Split, choose_ridge
 from .starts import DEFAULT_RIDGE, RIDGES
 
 __all__ = ["Crowd", "FixedAdaptation", "crowd_fit", "find_crowd"]
@@ -128,10 +128,7 @@ def find_crowd(
     if folds:
         chosen, blind, losses = choose_ridge(found.table, pairs, folds, candidates, new_groups)
         selection = ridge_report(candidates, losses, chosen)
-    landmarks = find_landmarks(table, pairs, folds, new_groups, chosen, kernel)
-    if landmarks is not None:
-        found = Features(table, landmarks)
-        blind = [path[0] for path in new_user_losses(found.table, pairs, folds, [chosen])[0]]
+    found, blind = bent_where_it_helps(table, found, blind, pairs, folds, new_groups, chosen, kernel)
     solution = fit_pooled(found.table, pairs, chosen)
     return Crowd(standardisation, found, splits, folds, solution, blind, chosen, selection, int(judged.sum()))
 

@@ -99,8 +99,8 @@ def pack_epoch(pairs: Pairs, split: Split, batches: list[Tensor], dtype: torch.d
     used = split.support | split.query
     order = torch.cat(batches)
     sizes = torch.tensor([len(batch) for batch in batches], device=order.device)
-    kept = pairs.where(used)
-    counts = kept.counts[order]
+    offsets = pairs.offsets_where(used)
+    counts = offsets.diff()[order]
     n_batches = len(batches)
     batch_of_user = torch.repeat_interleave(torch.arange(n_batches, device=order.device), sizes)
     longest = torch.zeros_like(sizes).scatter_reduce_(0, batch_of_user, counts, "amax")
@@ -110,7 +110,7 @@ def pack_epoch(pairs: Pairs, split: Split, batches: list[Tensor], dtype: torch.d
     first_pair = counts.cumsum(0) - counts
     user = torch.repeat_interleave(torch.arange(len(order), device=order.device), counts)
     place = torch.arange(len(user), device=order.device) - first_pair[user]
-    source = torch.nonzero(used).squeeze(1)[kept.offsets[order][user] + place]
+    source = torch.nonzero(used).squeeze(1)[offsets[order][user] + place]
     cell = first_cell[user] + place
 
     ends = torch.stack([pairs.chosen[source], pairs.rejected[source]], 1)

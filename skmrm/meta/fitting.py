@@ -12,11 +12,11 @@ from torch import Tensor
 from .adaptation import Adaptation
 from .basis import Parameters, init_standardisation, standardise
 from .batching import Pairs
-from .checkpoints import Keeper, KeepsNothing
+from .checkpoints import KEEPS_NOTHING, Keeper
 from .kernel import unfolded
 from .selection import Split
 from .starts import FitOptions, random_start, spectral_start
-from .streaming import Others, refine_pooled
+from .streaming import Others
 from .training import OuterOptions, Trained, meta_train
 
 __all__ = ["Fitted", "group_folds", "meta_continue", "meta_fit", "user_folds"]
@@ -24,7 +24,6 @@ __all__ = ["Fitted", "group_folds", "meta_continue", "meta_fit", "user_folds"]
 MIN_JUDGED_USERS = 8
 MIN_GROUP_FOLDS = 4  # so that most groups are left to learn from
 ENOUGH_VALIDATION_USERS = 1000
-_KEEPS_NOTHING = KeepsNothing()
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def meta_fit(
     options: FitOptions,
     generator: torch.Generator,
     progress: Callable[[dict[str, Any]], None] = lambda record: None,
-    keeper: Keeper = _KEEPS_NOTHING,
+    keeper: Keeper = KEEPS_NOTHING,
     others: Others | None = None,
 ) -> Fitted:
     """Learn the shared base reward functions and the start and prior of every user's weights.
@@ -100,10 +99,8 @@ def meta_fit(
     start = spectral_start if options.spectral_init else random_start
     new_groups = group_folds(pairs, len(folds), generator) if options.spectral_init else []
     found = start(table, pairs, splits, folds, new_groups, options, generator)
-    if others is not None and found.pooled is not None and found.ridge is not None:
-        found = found.refined(
-            lambda pooled: refine_pooled(pooled, standardisation, table, pairs, others, found.ridge or 0.0)
-        )
+    if others is not None:
+        found = found.refined(standardisation, pairs, others)
 
     validated = folds[0] if folds else torch.zeros_like(judged)
     history: list[dict[str, Any]] = []

@@ -34,6 +34,7 @@ __all__ = [
     "Kernel",
     "Landmarks",
     "Pooled",
+    "bent_where_it_helps",
     "bumps_help",
     "choose_landmarks",
     "find_landmarks",
@@ -199,6 +200,27 @@ def choose_landmarks(table: Tensor) -> Landmarks:
     return Landmarks(points, 1 / size, root.to(table.dtype))
 
 
+def bent_where_it_helps(
+    table: Tensor,
+    features: Features,
+    solutions: list[Tensor],
+    pairs: Pairs,
+    folds: Sequence[Tensor],
+    new_groups: Sequence[Tensor],
+    ridge: float,
+    kernel: Kernel,
+) -> tuple[Features, list[Tensor]]:
+    """Features with bumps and each fold's pooled solution over them, or those without as they came.
+
+    Parameters are those of :func:`find_landmarks`, and the features and solutions without bumps.
+    """
+    landmarks = find_landmarks(table, pairs, folds, new_groups, ridge, kernel)
+    if landmarks is None:
+        return features, solutions
+    bent = Features(table, landmarks)
+    return bent, [path[0] for path in new_user_losses(bent.table, pairs, folds, [ridge])[0]]
+
+
 def find_landmarks(
     table: Tensor,
     pairs: Pairs,
@@ -250,9 +272,10 @@ def bumps_help(
         plain, bent = (new_user_losses(features, pairs, folds, [ridge])[1] for features in tables)
         return _known(plain - bent)
 
-    if not folds or not gains(folds[:1]).mean() > 0:
+    gain = gains(folds[:1])
+    if not gain.mean() > 0:  # nor where nobody was judged, of which the mean is NaN
         return False
-    gain = gains(folds)
+    gain = torch.cat([gain, gains(folds[1:])])
     if new_groups:
         plain, bent = (new_group_losses(features, pairs, folds, new_groups, [ridge]) for features in tables)
         gain = torch.cat([gain, _known(plain - bent)])

@@ -49,7 +49,8 @@ class Split:
 
     def judged(self, pairs: Pairs) -> Tensor:
         """Users with at least one support and one query pair, (n_users,) bool."""
-        return (pairs.where(self.support).counts > 0) & (pairs.where(self.query).counts > 0)
+        support, query = (pairs.offsets_where(side).diff() for side in (self.support, self.query))
+        return (support > 0) & (query > 0)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,10 +12,11 @@ from torch import Tensor
 from .adaptation import Adaptation, MapAdaptation
 from .basis import Parameters, init_basis
 from .batching import Pairs
-from .kernel import Features, Kernel, Pooled, find_landmarks
+from .kernel import Features, Kernel, Pooled, bent_where_it_helps
 from .personal import Personal, PersonalBases
 from .pooled import fit_pooled
-from .selection import Split, choose_ridge, new_user_losses
+from .selection import Split, choose_ridge
+from .streaming import Others, refine_pooled
 from .strength import choose_strength, unvalidated
 from .training import OuterOptions
 
@@ -58,13 +59,13 @@ class Start:
     selection: list[dict[str, Any]]
     pooled: Pooled | None = None
 
-    def refined(self, improve: Callable[[Tensor], Tensor]) -> Start:
-        """With a better pooled solution in `refit`, where it is linear in standardised features of full rank."""
-        pooled = self.pooled
-        if pooled is None or pooled.bend is not None or pooled.span.shape[0] != pooled.span.shape[1]:
+    def refined(self, standardisation: Parameters, pairs: Pairs, others: Others) -> Start:
+        """With others' pairs in the pooled solution of `refit`, where it is linear in features of full rank."""
+        pooled, ridge = self.pooled, self.ridge
+        if pooled is None or ridge is None or pooled.bend is not None or pooled.span.shape[0] != pooled.span.shape[1]:
             return self
         bases = self.refit["bases"].clone()
-        bases[0] = improve(pooled.coefficients)
+        bases[0] = refine_pooled(pooled.coefficients, standardisation, pooled.table, pairs, others, ridge)
         better = replace(pooled, coefficients=bases[0])
         return replace(self, refit=self.refit | {"bases": bases}, pooled=better)
 
@@ -103,10 +104,9 @@ def spectral_start(
     ridge, solutions = DEFAULT_RIDGE, list[Tensor]()
     if folds:
         ridge, solutions, _ = choose_ridge(features.table, pairs, folds, RIDGES, new_groups)
-    landmarks = find_landmarks(table, pairs, folds, new_groups, ridge, options.kernel)
-    if landmarks is not None:
-        features = Features(table, landmarks)
-        solutions = [path[0] for path in new_user_losses(features.table, pairs, folds, [ridge])[0]]
+    features, solutions = bent_where_it_helps(
+        table, features, solutions, pairs, folds, new_groups, ridge, options.kernel
+    )
     without = [features.pooled(solution) for solution in solutions]
     pooled = features.pooled(fit_pooled(features.table, pairs, ridge))
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from .adaptation import Adaptation
 from .basis import Parameters, base_rewards, standardise
 from .batching import Pairs
-from .checkpoints import Keeper, KeepsNothing
+from .checkpoints import KEEPS_NOTHING, Keeper
 from .epochs import pack_epoch, user_batches
 from .inference import rule_parameters
 from .outer_step import Adam, batch_gradient, without_autograd
@@ -23,7 +23,6 @@ from .streaming import Others
 __all__ = ["OuterOptions", "Trained", "learning_rate_factor", "meta_train"]
 
 FIXED = ("mean", "scale")
-_KEEPS_NOTHING = KeepsNothing()
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def meta_train(
     generator: torch.Generator,
     progress: Callable[[dict[str, Any]], None] = lambda record: None,
     stop_after: int | None = None,
-    keeper: Keeper = _KEEPS_NOTHING,
+    keeper: Keeper = KEEPS_NOTHING,
     stage: str = "train",
     others: Others | None = None,
 ) -> Trained:
@@ -147,7 +146,7 @@ def meta_train(
     def learn(table: Tensor, pairs: Pairs, split: Split, users: Tensor) -> tuple[Tensor, float, int]:
         """Learn from some users: their summed losses, the last learning rate, how many they were."""
         learners = torch.nonzero(users & split.judged(pairs)).squeeze(1)
-        counts = pairs.where(split.support | split.query).counts
+        counts = pairs.offsets_where(split.support | split.query).diff()
         batches = list(user_batches(learners, options.users_per_batch, generator, counts))
         total, rate = table.new_zeros((), dtype=adam.values.dtype), 0.0
         with without_autograd(rule, current):

@@ -15,7 +15,7 @@ from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from skmrm.encoders._items import check_items
+from skmrm.encoders._items import check_items, encodable
 
 __all__ = ["HashedTextEncoder"]
 
@@ -103,7 +103,7 @@ class HashedTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         """
         self._validate_params()
         self._check_ngrams()
-        texts = _responses(check_items(X, minimum=1))
+        texts = [encodable(response) for _, response in check_items(X, minimum=1)]
         self.vectorizer_ = self._make_vectorizer()
         with config_context(transform_output="default"):
             weights = self.vectorizer_.fit_transform(texts)
@@ -138,7 +138,7 @@ class HashedTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             If an item is not a pair of str.
         """
         check_is_fitted(self)
-        texts = _responses(check_items(X))
+        texts = [encodable(response) for _, response in check_items(X)]
         if not texts:
             return np.empty((0, len(self.components_)), np.float32)
         with config_context(transform_output="default"):
@@ -190,8 +190,3 @@ class HashedTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         tags.input_tags.two_d_array = False
         tags.transformer_tags.preserves_dtype = []
         return tags
-
-
-def _responses(items: list[tuple[str, str]]) -> list[str]:
-    # Hashing goes through UTF-8, in which half a surrogate pair (a cut emoji, say) cannot be written.
-    return [response.encode("utf-8", "replace").decode("utf-8") for _, response in items]

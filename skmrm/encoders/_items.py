@@ -10,7 +10,7 @@ import numpy as np
 from skmrm._data.wording import counted, described
 from skmrm.exceptions import name_some
 
-__all__ = ["Item", "check_items"]
+__all__ = ["Item", "check_items", "encodable"]
 
 Item = tuple[str, str]
 
@@ -48,6 +48,11 @@ def check_items(items: Any, *, minimum: int = 0) -> list[Item]:
     if len(rows) < minimum:
         raise ValueError(f"at least {counted(minimum, 'item')} is needed, got {len(rows)}: pass some texts")
     return [(prompt, response) for prompt, response in rows]
+
+
+def encodable(text: str) -> str:
+    """Put a question mark for each half of a surrogate pair (a cut emoji, say), which UTF-8 cannot write."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _described(item: object) -> str:

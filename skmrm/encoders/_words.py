@@ -1,4 +1,4 @@
-"""What the words of a text tell: each distinct word is looked at once, and sparse algebra does the counting."""
+"""What the words of a text tell: each distinct word is looked at once, and numpy does the counting."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from skmrm.encoders._lexicon import STOP_WORDS, WORD_LISTS, is_content, is_contraction, is_latinate
@@ -18,6 +18,7 @@ from skmrm.encoders._lexicon import STOP_WORDS, WORD_LISTS, is_content, is_contr
 __all__ = ["TRAITS", "WordCounts", "count_words", "tokens"]
 
 _Counts = NDArray[np.float64]
+_Ints = NDArray[np.int64]
 
 TRAITS = (
     "long_words",
@@ -29,6 +30,8 @@ TRAITS = (
     "stop_words",
     *WORD_LISTS,
 )
+_PLACE_OF_TRAIT = {name: place for place, name in enumerate(TRAITS)}
+_LONGEST_KEPT = 32  # letters; bounds the memory of the words whose traits are kept
 _LOWERCASE_I = frozenset(("i", "i'm", "i've", "i'd", "i'll"))
 
 
@@ -126,58 +129,100 @@ def count_words(responses: Sequence[str], prompts: Sequence[str]) -> WordCounts:
     WordCounts
         The counts.
     """
-    distinct_prompts = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
-    prompt_of = np.fromiter((distinct_prompts[prompt] for prompt in prompts), np.intp, len(prompts))
     n = len(responses)
-    bag, vocabulary = _bag(tokens(text) for text in chain(responses, distinct_prompts))
-    folded, is_content_word = _fold(bag, vocabulary)
-    total = bag.sum(axis=1)
-    content = folded @ sp.diags_array(is_content_word.astype(float))
-    content.eliminate_zeros()
-    of_prompts = content[n:][prompt_of]
+    row_of_prompt = {prompt: row for row, prompt in enumerate(dict.fromkeys(prompts), start=n)}
+    prompt_of = np.array([row_of_prompt[prompt] for prompt in prompts], dtype=np.int64)
+    sizes, words, vocabulary = _occurrences(tokens(text) for text in chain(responses, row_of_prompt))
+    rows = np.repeat(np.arange(len(sizes), dtype=np.int64), sizes)
+    total = sizes.astype(float)
+    distinct, content = _distinct_words(rows, words, vocabulary, len(sizes))
+    n_content = content.count()
+    n_words = sizes[:n].sum()  # of responses, which come first
+    words, rows = words[:n_words], rows[:n_words]
+    vocabulary = vocabulary[: words.max(initial=-1) + 1]
     return WordCounts(
         total=total[:n],
-        distinct=np.diff(folded.indptr[: n + 1]).astype(float),
-        letters=bag[:n] @ np.array([len(word) for word in vocabulary], dtype=float),
-        traits=dict(zip(TRAITS, (bag[:n] @ _trait_table(vocabulary)).T, strict=True)),
-        content=np.diff(content.indptr[: n + 1]).astype(float),
-        prompt_content=np.diff(of_prompts.indptr).astype(float),
-        shared_content=content[:n].multiply(of_prompts).astype(bool).sum(axis=1).astype(float),
-        prompt_total=total[n:][prompt_of],
+        distinct=distinct.count()[:n],
+        letters=np.bincount(rows, np.array([len(word) for word in vocabulary])[words], n).astype(float),
+        traits=dict(zip(TRAITS, _count_traits(rows, words, vocabulary, n), strict=True)),
+        content=n_content[:n],
+        prompt_content=n_content[prompt_of],
+        shared_content=content.shared_with(prompt_of),
+        prompt_total=total[prompt_of],
     )
 
 
-def _bag(texts: Iterable[list[str]]) -> tuple[sp.csr_array, list[str]]:
-    """Occurrences of each word in each text (texts, vocabulary), and the vocabulary."""
+def _occurrences(texts: Iterable[list[str]]) -> tuple[_Ints, _Ints, list[str]]:
+    """Words of each text, how many they are, and the vocabulary, in which the words are places."""
     place: defaultdict[str, int] = defaultdict()
     place.default_factory = place.__len__
-    rows = [[place[word] for word in words] for words in texts]
-    starts = np.cumsum([0, *map(len, rows)])
-    indices = np.fromiter(chain.from_iterable(rows), np.int64, int(starts[-1]))
-    bag = sp.csr_array((np.ones(len(indices)), indices, starts), shape=(len(rows), len(place)))
-    bag.sum_duplicates()
-    return bag, list(place)
+    rows = list(texts)
+    sizes = np.array([len(row) for row in rows], dtype=np.int64)
+    words = np.fromiter(map(place.__getitem__, chain.from_iterable(rows)), np.int64, int(sizes.sum()))
+    return sizes, words, list(place)
 
 
-def _fold(bag: sp.csr_array, vocabulary: Sequence[str]) -> tuple[sp.csr_array, NDArray[np.bool_]]:
-    """The bag whatever the case of words, and which of its columns are content words."""
+@dataclass(frozen=True)
+class _Sets:
+    """Sets of places below `width`, one a row, as one sorted array of row * width + place."""
+
+    keys: _Ints
+    width: int
+    n_rows: int
+
+    def count(self) -> _Counts:
+        """Size of each set."""
+        firsts = np.arange(self.n_rows + 1, dtype=np.int64) * self.width
+        return np.diff(np.searchsorted(self.keys, firsts)).astype(float)
+
+    def shared_with(self, others: _Ints) -> _Counts:
+        """What each of the first sets has in common with another, given by its row."""
+        keys = self.keys[: np.searchsorted(self.keys, len(others) * self.width)]
+        rows, places = np.divmod(keys, self.width)
+        sought = others[rows] * self.width + places
+        is_found = self.keys.take(np.searchsorted(self.keys, sought), mode="clip") == sought
+        return np.bincount(rows[is_found], minlength=len(others)).astype(float)
+
+
+def _distinct_words(rows: _Ints, words: _Ints, vocabulary: Sequence[str], n_rows: int) -> tuple[_Sets, _Sets]:
+    """Words of each text whatever their case, and the content words among them."""
     place: dict[str, int] = {}
-    columns = np.array([place.setdefault(word.lower(), len(place)) for word in vocabulary], dtype=np.int64)
-    folded = sp.csr_array((bag.data.copy(), columns[bag.indices], bag.indptr.copy()), shape=(bag.shape[0], len(place)))
-    folded.sum_duplicates()
-    return folded, np.array([is_content(word) for word in place], dtype=bool)
+    folded = np.array([place.setdefault(word.lower(), len(place)) for word in vocabulary], dtype=np.int64)
+    carries = np.array([is_content(word) for word in place], dtype=bool)
+    keys = _unique(rows * len(place) + folded[words])
+    return _Sets(keys, len(place), n_rows), _Sets(keys[carries[keys % len(place)]], len(place), n_rows)
 
 
-def _trait_table(vocabulary: Sequence[str]) -> _Counts:
-    column = {name: place for place, name in enumerate(TRAITS)}
-    table = np.zeros((len(vocabulary), len(TRAITS)))
-    for row, word in enumerate(vocabulary):
-        for name in _traits(word):
-            table[row, column[name]] = 1
-    return table
+def _unique(keys: _Ints) -> _Ints:
+    """As np.unique, which is slower for being general."""
+    keys = np.sort(keys)
+    is_first = np.ones(len(keys), dtype=bool)
+    np.not_equal(keys[1:], keys[:-1], out=is_first[1:])
+    return keys[is_first]
 
 
-def _traits(word: str) -> Iterator[str]:
+def _count_traits(rows: _Ints, words: _Ints, vocabulary: Sequence[str], n_rows: int) -> _Counts:
+    """Words with each trait in each text: (traits, rows)."""
+    found = [(_traits if len(word) > _LONGEST_KEPT else _kept_traits)(word) for word in vocabulary]
+    sizes = np.array([len(traits) for traits in found], dtype=np.int64)
+    flat = np.fromiter(chain.from_iterable(found), np.int64, int(sizes.sum()))
+    repeats = sizes[words]
+    ends = np.cumsum(repeats)
+    within = np.arange(repeats.sum()) - np.repeat(ends - repeats, repeats)
+    traits = flat[np.repeat((np.cumsum(sizes) - sizes)[words], repeats) + within]
+    counts = np.bincount(traits * n_rows + np.repeat(rows, repeats), minlength=len(TRAITS) * n_rows)
+    return counts.reshape(len(TRAITS), n_rows).astype(float)
+
+
+def _traits(word: str) -> tuple[int, ...]:
+    """Places in `TRAITS` of the traits of a word."""
+    return tuple([_PLACE_OF_TRAIT[name] for name in _names_of_traits(word)])
+
+
+_kept_traits = lru_cache(maxsize=2**14)(_traits)  # most words of a text have been in other texts
+
+
+def _names_of_traits(word: str) -> Iterator[str]:
     lower = word.lower()
     yield from _LISTS_OF.get(lower, ())
     if len(word) > 6 and "'" not in word:

@@ -35,7 +35,7 @@ class EpisodeFitter(BaseEstimator):
     """The parameters that every reward estimator has, and the frame of its ``fit``."""
 
     _parameter_constraints = {  # noqa: RUF012 (scikit-learn's convention)
-        "encoder": [None, str, HasMethods(["fit", "transform"])],
+        "encoder": [None, str, os.PathLike, HasMethods(["fit", "transform"])],
         "text_statistics": ["boolean"],
         "memory": [None, str, os.PathLike, HasMethods(["cache"])],
         "random_state": ["random_state"],

@@ -70,10 +70,10 @@ class MetaRewardModel(RewardEstimator):
 
     Parameters
     ----------
-    encoder : transformer, optional
+    encoder : transformer or str, optional
         Texts to features: anything with scikit-learn's ``fit`` and ``transform`` over a list of (prompt, response), a
-        Pipeline included. The default needs no download: hashed word and character n-grams, reduced. Not used for
-        episodes of arrays.
+        Pipeline included; or the folder or hub id of a sentence encoder (:class:`skmrm.encoders.HFEncoder`). The
+        default needs no download: hashed word and character n-grams, reduced. Not used for episodes of arrays.
     text_statistics : bool
         Append interpretable statistics of style (:class:`skmrm.encoders.TextStatistics`) to the encoder's features.
     memory : str, path or joblib.Memory, optional

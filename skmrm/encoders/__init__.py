@@ -1,4 +1,4 @@
-"""Texts to feature vectors: the offline default, statistics of style, and any scikit-learn transformer."""
+"""Texts to feature vectors: the offline default, sentence encoders, statistics of style, any transformer."""
 
 from typing import TYPE_CHECKING
 
@@ -8,8 +8,9 @@ if TYPE_CHECKING:  # what lazy.attach provides at run time, spelt out for type c
     from skmrm.encoders._hashed import HashedTextEncoder
     from skmrm.encoders._statistics import TextStatistics
     from skmrm.encoders._text_encoder import TextEncoder, build_encoder
+    from skmrm.encoders._transformers import HFEncoder
 
-__all__ = ["HashedTextEncoder", "TextEncoder", "TextStatistics", "build_encoder"]
+__all__ = ["HFEncoder", "HashedTextEncoder", "TextEncoder", "TextStatistics", "build_encoder"]
 
 __getattr__, __dir__, _ = lazy.attach(
     __name__,
@@ -17,5 +18,6 @@ __getattr__, __dir__, _ = lazy.attach(
         "_hashed": ["HashedTextEncoder"],
         "_statistics": ["TextStatistics"],
         "_text_encoder": ["TextEncoder", "build_encoder"],
+        "_transformers": ["HFEncoder"],
     },
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,24 +12,30 @@ from numpy.typing import NDArray
 
 from skmrm.encoders._hashed import HashedTextEncoder
 from skmrm.encoders._statistics import TextStatistics
-from skmrm.encoders._text_encoder import TextEncoder
+from skmrm.encoders._text_encoder import TextEncoder, inner_encoder
+from skmrm.encoders._transformers import HFEncoder
 
 __all__ = ["encoder_from_config", "encoder_to_config", "fitted_arrays", "restore_fitted"]
 
-_KNOWN: dict[str, type[Any]] = {kind.__name__: kind for kind in (HashedTextEncoder, TextEncoder, TextStatistics)}
+_KNOWN: dict[str, type[Any]] = {
+    kind.__name__: kind for kind in (HashedTextEncoder, HFEncoder, TextEncoder, TextStatistics)
+}
 _TUPLES = ("word_ngrams", "char_ngrams")
+_HF_FACTS = ("pooling_", "normalize_", "max_length_", "n_features_out_", "_lower_case", "_fingerprint")
 
 Arrays = dict[str, NDArray[Any]]
 
 
 def encoder_to_config(encoder: Any) -> dict[str, Any]:
-    """Class and parameters of an encoder, as JSON can hold them.
+    """Class and parameters of an encoder, or the name of a model in its place, as JSON can hold them.
 
     Raises
     ------
     TypeError
-        If the encoder is not one of the package's own.
+        If the encoder is not one of the package's own, or runs code that is not.
     """
+    if isinstance(encoder, str | os.PathLike):
+        return {"model": os.fspath(encoder)}
     kind = type(encoder).__name__
     if _KNOWN.get(kind) is not type(encoder):
         raise TypeError(
@@ -35,6 +43,13 @@ def encoder_to_config(encoder: Any) -> dict[str, Any]:
             "fit on arrays, or pickle the whole model with joblib.dump"
         )
     params = encoder.get_params(deep=False)
+    if params.get("trust_remote_code"):
+        raise TypeError(
+            f"the encoder {kind} has trust_remote_code=True, and trust is never saved, since whoever alters the file "
+            "would have it: pickle the whole model with joblib.dump"
+        )
+    if "model" in params:
+        params["model"] = os.fspath(params["model"])
     if params.get("encoder") is not None:
         params["encoder"] = encoder_to_config(params["encoder"])
     if "memory" in params:
@@ -50,11 +65,15 @@ def encoder_from_config(config: Mapping[str, Any]) -> Any:
     Raises
     ------
     ValueError
-        If the class is not known to this version.
+        If the class is not known to this version, or wants to run code.
     """
+    if "model" in config:
+        return config["model"]
     if config.get("class") not in _KNOWN:
         raise ValueError(f"encoder {config.get('class')!r} is not known to this version of skmrm: upgrade skmrm")
     params = dict(config["params"])
+    if params.get("trust_remote_code"):
+        raise ValueError(f"encoder {config['class']} wants trust_remote_code, which no file may grant: save it again")
     if isinstance(params.get("encoder"), Mapping):
         params["encoder"] = encoder_from_config(params["encoder"])
     for name in _TUPLES:
@@ -78,15 +97,16 @@ def fitted_arrays(encoder: Any) -> Arrays:
             "singular_values": encoder.singular_values_,
             "idf": np.concatenate([tfidf.idf_ for tfidf in _weightings(encoder)]),
         }
+    if isinstance(encoder, HFEncoder):
+        facts = json.dumps({name: getattr(encoder, name) for name in _HF_FACTS})
+        return {"facts": np.frombuffer(facts.encode(), np.uint8)}
     return {}
 
 
 def restore_fitted(encoder: Any, arrays: Arrays) -> None:
     """Give an encoder back what it had learnt."""
     if isinstance(encoder, TextEncoder):
-        inner = (
-            HashedTextEncoder() if encoder.encoder is None else encoder_from_config(encoder_to_config(encoder.encoder))
-        )
+        inner = inner_encoder(encoder.encoder)
         restore_fitted(inner, arrays)
         encoder.encoder_ = inner
         encoder.statistics_ = TextStatistics().fit([("", "")]) if encoder.text_statistics else None
@@ -101,6 +121,10 @@ def restore_fitted(encoder: Any, arrays: Arrays) -> None:
         for tfidf, idf in zip(weightings, arrays["idf"].reshape(-1, encoder.n_hashes), strict=True):
             tfidf.idf_ = idf
             tfidf.n_features_in_ = encoder.n_hashes
+    elif isinstance(encoder, HFEncoder):
+        facts = json.loads(arrays["facts"].tobytes())
+        for name in _HF_FACTS:
+            setattr(encoder, name, facts[name])
     elif isinstance(encoder, TextStatistics):
         encoder.fit([("", "")])
 

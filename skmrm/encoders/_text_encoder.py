@@ -22,8 +22,9 @@ from skmrm.encoders._hashed import HashedTextEncoder
 from skmrm.encoders._items import Item, check_items
 from skmrm.encoders._output import checked_output, own_names
 from skmrm.encoders._statistics import TextStatistics
+from skmrm.encoders._transformers import HFEncoder
 
-__all__ = ["TextEncoder", "build_encoder"]
+__all__ = ["TextEncoder", "build_encoder", "inner_encoder"]
 
 
 def build_encoder(
@@ -58,6 +59,15 @@ def build_encoder(
     return TextEncoder(encoder, text_statistics=text_statistics, memory=memory, n_jobs=n_jobs, verbose=verbose)
 
 
+def inner_encoder(encoder: Any) -> Any:
+    """Make what encodes of the parameter `encoder` of a :class:`TextEncoder`: a new one, not fitted."""
+    if encoder is None:
+        return HashedTextEncoder()
+    if isinstance(encoder, str | os.PathLike):
+        return HFEncoder(encoder)
+    return clone(encoder, safe=False)  # what is no scikit-learn estimator is copied
+
+
 class TextEncoder(TransformerMixin, BaseEstimator):
     """Encode texts with any encoder, and append statistics of their style.
 
@@ -66,10 +76,10 @@ class TextEncoder(TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    encoder : transformer, optional
+    encoder : transformer, str or path, optional
         Anything with scikit-learn's ``fit`` and ``transform`` over a list of (prompt, response), a Pipeline included.
-        It is cloned. It may return an array, a data frame or a sparse matrix. None is :class:`HashedTextEncoder`
-        with its defaults.
+        It is cloned. It may return an array, a data frame or a sparse matrix. A str or path is the folder or hub id of
+        a sentence encoder, for :class:`HFEncoder` with its defaults; None is :class:`HashedTextEncoder` with its.
     text_statistics : bool
         Append the columns of :class:`TextStatistics`.
     memory : str, path or joblib.Memory, optional
@@ -230,9 +240,7 @@ class TextEncoder(TransformerMixin, BaseEstimator):
         distinct, row = _distinct(check_items(X, minimum=1))
         for learnt in ("n_features_out_", "_state"):
             self.__dict__.pop(learnt, None)
-        # What is no scikit-learn estimator is copied, not cloned.
-        encoder = HashedTextEncoder() if self.encoder is None else clone(self.encoder, safe=False)
-        self.encoder_ = cached_fit(as_memory(self.memory), encoder, distinct)
+        self.encoder_ = cached_fit(as_memory(self.memory), inner_encoder(self.encoder), distinct)
         self.statistics_ = TextStatistics() if self.text_statistics else None
         return distinct, row
 
@@ -283,16 +291,16 @@ class TextEncoder(TransformerMixin, BaseEstimator):
 
 def _check_encoder(encoder: Any) -> None:
     """Say what users may pass as an encoder, if they passed something else."""
-    rule = "encoder must be None (hashed n-grams) or a transformer: fit and transform over a list of (prompt, response)"
-    if isinstance(encoder, str):
-        raise ValueError(
-            f"{rule}; got the str {encoder!r}: names of pretrained models are not accepted by this version; "
-            "wrap the model in a transformer of your own"
-        )
+    if encoder is None or isinstance(encoder, str | os.PathLike):
+        return
+    rule = (
+        "encoder must be None (hashed n-grams), the folder or hub id of a sentence encoder, or a transformer: fit and "
+        "transform over a list of (prompt, response)"
+    )
     if isinstance(encoder, type):
         raise ValueError(f"{rule}; got the class {encoder.__name__}: pass an instance, {encoder.__name__}()")
     missing = [method for method in ("fit", "transform") if not hasattr(encoder, method)]
-    if missing and encoder is not None:
+    if missing:
         raise ValueError(f"{rule}; got {described(encoder)} without {' and '.join(missing)}: add what is missing")
 
 

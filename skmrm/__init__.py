@@ -15,11 +15,13 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "encoders",
         "episodes",
         "exceptions",
+        "export",
         "meta",
         "metrics",
         "model_selection",
         "plotting",
         "report",
+        "serving",
         "splits",
     ],
     submod_attrs={

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from skmrm._documents import is_intact, sealed, write_whole
 from skmrm.encoders._saving import encoder_from_config, encoder_to_config, fitted_arrays, restore_fitted
 from skmrm.exceptions import ModelFileError
 from skmrm.meta.adaptation import Adaptation, GradientAdaptation, MapAdaptation
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from skmrm.base_rewards import BaseRewards
     from skmrm.user_model import UserRewardModel
 
-__all__ = ["SCHEMA_VERSION", "load_model", "load_user", "save_model", "save_user"]
+__all__ = ["SCHEMA_VERSION", "load_model", "load_user", "rule_config", "save_model", "save_user"]
 
 SCHEMA_VERSION = 1
 CONFIG_FILE = "config.json"
@@ -56,7 +56,7 @@ def save_model(model: RewardEstimator, path: str | Path) -> None:
     params = _params_to_config(model.get_params(deep=False), problems)
     config, arrays = _base_to_files(model.base_rewards_, problems)
     config["params"] = params
-    config["rule"] = _rule_config(model.adaptation_, problems)
+    config["rule"] = rule_config(model.adaptation_, problems)
     config["fitted"] = {name: getattr(model, name) for name in model._fitted_values}
     if problems:
         raise ValueError("save cannot write this model without pickle: " + "; ".join(dict.fromkeys(problems)))
@@ -88,7 +88,7 @@ def _params_to_config(params: dict[str, Any], problems: list[str]) -> dict[str, 
     if params["encoder"] is not None:
         params["encoder"] = _encoder_config(params["encoder"], problems)
     if not isinstance(params.get("adaptation", ""), str):
-        params["adaptation"] = _rule_config(params["adaptation"], problems)
+        params["adaptation"] = rule_config(params["adaptation"], problems)
     if not isinstance(params["random_state"], int | None):
         params["random_state"] = None  # a generator's state is not part of the fitted model
     params["memory"] = None  # a cache belongs to a machine
@@ -165,7 +165,8 @@ def _encoder_from_config(config: dict[str, Any]) -> Any:
         raise ModelFileError(str(error)) from None
 
 
-def _rule_config(rule: Adaptation, problems: list[str]) -> dict[str, Any]:
+def rule_config(rule: Adaptation, problems: list[str]) -> dict[str, Any]:
+    """Kind and fields of an inner rule as JSON values; what is none of the package's is a problem."""
     for name, kind in _RULES.items():
         if type(rule) is kind:
             return {"kind": name, **asdict(rule)}
@@ -201,9 +202,8 @@ def _write(path: str | Path, kind: str, config: dict[str, Any], arrays: Arrays) 
         **config,
         "arrays_sha256": hashlib.sha256(data).hexdigest(),
     }
-    document["config_sha256"] = _digest(document)
-    _replace(folder / ARRAYS_FILE, data)
-    _replace(folder / CONFIG_FILE, json.dumps(document, indent=1, ensure_ascii=False).encode())
+    write_whole(folder / ARRAYS_FILE, data)
+    write_whole(folder / CONFIG_FILE, sealed(document))
 
 
 def _read(path: str | Path, kind: str) -> tuple[dict[str, Any], Arrays]:
@@ -227,7 +227,7 @@ def _read(path: str | Path, kind: str) -> tuple[dict[str, Any], Arrays]:
         raise ModelFileError(
             f"{folder} holds a {document.get('kind')}, not a {kind}: load it with the class that saved it"
         )
-    if document.pop("config_sha256", None) != _digest(document):
+    if not is_intact(document):
         raise ModelFileError(f"{folder / CONFIG_FILE} was altered since it was written: save the model again")
     if document["arrays_sha256"] != hashlib.sha256(data).hexdigest():
         raise ModelFileError(
@@ -243,16 +243,3 @@ def _bytes_of(file: Path) -> bytes:
         raise ModelFileError(
             f"{file} is missing: pass the folder that save was given, with {CONFIG_FILE} and {ARRAYS_FILE} in it"
         ) from None
-
-
-def _digest(document: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(document, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-
-
-def _replace(file: Path, data: bytes) -> None:
-    partial = file.with_name(file.name + ".partial")
-    with partial.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(file)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm._data.messages import is_messages
+from skmrm._data.inputs import responses_to_rank, responses_to_score
 from skmrm._data.user_pairs import read_user_pairs
 from skmrm.base_rewards import BaseRewards
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
 from skmrm.exceptions import name_some
+
+if TYPE_CHECKING:
+    from skmrm.export import ExportReport
 
 __all__ = ["RewardScorer", "UserModels", "UserRewardModel"]
 
@@ -98,35 +101,14 @@ class RewardScorer:
             Indices into `responses`; ties keep their order.
         """
         base, _ = self._scorer()
-        items = responses
-        if base.kind == "text":
-            if isinstance(responses, str):
-                raise TypeError("rank takes a sequence of responses, got a str")
-            items = [(prompt, response) for response in responses]
-        return np.argsort(-self.predict(items), kind="stable")
+        return np.argsort(-self.predict(responses_to_rank(prompt, responses, base.kind)), kind="stable")
 
     def _score_responses(self, prompt: Any, response: Any) -> Any:
         """Reward of one response (a float), or of several, each to its prompt (an array)."""
         base, _ = self._scorer()
-        if base.kind == "features":
-            raise TypeError(
-                "score(prompt, response) needs a model fitted on texts; this one was fitted on feature vectors: "
-                "call predict(X) with an array of shape (n, n_features)"
-            )
-        if _is_one_text(prompt) and _is_one_text(response):
-            return float(self.predict([(prompt, response)])[0])
-        if _is_one_text(response):
-            raise TypeError(
-                "score takes one prompt and one response, or sequences of the same length; "
-                "got several prompts and one response"
-            )
-        responses = list(response)
-        prompts = [prompt] * len(responses) if _is_one_text(prompt) else list(prompt)
-        if len(prompts) != len(responses):
-            raise ValueError(
-                f"score takes as many prompts as responses, got {len(prompts)} prompts and {len(responses)} responses"
-            )
-        return self.predict(list(zip(prompts, responses, strict=True)))
+        items, is_one = responses_to_score(prompt, response, base.kind)
+        rewards = self.predict(items)
+        return float(rewards[0]) if is_one else rewards
 
 
 class UserRewardModel(RewardScorer):
@@ -242,6 +224,50 @@ class UserRewardModel(RewardScorer):
 
         return load_user(path)
 
+    def export_onnx(
+        self,
+        path: Any,
+        *,
+        calibration: Any = None,
+        atol: float | None = None,
+        quantize: Literal["int8"] | None = None,
+    ) -> ExportReport:
+        """Write this user's scorer into a folder that :class:`skmrm.serving.OnnxScorer` serves without torch.
+
+        The user's weights, the base reward functions and the standardisation become one graph, features (n, n_features)
+        to rewards (n,); a transformer that encodes texts is part of it. No user id is written.
+
+        Parameters
+        ----------
+        path : str or path
+            A folder; made if it is not there.
+        calibration : list of (prompt, response), or array of shape (n, n_features), optional
+            Inputs to compare the graph with this model on; None takes odd texts, or draws around the training items'
+            mean. They are not written.
+        atol : float, optional
+            Largest difference allowed, in logits (of rewards beyond 1, as a share of them); None is 1e-5, and 1e-4 with
+            a transformer.
+        quantize : {"int8"}, optional
+            Quantise a transformer's matrices (dynamically, one scale for each column). A quarter of their size, and
+            rewards move: the report says by how much, and how many pairs change their order.
+
+        Returns
+        -------
+        skmrm.export.ExportReport
+            How the graph compares with this model; the bundle's config has it, too.
+
+        Raises
+        ------
+        ValueError
+            If the encoder cannot be exported, an option is not possible, or the graph's rewards differ by more than
+            `atol`. Nothing is written then.
+        ImportError
+            If onnx or onnxruntime is missing (``pip install 'skmrm[onnx]'``).
+        """
+        from skmrm.export import export_user
+
+        return export_user(self._base, self.weights_, path, calibration=calibration, atol=atol, quantize=quantize)
+
     def _scorer(self) -> tuple[BaseRewards, NDArray[Any]]:
         return self._base, self.weights_
 
@@ -329,6 +355,50 @@ class UserModels(Mapping[Hashable, UserRewardModel]):
         """
         return _sigmoid(self.decision_function(episodes))
 
+    def export_onnx(
+        self,
+        path: Any,
+        *,
+        calibration: Any = None,
+        atol: float | None = None,
+        quantize: Literal["int8"] | None = None,
+    ) -> ExportReport:
+        """Write one graph for all users, and their weights beside it, for :class:`skmrm.serving.OnnxScorer`.
+
+        Weights are an input of the graph: users may come and go without a new one. ``OnnxScorer.weights`` has the
+        table, rows in the order of `users_`; ids are not written, so keep the order where you keep your users.
+
+        Parameters
+        ----------
+        path : str or path
+            A folder; made if it is not there.
+        calibration : list of (prompt, response), or array of shape (n, n_features), optional
+            Inputs to compare the graph with this model on; None takes odd texts, or draws around the training items'
+            mean. They are not written.
+        atol : float, optional
+            Largest difference allowed, in logits (of rewards beyond 1, as a share of them); None is 1e-5, and 1e-4 with
+            a transformer.
+        quantize : {"int8"}, optional
+            Quantise a transformer's matrices (dynamically, one scale for each column). A quarter of their size, and
+            rewards move: the report says by how much, and how many pairs change their order.
+
+        Returns
+        -------
+        skmrm.export.ExportReport
+            How the graph compares with this model; the bundle's config has it, too.
+
+        Raises
+        ------
+        ValueError
+            If the encoder cannot be exported, an option is not possible, or the graph's rewards differ by more than
+            `atol`. Nothing is written then.
+        ImportError
+            If onnx or onnxruntime is missing (``pip install 'skmrm[onnx]'``).
+        """
+        from skmrm.export import export_users
+
+        return export_users(self._base, self.weights_, path, calibration=calibration, atol=atol, quantize=quantize)
+
     def __iter__(self) -> Iterator[Hashable]:
         return iter(self._row)
 
@@ -353,10 +423,6 @@ def _frozen(array: NDArray[Any]) -> NDArray[Any]:
     view = array.view()
     view.flags.writeable = False
     return view
-
-
-def _is_one_text(value: Any) -> bool:
-    return isinstance(value, str) or is_messages(value)
 
 
 def _sigmoid(margin: NDArray[Any]) -> NDArray[Any]:

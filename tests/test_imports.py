@@ -39,6 +39,7 @@ def imports_of(path):
         "skmrm.metrics",
         "skmrm.model_selection",
         "skmrm.datasets",
+        "skmrm.serving",
     ],
 )
 def test__import__of_package_and_numpy_only_modules__loads_nothing_heavy(module):

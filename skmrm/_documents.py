@@ -1,0 +1,43 @@
+"""JSON documents that carry a digest of themselves, and files that are whole or not there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["is_intact", "move_into_place", "sealed", "write_whole"]
+
+_SEAL = "config_sha256"
+
+
+def sealed(document: Mapping[str, Any]) -> bytes:
+    """The document as JSON, with the SHA-256 of the rest of it."""
+    seal = _digest(document)
+    return json.dumps({**document, _SEAL: seal}, indent=1, ensure_ascii=False).encode()
+
+
+def is_intact(document: dict[str, Any]) -> bool:
+    """Whether a document is what was sealed; takes the seal off it."""
+    return document.pop(_SEAL, None) == _digest(document)
+
+
+def write_whole(file: Path, data: bytes) -> None:
+    """Write a file in one step: a reader finds the old one or the new one."""
+    partial = file.with_name(file.name + ".partial")
+    partial.write_bytes(data)
+    move_into_place(partial, file)
+
+
+def move_into_place(partial: Path, file: Path) -> None:
+    """Put a finished file where it belongs, after its bytes are on the disk."""
+    with partial.open("rb") as stream:
+        os.fsync(stream.fileno())
+    partial.replace(file)
+
+
+def _digest(document: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

@@ -1,0 +1,132 @@
+r"""A new user's weights in plain numpy: the inner rules of :mod:`skmrm.meta` for one user.
+
+Double precision throughout. The rules, their parameters and their equations are those of
+:class:`skmrm.meta.adaptation.MapAdaptation`, :class:`skmrm.meta.mixture.MixtureAdaptation`,
+:class:`skmrm.meta.adaptation.GradientAdaptation` and, for pooled models, no adaptation at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["RULES", "adapt_weights"]
+
+Array = NDArray[np.float64]
+Rule = Mapping[str, Any]  # fields of the rule, and its meta-learnt arrays
+_ADAM_BETAS, _ADAM_EPS = (0.9, 0.999), 1e-8
+_TOLERANCE = 1e-10  # in prior standard deviations
+_SHORTEST_STEP = 1e-4
+
+
+def adapt_weights(rule: Rule, start: NDArray[Any], gaps: NDArray[Any]) -> Array:
+    """Weights (n_bases,) of a user.
+
+    Parameters
+    ----------
+    rule : mapping
+        ``kind``, one of `RULES`, and what that rule needs.
+    start : (n_bases,) array
+        Meta-learnt start.
+    gaps : (n_pairs, n_bases) array
+        Base rewards of the chosen minus those of the rejected responses; no pairs give a user without choices.
+    """
+    return RULES[rule["kind"]](rule, np.asarray(start, float), np.asarray(gaps, float))
+
+
+def _fixed(rule: Rule, start: Array, gaps: Array) -> Array:
+    return start
+
+
+def _map(rule: Rule, start: Array, gaps: Array) -> Array:
+    scale = np.asarray(rule["prior_scale"], float)
+    mode, _ = _posterior(rule, start, scale, gaps)
+    return start + scale * mode
+
+
+def _mixture(rule: Rule, start: Array, gaps: Array) -> Array:
+    if len(gaps) == 0:
+        return start
+    scale, logits = np.asarray(rule["prior_scale"], float), np.asarray(rule["logits"], float)
+    shares = _softmax(logits)
+    centres = np.asarray(rule["centres"], float)
+    starts = start + centres - shares @ centres
+    found = [_posterior(rule, kind, scale, gaps) for kind in starts]
+    chances = _softmax(np.log(np.maximum(shares, np.finfo(float).tiny)) + [evidence for _, evidence in found])
+    return chances @ [kind + scale * mode for kind, (mode, _) in zip(starts, found, strict=True)]
+
+
+def _posterior(rule: Rule, start: Array, scale: Array, gaps: Array) -> tuple[Array, float]:
+    """Mode of the posterior in prior standard deviations, by Newton's method, and the logarithm of its evidence."""
+    scaled, offset = gaps * scale, gaps @ start
+    weight = max(len(gaps), 1) ** -float(rule["tempering"])
+    mode = np.zeros(len(start))
+
+    def objective(mode: Array) -> float:
+        return float(weight * np.logaddexp(0, -(offset + scaled @ mode)).sum() + 0.5 * mode @ mode)
+
+    value = objective(mode)
+    for _ in range(int(rule["max_steps"])):
+        gradient, hessian = _derivatives(mode, offset, scaled, weight)
+        step = -np.linalg.solve(hessian, gradient)
+        length, reached = 1.0, objective(mode + step)
+        while reached > value + 1e-4 * length * (gradient @ step) and length > _SHORTEST_STEP:
+            length /= 2
+            reached = objective(mode + length * step)
+        mode, value = mode + length * step, reached
+        if (np.abs(length * step) <= _TOLERANCE * (1 + np.abs(mode))).all():
+            break
+    _, log_det = np.linalg.slogdet(_derivatives(mode, offset, scaled, weight)[1])
+    return mode, -value - 0.5 * float(log_det)
+
+
+def _derivatives(mode: Array, offset: Array, scaled: Array, weight: float) -> tuple[Array, Array]:
+    """Gradient and Hessian of the objective."""
+    wrong = _sigmoid(-(offset + scaled @ mode))
+    curvature = weight * wrong * (1 - wrong)
+    return mode - weight * (wrong @ scaled), np.eye(len(mode)) + (scaled * curvature[:, None]).T @ scaled
+
+
+def _gradient(rule: Rule, start: Array, gaps: Array) -> Array:
+    """Steps on the user's mean loss; on the simplex, in the logits of the weights."""
+    step_size = np.asarray(rule["step_size"], float)
+    constrain: Callable[[Array], Array] = _softmax if rule["simplex"] else _same
+    raw, first, second = start, np.zeros(len(start)), np.zeros(len(start))
+    if len(gaps) == 0:
+        return constrain(start)
+    for number in range(1, int(rule["steps"]) + 1):
+        weights = constrain(raw)
+        slope = -(_sigmoid(-(gaps @ weights)) @ gaps) / len(gaps)
+        if rule["simplex"]:
+            slope = weights * (slope - weights @ slope)
+        if rule["optimizer"] == "adam":
+            first = _ADAM_BETAS[0] * first + (1 - _ADAM_BETAS[0]) * slope
+            second = _ADAM_BETAS[1] * second + (1 - _ADAM_BETAS[1]) * slope**2
+            corrected = [moment / (1 - beta**number) for moment, beta in zip((first, second), _ADAM_BETAS, strict=True)]
+            slope = corrected[0] / (np.sqrt(corrected[1]) + _ADAM_EPS)
+        raw = raw - step_size * slope
+    return constrain(raw)
+
+
+def _same(values: Array) -> Array:
+    return values
+
+
+def _softmax(values: Array) -> Array:
+    shifted = np.exp(values - values.max())
+    return shifted / shifted.sum()
+
+
+def _sigmoid(values: Array) -> Array:
+    return 0.5 * (1 + np.tanh(0.5 * values))
+
+
+RULES: dict[str, Callable[[Rule, Array, Array], Array]] = {
+    "fixed": _fixed,
+    "map": _map,
+    "mixture": _mixture,
+    "gradient": _gradient,
+}

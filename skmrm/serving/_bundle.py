@@ -1,0 +1,171 @@
+"""The folder that an exported model is: what is in it, and the checks before anything is made of it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from skmrm._documents import is_intact
+from skmrm.exceptions import ModelFileError
+from skmrm.serving._external_data import external_files
+
+__all__ = [
+    "CONFIG_FILE",
+    "DATA_FILE",
+    "ENCODER_FILE",
+    "KIND",
+    "MODEL_FILE",
+    "SCHEMA_VERSION",
+    "TOKENIZER_FILE",
+    "WEIGHTS_FILE",
+    "Bundle",
+    "Source",
+    "open_bundle",
+]
+
+SCHEMA_VERSION = 1
+KIND = "skmrm scorer"
+CONFIG_FILE = "config.json"
+MODEL_FILE = "model.onnx"
+DATA_FILE = "model.onnx.data"  # numbers of a large graph, mapped into memory instead of read
+TOKENIZER_FILE = "tokenizer.json"
+ENCODER_FILE = "encoder.safetensors"  # of the offline default encoder
+WEIGHTS_FILE = "weights.safetensors"  # users' weights, and what adapting needs
+
+# A folder; its files by name; or the bytes of a zip archive of them.
+Source = str | os.PathLike[str] | Mapping[str, bytes] | bytes
+
+_NAMES = {MODEL_FILE, DATA_FILE, TOKENIZER_FILE, ENCODER_FILE, WEIGHTS_FILE}
+_FACTS = ("scorer", "inputs", "dtype", "n_features", "n_bases", "encoder", "adaptation", "files")
+_AGAIN = "export the model again"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked bundle.
+
+    Attributes
+    ----------
+    config : dict
+        What config.json says.
+    contents : mapping of str to bytes
+        Files by name; the data of a large graph only where there is no folder to map it from.
+    folder : Path or None
+    """
+
+    config: dict[str, Any]
+    contents: Mapping[str, bytes]
+    folder: Path | None
+
+    def __getitem__(self, name: str) -> bytes:
+        if name not in self.contents:
+            raise ModelFileError(f"the bundle's config lists no {name}, which its scorer needs: {_AGAIN}")
+        return self.contents[name]
+
+
+def open_bundle(source: Source) -> Bundle:
+    """Read a bundle; every file has to be there, and to be what the config says it is.
+
+    Raises
+    ------
+    ModelFileError
+        If a file is missing, truncated or altered, if the schema is not known, or if the graph refers to files that are
+        not the bundle's.
+    """
+    folder, given = _source(source)
+    where = str(folder) if folder is not None else "the bundle"
+    config = _config(_content(CONFIG_FILE, folder, given, where), where)
+    contents: dict[str, bytes] = {}
+    for name, facts in config["files"].items():
+        if name not in _NAMES:
+            raise ModelFileError(f"{where} lists the file {name!r}, which no bundle has: {_AGAIN}")
+        if folder is not None and name == DATA_FILE:
+            found = _digest_of_file(folder / name, where)
+        else:
+            contents[name] = _content(name, folder, given, where)
+            found = hashlib.sha256(contents[name]).hexdigest()
+        if found != facts["sha256"]:
+            raise ModelFileError(f"{name} of {where} is truncated or was altered since it was written: {_AGAIN}")
+    bundle = Bundle(config, contents, folder)
+    _check_graph(bundle[MODEL_FILE], set(config["files"]), where)
+    return bundle
+
+
+def _source(source: Source) -> tuple[Path | None, Mapping[str, bytes]]:
+    if isinstance(source, Mapping):
+        return None, source
+    if not isinstance(source, bytes):
+        return Path(source), {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(source)) as archive:
+            files = [info for info in archive.infolist() if not info.is_dir()]
+            return None, {Path(info.filename).name: archive.read(info) for info in files}
+    except zipfile.BadZipFile:
+        raise ModelFileError(
+            "a bundle as bytes is a zip archive of its files, these bytes are none: pass the folder, the bytes of an "
+            "archive (shutil.make_archive(name, 'zip', folder)), or a mapping of file names to bytes"
+        ) from None
+
+
+def _content(name: str, folder: Path | None, given: Mapping[str, bytes], where: str) -> bytes:
+    try:
+        return given[name] if folder is None else (folder / name).read_bytes()
+    except (KeyError, FileNotFoundError, NotADirectoryError):
+        raise _missing(name, where) from None
+
+
+def _digest_of_file(file: Path, where: str) -> str:
+    """SHA-256 of a file, a piece at a time: it may be larger than memory."""
+    found = hashlib.sha256()
+    try:
+        with file.open("rb", buffering=0) as stream:
+            while piece := stream.read(1 << 18):
+                found.update(piece)
+    except FileNotFoundError:
+        raise _missing(file.name, where) from None
+    return found.hexdigest()
+
+
+def _missing(name: str, where: str) -> ModelFileError:
+    return ModelFileError(f"{name} is missing from {where}: pass the folder that export_onnx was given, whole")
+
+
+def _config(text: bytes, where: str) -> dict[str, Any]:
+    try:
+        document = json.loads(text)
+        kind, version = document["kind"], document["schema_version"]
+    except (ValueError, KeyError, TypeError):
+        raise ModelFileError(f"{CONFIG_FILE} of {where} is not that of an exported model: {_AGAIN}") from None
+    if kind != KIND:
+        raise ModelFileError(f"{where} holds a {kind}, not an exported scorer: pass what export_onnx wrote")
+    if version != SCHEMA_VERSION:
+        raise ModelFileError(
+            f"{where} has schema version {version!r}; this skmrm reads version {SCHEMA_VERSION}: install the skmrm "
+            f"that wrote it ({document.get('package_version')}), or {_AGAIN}"
+        )
+    if not is_intact(document):
+        raise ModelFileError(f"{CONFIG_FILE} of {where} was altered since it was written: {_AGAIN}")
+    missing = [name for name in _FACTS if name not in document]
+    if missing:
+        raise ModelFileError(f"{CONFIG_FILE} of {where} does not say {', '.join(missing)}: {_AGAIN}")
+    return document
+
+
+def _check_graph(model: bytes, listed: set[str], where: str) -> None:
+    """The graph may refer to the bundle's own data and to no other file, wherever that is."""
+    try:
+        foreign = external_files(model) - (listed & {DATA_FILE})
+    except ValueError:
+        raise ModelFileError(f"{MODEL_FILE} of {where} is not an ONNX model: {_AGAIN}") from None
+    if foreign:
+        raise ModelFileError(
+            f"{MODEL_FILE} of {where} refers to files outside of the bundle ({', '.join(sorted(foreign)):.200}), which "
+            "are never read: find out who wrote it"
+        )

@@ -1,0 +1,304 @@
+"""Scoring with an exported model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmrm._data.inputs import check_features, check_items, responses_to_rank, responses_to_score
+from skmrm._data.user_pairs import read_user_pairs
+from skmrm.serving._adaptation import adapt_weights
+from skmrm.serving._bundle import WEIGHTS_FILE, Source, open_bundle
+from skmrm.serving._inputs import make_inputs
+from skmrm.serving._session import make_session
+
+__all__ = ["OnnxScorer"]
+
+_RULE = "rule."
+
+
+class OnnxScorer:
+    """An exported reward model, scored with onnxruntime on a CPU; neither torch nor scikit-learn is imported.
+
+    What ``export_onnx`` of a user's model wrote scores for that user. What ``export_onnx`` of a model or of many
+    adapted users wrote has one graph for all users, and `weights` say whose reward is wanted. Rewards are in logits: a
+    difference of 1 is odds of e, and only differences under one user's weights mean anything.
+
+    One scorer serves many threads at a time. onnxruntime writes no telemetry files: ``ORT_DISABLE_TELEMETRY=1`` is set
+    before it is imported, unless the environment already has a value for it.
+
+    Parameters
+    ----------
+    bundle : path, mapping of str to bytes, or bytes
+        The folder that ``export_onnx`` wrote; or its files by name; or the bytes of a zip archive of it.
+    intra_op_threads : int
+        Threads of one call; 0 takes all cores. Services run better on few threads a call and several calls at a time.
+    max_length : int, optional
+        Tokens of a text that are read, at most; None takes what the model was exported with. Only for graphs that
+        contain a transformer.
+    max_batch : int, optional
+        Rows computed on at a time, which bounds memory; None takes 32 texts for a transformer, else 4,096 rows.
+
+    Attributes
+    ----------
+    config : mapping
+        What the bundle says of itself: ``units``, ``encoder``, ``certificate`` and so on.
+    kind : {"text", "features"}
+        What is scored.
+    n_features, n_bases : int
+        Features of an item, and base reward functions.
+    weights : ndarray of shape (n_users, n_bases) or None
+        Users' weights, in the order of ``UserModels.users_``; of a model's bundle one row, the weights of a user
+        without choices. None where one user's weights are part of the graph.
+
+    Raises
+    ------
+    ModelFileError
+        If a file is missing or was altered, the schema is not known, or the graph refers to files that are not the
+        bundle's.
+    ValueError
+        If a parameter is out of its bounds.
+
+    See Also
+    --------
+    skmrm.UserRewardModel.export_onnx, skmrm.UserModels.export_onnx, skmrm.MetaRewardModel.export_onnx
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from skmrm import MetaRewardModel
+    >>> from skmrm.datasets import make_user_preferences
+    >>> from skmrm.serving import OnnxScorer
+    >>> data = make_user_preferences(n_users=60, n_pairs=20, n_features=5, n_bases=2, random_state=0)
+    >>> user_model = MetaRewardModel(random_state=0).fit(data.episodes[:50]).adapt(data.episodes[55])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     certificate = user_model.export_onnx(folder)
+    ...     scorer = OnnxScorer(folder)
+    >>> scorer.predict(data.episodes[55].chosen).shape
+    (20,)
+    """
+
+    config: Mapping[str, Any]
+
+    def __init__(
+        self,
+        bundle: Source,
+        *,
+        intra_op_threads: int = 1,
+        max_length: int | None = None,
+        max_batch: int | None = None,
+    ) -> None:
+        _check_parameters(intra_op_threads, max_batch)
+        opened = open_bundle(bundle)
+        self.config = MappingProxyType(opened.config)
+        self.kind = "features" if opened.config["encoder"] is None else "text"
+        self.n_features = int(opened.config["n_features"])
+        self.n_bases = int(opened.config["n_bases"])
+        self._dtype = np.dtype(opened.config["dtype"])
+        self._inputs = make_inputs(opened, max_length, max_batch)
+        self._arrays: dict[str, NDArray[Any]] = {}
+        if WEIGHTS_FILE in opened.config["files"]:
+            from safetensors.numpy import load
+
+            self._arrays = load(opened[WEIGHTS_FILE])
+        self.weights = self._arrays.get("weights")
+        if self.weights is not None:
+            self.weights.flags.writeable = False
+        self._session = make_session(opened, intra_op_threads)
+
+    def predict(self, X: Any, *, weights: Any = None) -> NDArray[Any]:
+        """Rewards of responses.
+
+        Parameters
+        ----------
+        X : list of (prompt, response), or array of shape (n, n_features)
+            Texts (or lists of chat messages) or feature vectors, whichever the model was fitted on.
+        weights : array of shape (n_bases,) or (n, n_bases), optional
+            Whose reward: one user's weights, or a row for each row of X. None is the user of a user's bundle, and of a
+            model's bundle a user without choices.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            In logits; float32 for texts, the dtype of fit's features for arrays.
+
+        Raises
+        ------
+        TypeError
+            If X is not of the model's kind.
+        ValueError
+            If the number of features is wrong, or a feature or weight is NaN or infinite.
+        """
+        return self._run(self._checked(X, "predict"), "rewards", weights)
+
+    def score(self, prompt: Any, response: Any, *, weights: Any = None) -> Any:
+        """Reward of a response.
+
+        Parameters
+        ----------
+        prompt : str, list of chat messages, or a sequence of either
+        response : str, or a sequence of str
+            With one prompt and several responses, each is scored as an answer to that prompt.
+        weights : array of shape (n_bases,) or (n, n_bases), optional
+            As for :meth:`predict`.
+
+        Returns
+        -------
+        float or ndarray of shape (n,)
+            In logits.
+
+        Raises
+        ------
+        TypeError
+            If the model was fitted on feature vectors.
+        """
+        items, is_one = responses_to_score(prompt, response, self.kind)
+        rewards = self.predict(items, weights=weights)
+        return float(rewards[0]) if is_one else rewards
+
+    def rank(self, prompt: Any, responses: Any, *, weights: Any = None) -> NDArray[np.intp]:
+        """Order responses to a prompt, best first.
+
+        Parameters
+        ----------
+        prompt : str or list of chat messages
+            For a model fitted on arrays: None.
+        responses : sequence of str, or array of shape (n, n_features)
+        weights : array of shape (n_bases,), optional
+            As for :meth:`predict`.
+
+        Returns
+        -------
+        ndarray of int of shape (n,)
+            Indices into `responses`; ties keep their order.
+        """
+        rewards = self.predict(responses_to_rank(prompt, responses, self.kind), weights=weights)
+        return np.argsort(-rewards, kind="stable")
+
+    def transform(self, X: Any) -> NDArray[Any]:
+        """Base rewards of responses; of bundles for many users.
+
+        Parameters
+        ----------
+        X : list of (prompt, response), or array of shape (n, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n, n_bases)
+            In logits per unit of weight.
+
+        Raises
+        ------
+        TypeError
+            If the bundle is of one user: its graph has the user's weights folded in.
+        """
+        self._need_shared("transform")
+        return self._run(self._checked(X, "transform"), "base_rewards", np.zeros(self.n_bases))
+
+    def adapt(self, user_pairs: Any) -> NDArray[np.float64]:
+        """Turn a handful of a user's choices into that user's weights; of bundles that a model exported.
+
+        Parameters
+        ----------
+        user_pairs : Episode, list of (prompt, chosen, rejected), list of dicts, or table
+            One user's choices, as for :meth:`skmrm.MetaRewardModel.adapt`. No choices give the starting weights.
+
+        Returns
+        -------
+        ndarray of float64 of shape (n_bases,)
+            What `weights` of the other methods takes. The scorer itself is unchanged.
+
+        Raises
+        ------
+        EpisodeError
+            If the pairs break a rule; all mistakes are listed.
+        TypeError
+            If the bundle cannot adapt: it is of users, or its inner rule is none that numpy has.
+        """
+        rule = self.config["adaptation"]
+        if rule is None or "kind" not in rule:
+            reason = "it was exported from users, not from a model" if rule is None else rule["reason"]
+            raise TypeError(f"adapt: this bundle cannot adapt ({reason}): export the model that adapts its users")
+        episodes = read_user_pairs(user_pairs, self.kind, self.n_features, "adapt")
+        items = episodes.items if self.kind == "text" else episodes.features
+        base = self.transform(items) if episodes.n_pairs else np.empty((0, self.n_bases))
+        learnt = {name.removeprefix(_RULE): value for name, value in self._arrays.items() if name.startswith(_RULE)}
+        gaps = base[episodes.chosen] - base[episodes.rejected]
+        return adapt_weights({**rule, **learnt}, self._arrays["start"], gaps)
+
+    def _checked(self, X: Any, caller: str) -> Any:
+        if self.kind == "text":
+            return check_items(X, caller)
+        if type(X) is np.ndarray and X.dtype == self._dtype and X.ndim == 2 and X.shape[1] == self.n_features:
+            return X  # finite or not is seen by the rewards, which are fewer
+        return check_features(X, self.n_features, caller, type(self).__name__).astype(self._dtype)
+
+    def _run(self, items: Any, output: str, weights: Any) -> NDArray[Any]:
+        chosen = self._weights(weights, len(items))
+        parts = []
+        for rows, feed in self._inputs.batches(items):
+            if chosen is not None:
+                feed["weights"] = chosen if len(chosen) == 1 else chosen[rows]
+            parts.append((rows, self._session.run([output], feed)[0]))
+        in_order = len(parts) == 1 and isinstance(parts[0][0], slice)
+        found = parts[0][1] if in_order else self._joined(parts, len(items), output)
+        # NaN or infinity in a row of features makes its reward so, in which it is cheaper to find; rewards that are
+        # merely large may seem so, and do no harm.
+        if self.kind == "features" and not math.isfinite(np.vdot(found, found)):
+            check_features(items, self.n_features, "predict", type(self).__name__)
+        return found
+
+    def _joined(self, parts: list[tuple[Any, NDArray[Any]]], n_rows: int, output: str) -> NDArray[Any]:
+        found = np.empty((n_rows, self.n_bases) if output == "base_rewards" else n_rows, self._dtype)
+        for rows, values in parts:
+            found[rows] = values
+        return found
+
+    def _weights(self, weights: Any, n_rows: int) -> NDArray[Any] | None:
+        """Weights (1, n_bases) or (n_rows, n_bases) for the graph, None where it has them."""
+        if self.weights is None:
+            if weights is not None:
+                raise TypeError("weights: this bundle is of one user, whose weights are in its graph: leave them out")
+            return None
+        if weights is None:
+            if self.config["scorer"] != "model":
+                raise TypeError(
+                    f"weights: this bundle is of {len(self.weights)} users: say whose reward is wanted, with "
+                    "weights=scorer.weights[row], rows in the order of UserModels.users_"
+                )
+            return self.weights
+        chosen = np.asarray(weights)
+        if chosen.shape not in ((self.n_bases,), (n_rows, self.n_bases)) or chosen.dtype.kind not in "fiu":
+            raise ValueError(
+                f"weights must be numbers of shape ({self.n_bases},), or ({n_rows}, {self.n_bases}) for the {n_rows} "
+                f"rows of X, got dtype {chosen.dtype} and shape {chosen.shape}"
+            )
+        if not np.isfinite(chosen).all():
+            raise ValueError("weights must be finite, got NaN or infinity: adapt the user again")
+        return chosen.reshape(-1, self.n_bases).astype(self._dtype, copy=False)
+
+    def _need_shared(self, caller: str) -> None:
+        if self.weights is None:
+            raise TypeError(
+                f"{caller}: this bundle is of one user, whose weights are folded into its graph: "
+                "export the model, or the users"
+            )
+
+    def __repr__(self) -> str:
+        of = {"user": "one user", "users": "users", "model": "a model"}[self.config["scorer"]]
+        return f"OnnxScorer(of {of}, kind={self.kind!r}, n_features={self.n_features}, n_bases={self.n_bases})"
+
+
+def _check_parameters(intra_op_threads: int, max_batch: int | None) -> None:
+    problems = []
+    if not isinstance(intra_op_threads, int) or intra_op_threads < 0:
+        problems.append(f"intra_op_threads must be an int of at least 0 (all cores), got {intra_op_threads!r}")
+    if max_batch is not None and (not isinstance(max_batch, int) or max_batch < 1):
+        problems.append(f"max_batch must be an int of at least 1, or None, got {max_batch!r}")
+    if problems:
+        raise ValueError("; ".join(problems))

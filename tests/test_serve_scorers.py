@@ -1,0 +1,601 @@
+"""The example service: its answers are the live model's, it keeps what it acknowledged, and it says no in one form."""
+
+import asyncio
+import importlib
+import json
+import os
+import re
+import runpy
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from skmrm import MetaRewardModel, split_users
+from skmrm.datasets import load_style_preferences
+from skmrm.exceptions import EpisodeError
+
+httpx = pytest.importorskip("httpx")
+for needed in ("fastapi", "uvicorn", "onnx", "onnxruntime"):
+    pytest.importorskip(needed)
+
+FOLDER = Path(__file__).parents[1] / "examples" / "serve_scorers"
+MODULES = ("app", "bodies", "errors", "limits", "schemas", "store")
+PATIENCE = 120.0  # seconds until a service has to be up
+BLOCKER = """
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "sklearn", "transformers", "scipy"}:
+            raise ImportError(f"{name} is blocked")
+sys.meta_path.insert(0, Blocker())
+"""
+SMALL_LIMITS = "Limits(pairs=3, items=3, characters=40, id_characters=8, body_bytes=2000)"
+PROMPT = "How do I boil an egg?"
+
+
+@pytest.fixture(scope="module")
+def known_and_new():
+    return split_users(load_style_preferences(n_users=48, random_state=0).episodes, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def text_model(known_and_new):
+    return MetaRewardModel(n_bases=4, max_epochs=1, random_state=0, device="cpu").fit(known_and_new[0])
+
+
+@pytest.fixture(scope="module")
+def bundles(model, text_model, few_episodes, small, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundles")
+    model.export_onnx(folder / "features")
+    text_model.export_onnx(folder / "text")
+    model.adapt(few_episodes[0]).export_onnx(folder / "one_user")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """A place in which the heavy libraries cannot be imported."""
+    folder = tmp_path_factory.mktemp("blocked")
+    (folder / "sitecustomize.py").write_text(BLOCKER)
+    return {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def modules():
+    """The example's modules, imported as its script imports them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        yield SimpleNamespace(**{name: importlib.import_module(name) for name in MODULES})
+    for name in MODULES:
+        del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def text_service(bundles, environment, tmp_path_factory):
+    with serving(bundles / "text", tmp_path_factory.mktemp("database") / "users.sqlite", environment) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def small_text_service(bundles, environment, tmp_path_factory):
+    database = tmp_path_factory.mktemp("database") / "users.sqlite"
+    with serving(bundles / "text", database, environment, SMALL_LIMITS) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def feature_service(bundles, environment, tmp_path_factory):
+    with serving(bundles / "features", tmp_path_factory.mktemp("database") / "users.sqlite", environment) as client:
+        yield client
+
+
+def arguments(bundle, database, port, limits=None):
+    if limits is None:
+        return [str(FOLDER / "app.py"), "--bundle", str(bundle), "--database", str(database), "--port", str(port)]
+    code = f"""
+import sys
+sys.path.insert(0, {str(FOLDER)!r})
+import uvicorn
+from app import create_app
+from limits import Limits
+uvicorn.run(create_app({str(bundle)!r}, {str(database)!r}, {limits}), port={port}, access_log=False)
+"""
+    return ["-c", code]
+
+
+@contextmanager
+def serving(bundle, database, environment, limits=None):
+    """A client of the service in a process of its own, which is killed in the end, as a machine that fails would."""
+    with running(lambda port: arguments(bundle, database, port, limits), environment) as (client, process):
+        yield client
+        assert process.poll() is None
+        process.kill()
+
+
+@contextmanager
+def running(arguments_for, environment):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE, trust_env=False) as client,
+    ):
+        process = subprocess.Popen([sys.executable, *arguments_for(port)], stdout=log, stderr=log, env=environment)
+        try:
+            wait_for(client, process)
+            yield client, process
+        finally:
+            process.terminate()
+            process.wait()
+            log.seek(0)
+            printed = log.read()
+    assert "Application startup complete" in printed
+    assert "/users/" not in printed  # ids of users are in the paths
+    assert "Traceback" not in printed
+
+
+def wait_for(client, process):
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end and process.poll() is None:
+        with suppress(httpx.TransportError):
+            client.get("/health").raise_for_status()
+            return
+        time.sleep(0.05)
+    pytest.fail(f"the service did not start (exit status {process.poll()})")
+
+
+def post(client, path, body):
+    return client.post(path, json=body).raise_for_status().json()
+
+
+async def in_process(app, *request, **options):
+    """One request to an application, from its start to its end."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+    ):
+        return await client.request(*request, **options)
+
+
+def text_pairs(episode):
+    rows = zip(episode.prompts, episode.chosen, episode.rejected, strict=True)
+    return [{"prompt": prompt, "chosen": chosen, "rejected": rejected} for prompt, chosen, rejected in rows]
+
+
+def feature_pairs(episode):
+    rows = zip(episode.chosen.tolist(), episode.rejected.tolist(), strict=True)
+    return [{"chosen": chosen, "rejected": rejected} for chosen, rejected in rows]
+
+
+def one_pair(**changes):
+    return {"prompt": PROMPT, "chosen": "Ten minutes.", "rejected": "Maybe seven?", **changes}
+
+
+def refusal(response, status, code):
+    """The error of a response that has the one form."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    error = response.json()["error"]
+    assert set(response.json()) == {"error"}
+    assert set(error) == {"code", "message", "problems"}
+    assert error["code"] == code
+    assert "Traceback" not in response.text
+    return error
+
+
+def test__environment__of_the_service__has_no_torch(environment):
+    for name in ("torch", "sklearn", "scipy.linalg", "transformers"):
+        run = subprocess.run([sys.executable, "-c", f"import {name}"], capture_output=True, text=True, env=environment)
+        assert f"{name.partition('.')[0]} is blocked" in run.stderr
+
+
+def test__health__says_what_is_served(text_service, feature_service, text_model, model):
+    for client, kind, served in ((text_service, "text", text_model), (feature_service, "features", model)):
+        found = client.get("/health").json()
+        assert found["status"] == "ok"
+        assert (found["kind"], found["n_bases"]) == (kind, len(served.start_weights_))
+        assert found["schema_version"] == 1
+        assert found["n_users"] >= 0
+        assert found["package_version"]
+
+
+def test__adapt__texts__rewards_and_order_are_those_of_the_live_model(text_service, text_model, known_and_new):
+    user, other = known_and_new[1][0], known_and_new[1][1]
+    answer = post(text_service, "/users/ann/adapt", {"pairs": text_pairs(user)})
+    assert answer == {"user_id": "ann", "n_pairs": len(user), "n_bases": len(text_model.start_weights_)}
+    adapted = text_model.adapt(user)
+    items = [*zip(other.prompts, other.chosen, strict=True), ("", ""), ("Ça va?", "😀")]
+    wanted = [{"prompt": prompt, "response": response} for prompt, response in items]
+    scores = post(text_service, "/users/ann/score", {"items": wanted})
+    np.testing.assert_allclose(scores["rewards"], adapted.predict(items), atol=1e-5)
+    assert (scores["units"], scores["known_user"]) == ("logits", True)
+    responses = [*other.chosen, *other.rejected]
+    ranking = post(text_service, "/users/ann/rank", {"prompt": PROMPT, "responses": responses})
+    assert ranking["order"] == adapted.rank(PROMPT, responses).tolist()
+    np.testing.assert_allclose(ranking["rewards"], adapted.score(PROMPT, responses), atol=1e-5)
+
+
+def test__adapt__feature_vectors__rewards_and_order_are_those_of_the_live_model(feature_service, model, episodes):
+    user, other = episodes[3], episodes[4]
+    answer = post(feature_service, "/users/ann/adapt", {"pairs": feature_pairs(user)})
+    assert answer == {"user_id": "ann", "n_pairs": len(user), "n_bases": len(model.start_weights_)}
+    adapted = model.adapt(user)
+    body = {"features": other.chosen.tolist()}
+    scores = post(feature_service, "/users/ann/score", body)
+    np.testing.assert_allclose(scores["rewards"], adapted.predict(other.chosen), atol=1e-5)
+    ranking = post(feature_service, "/users/ann/rank", body)
+    assert ranking["order"] == adapted.rank(None, other.chosen).tolist()
+    assert ranking["rewards"] == scores["rewards"]
+
+
+def test__adapt__a_second_time__replaces_what_the_first_said(feature_service, episodes):
+    body = {"features": episodes[0].chosen.tolist()}
+    rewards = []
+    for user_id, users in (("first", [1]), ("second", [2]), ("both", [1, 2])):
+        for row in users:
+            post(feature_service, f"/users/{user_id}/adapt", {"pairs": feature_pairs(episodes[row])})
+        rewards.append(post(feature_service, f"/users/{user_id}/score", body)["rewards"])
+    assert rewards[2] == rewards[1] != rewards[0]
+
+
+def test__score__unknown_user__is_a_user_without_choices_or_an_error(feature_service, model, episodes):
+    X = episodes[0].chosen
+    for path in ("/users/nobody/score", "/users/nobody/rank?on_unknown=prior"):
+        found = post(feature_service, path, {"features": X.tolist()})
+        assert found["known_user"] is False
+        np.testing.assert_allclose(found["rewards"], model.predict(X), atol=1e-5)
+    for call in ("score", "rank"):
+        response = feature_service.post(f"/users/nobody/{call}?on_unknown=error", json={"features": X.tolist()})
+        assert "'nobody'" in refusal(response, 404, "unknown_user")["message"]
+
+
+def test__service__killed_and_started_again__users_are_as_before(bundles, environment, episodes, tmp_path):
+    database, body = tmp_path / "users.sqlite", {"features": episodes[0].chosen.tolist()}
+
+    def rewards(client):
+        return [post(client, f"/users/u{row}/score?on_unknown=error", body)["rewards"] for row in range(5)]
+
+    with serving(bundles / "features", database, environment) as client:
+        for row in range(5):
+            post(client, f"/users/u{row}/adapt", {"pairs": feature_pairs(episodes[row])})
+        before = rewards(client)
+    with serving(bundles / "features", database, environment) as client:
+        assert client.get("/health").json()["n_users"] == 5
+        assert rewards(client) == before
+    assert len({tuple(found) for found in before}) == 5
+
+
+def test__delete__forgets_the_user__and_only_this_one(feature_service, episodes):
+    body = {"features": episodes[0].chosen.tolist()}
+    for user_id in ("leaver", "stayer"):
+        post(feature_service, f"/users/{user_id}/adapt", {"pairs": feature_pairs(episodes[5])})
+    n_users = feature_service.get("/health").json()["n_users"]
+    response = feature_service.delete("/users/leaver")
+    assert (response.status_code, response.content) == (204, b"")
+    assert post(feature_service, "/users/leaver/score", body)["known_user"] is False
+    assert post(feature_service, "/users/stayer/score", body)["known_user"] is True
+    assert feature_service.get("/health").json()["n_users"] == n_users - 1
+    refusal(feature_service.delete("/users/leaver"), 404, "unknown_user")
+
+
+@pytest.mark.parametrize(
+    ("call", "body", "place"),
+    [
+        ("adapt", {"pairs": [one_pair()] * 4}, "body.pairs"),
+        ("adapt", {"pairs": []}, "body.pairs"),
+        ("adapt", {"pairs": [one_pair(chosen="x" * 41)]}, "body.pairs.0.chosen"),
+        ("adapt", {"pairs": [one_pair(), one_pair(prompt=None)]}, "body.pairs.1.prompt"),
+        ("adapt", {"pairs": [{"prompt": PROMPT, "chosen": "Ten minutes."}]}, "body.pairs.0.rejected"),
+        ("adapt", {"pairs": one_pair()}, "body.pairs"),
+        ("score", {"items": [{"prompt": "", "response": ""}] * 4}, "body.items"),
+        ("score", {"items": [{"prompt": "x" * 41, "response": ""}]}, "body.items.0.prompt"),
+        ("score", {"items": [{"prompt": "", "response": 1}]}, "body.items.0.response"),
+        ("score", {}, "body.items"),
+        ("score?on_unknown=ask", {"items": [{"prompt": "", "response": ""}]}, "query.on_unknown"),
+        ("rank", {"prompt": "", "responses": ["a"] * 4}, "body.responses"),
+        ("rank", {"prompt": "", "responses": ["x" * 41]}, "body.responses.0"),
+        ("rank", {"prompt": "", "responses": "text"}, "body.responses"),
+    ],
+)
+def test__texts__that_break_a_rule_or_a_limit__are_named(small_text_service, call, body, place):
+    error = refusal(small_text_service.post(f"/users/ann/{call}", json=body), 422, "invalid_request")
+    assert [problem.partition(":")[0] for problem in error["problems"]] == [place]
+    assert "xxxxx" not in error["message"]
+
+
+@pytest.mark.parametrize("user_id", ["a b", "%2e%2e", ".hidden", "ann%0a", "é", "a" * 9])
+def test__user_id__unsafe_or_too_long__is_refused(small_text_service, user_id):
+    for response in (
+        small_text_service.delete(f"/users/{user_id}"),
+        small_text_service.post(f"/users/{user_id}/adapt", json={"pairs": [one_pair()]}),
+    ):
+        assert "path.user_id" in refusal(response, 422, "invalid_request")["message"]
+
+
+def test__limits__at_the_limit__are_kept(small_text_service):
+    pairs = [one_pair(chosen="x" * 40)] * 3
+    assert post(small_text_service, f"/users/{'a' * 8}/adapt", {"pairs": pairs})["n_pairs"] == 3
+    body = json.dumps({"prompt": "", "responses": ["a"]}).ljust(2000)
+    post_text = {"content": body, "headers": {"Content-Type": "application/json"}}
+    assert small_text_service.post("/users/ann/rank", **post_text).json()["order"] == [0]
+
+
+def test__body__too_large_or_unreadable__is_refused(small_text_service):
+    headers = {"Content-Type": "application/json"}
+    for n_bytes in (2001, 20_000_000):
+        response = small_text_service.post("/users/ann/score", content=b" " * n_bytes, headers=headers)
+        assert "2000 bytes" in refusal(response, 413, "body_too_large")["message"]
+    in_pieces = small_text_service.post("/users/ann/score", content=(b" " * 500 for _ in range(5)), headers=headers)
+    refusal(in_pieces, 413, "body_too_large")
+    for unreadable in (b'{"items": ', b"", b"\xff\xfe"):
+        response = small_text_service.post("/users/ann/score", content=unreadable, headers=headers)
+        refusal(response, 422, "invalid_request")
+    too_deep = small_text_service.post("/users/ann/score", content=b"[" * 1900, headers=headers)
+    assert too_deep.json()["error"]["code"] in ("bad_request", "invalid_request")  # depends on Python's version
+    plain = small_text_service.post("/users/ann/score", content=b"{}", headers={"Content-Type": "text/plain"})
+    assert "Content-Type: application/json" in refusal(plain, 422, "invalid_request")["message"]
+    assert small_text_service.get("/health").json()["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("call", "body", "problem"),
+    [
+        ("adapt", '{"pairs": [{"chosen": [1, 2, 3, 4], "rejected": [1, 2, NaN, 4]}]}', "body.pairs.0.rejected.2: "),
+        ("adapt", '{"pairs": [{"chosen": [1, 2, 3, 4], "rejected": [1, 2, 3]}]}', "body.pairs.0.rejected: "),
+        ("score", '{"features": [[1, 2, 3, 4], [1, 2, 3, 4, 5]]}', "body.features.1: "),
+        ("score", '{"features": [[1, 2, 3, 1e10]]}', "body.features.0.3: "),
+        ("score", '{"features": [[1, "2", 3, 4]]}', "body.features.0.1: "),
+        ("rank", '{"features": [[1, 2, 3, -Infinity]]}', "body.features.0.3: "),
+        ("rank", '{"features": []}', "body.features: "),
+    ],
+)
+def test__feature_vectors__that_break_a_rule__are_named(feature_service, call, body, problem):
+    response = feature_service.post(f"/users/ann/{call}", content=body, headers={"Content-Type": "application/json"})
+    (found,) = refusal(response, 422, "invalid_request")["problems"]
+    assert found.startswith(problem)
+
+
+def test__feature_vectors__as_large_as_they_may_be__give_finite_rewards(feature_service):
+    far = [[1e9, 1e9, 1e9, 1e9], [-1e9, 1e9, -1e9, 1e9], [1e-300, 0, 0, 0]]
+    pairs = [{"chosen": chosen, "rejected": rejected} for chosen in far for rejected in far]
+    post(feature_service, "/users/far/adapt", {"pairs": pairs})
+    assert np.isfinite(post(feature_service, "/users/far/score", {"features": far})["rewards"]).all()
+
+
+def test__body__of_the_other_kind__says_what_the_bundle_takes(text_service, feature_service):
+    for call, body in {
+        "adapt": {"pairs": [one_pair()]},
+        "score": {"items": [{"prompt": "", "response": ""}]},
+        "rank": {"prompt": "", "responses": ["a"]},
+    }.items():
+        error = refusal(feature_service.post(f"/users/ann/{call}", json=body), 422, "wrong_input_kind")
+        assert error["message"] == "this bundle takes feature vectors of 4 numbers, got texts"
+    vector = [0.0] * 4
+    for call, body in {
+        "adapt": {"pairs": [{"chosen": vector, "rejected": vector}]},
+        "score": {"features": [vector]},
+        "rank": {"features": [vector]},
+    }.items():
+        error = refusal(text_service.post(f"/users/ann/{call}", json=body), 422, "wrong_input_kind")
+        assert error["message"] == "this bundle takes texts, got feature vectors"
+
+
+def test__errors__many_in_one_body__are_listed_up_to_a_limit(text_service):
+    response = text_service.post("/users/ann/adapt", json={"pairs": [one_pair(prompt=1, chosen=2)] * 50})
+    error = refusal(response, 422, "invalid_request")
+    assert len(error["problems"]) == 20
+    assert error["problems"][:2] == [
+        "body.pairs.0.prompt: Input should be a valid string",
+        "body.pairs.0.chosen: Input should be a valid string",
+    ]
+
+
+def test__errors__of_paths_and_methods__have_the_same_form(text_service):
+    refusal(text_service.get("/nothing/here"), 404, "not_found")
+    response = text_service.get("/users/ann/adapt")
+    refusal(response, 405, "method_not_allowed")
+    assert response.headers["allow"] == "POST"
+
+
+def test__requests__many_at_a_time__give_what_they_give_one_by_one(text_service, known_and_new):
+    new = known_and_new[1]
+    responses = [*new[0].chosen, *new[0].rejected]
+
+    def visit(number):
+        user = new[number % new.n_users]
+        post(text_service, f"/users/visitor{number}/adapt", {"pairs": text_pairs(user)})
+        return post(text_service, f"/users/visitor{number}/rank", {"prompt": PROMPT, "responses": responses})
+
+    one_by_one = [visit(number) for number in range(16)]
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(visit, range(16))) == one_by_one
+
+
+def test__workers__several__share_the_users(bundles, environment, episodes, tmp_path):
+    variables = {"SCORER_BUNDLE": str(bundles / "features"), "SCORER_DATABASE": str(tmp_path / "users.sqlite")}
+
+    def workers(port):
+        where = ["--app-dir", str(FOLDER), "--factory", "app:from_environment", "--port", str(port)]
+        return ["-m", "uvicorn", *where, "--workers", "2", "--no-access-log"]
+
+    def visit(row):
+        body = {"features": episodes[0].chosen.tolist()}
+        with httpx.Client(base_url=client.base_url, timeout=PATIENCE, trust_env=False) as own:  # its own connection
+            post(own, f"/users/u{row}/adapt", {"pairs": feature_pairs(episodes[row])})
+        with httpx.Client(base_url=client.base_url, timeout=PATIENCE, trust_env=False) as own:
+            return post(own, f"/users/u{row}/score?on_unknown=error", body)["rewards"]
+
+    with running(workers, environment | variables) as (client, _):
+        with ThreadPoolExecutor(4) as threads:
+            rewards = list(threads.map(visit, range(20)))
+        assert client.get("/health").json()["n_users"] == 20
+    assert len({tuple(found) for found in rewards}) == 20
+
+
+def test__start__of_what_cannot_be_served__says_why_and_ends(bundles, environment, tmp_path, modules):
+    modules.store.WeightStore(tmp_path / "other.sqlite", "another model", 3).close()
+    (tmp_path / "garbage.sqlite").write_bytes(b"no database, but longer than the header of one " * 10)
+    with closing(sqlite3.connect(tmp_path / "shop.sqlite")) as database:
+        database.execute("CREATE TABLE orders (id)")
+    before = (tmp_path / "shop.sqlite").read_bytes()
+    for bundle, database, message in (
+        ("features", "other.sqlite", "holds weights of another model"),
+        ("features", "garbage.sqlite", "cannot use .*garbage.sqlite as a database"),
+        ("features", "shop.sqlite", "database of something else, with orders"),
+        ("features", "no/folder.sqlite", "is its folder there"),
+        ("one_user", "new.sqlite", "this bundle cannot adapt"),
+        ("missing", "new.sqlite", "config.json is missing"),
+    ):
+        command = [sys.executable, *arguments(bundles / bundle, tmp_path / database, 0)]
+        run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=PATIENCE)
+        assert run.returncode == 1
+        assert re.match(f"cannot serve: .*{message}", run.stderr), run.stderr
+        assert "Traceback" not in run.stderr
+    assert (tmp_path / "shop.sqlite").read_bytes() == before
+    assert not (tmp_path / "new.sqlite").exists()
+
+
+def test__openapi__lists_all_paths__with_limits_descriptions_and_errors(text_service, feature_service):
+    for client in (text_service, feature_service):
+        document = client.get("/openapi.json").json()
+        schemas = document["components"]["schemas"]
+        found = {
+            (method, path): operation
+            for path, methods in document["paths"].items()
+            for method, operation in methods.items()
+        }
+        posts = {("post", f"/users/{{user_id}}/{call}") for call in ("adapt", "score", "rank")}
+        assert set(found) == posts | {("delete", "/users/{user_id}"), ("get", "/health")}
+        for (method, path), operation in found.items():
+            assert operation["description"]
+            errors = {int(status) for status in operation["responses"]} - {200, 204}
+            wanted = {"post": {400, 413, 422}, "delete": {404, 422}, "get": set()}[method]
+            assert errors == wanted | ({404} if path.endswith(("score", "rank")) else set())
+            for status in errors:
+                refused = operation["responses"][str(status)]
+                assert refused["description"]
+                assert refused["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorBody")
+        assert "all pairs of the user" in found["post", "/users/{user_id}/adapt"]["description"]
+        assert schemas["Adapt"]["properties"]["pairs"]["maxItems"] == 200
+        assert schemas["Pair"]["properties"]["chosen"]["type"] == ("string" if client is text_service else "array")
+        assert "HTTPValidationError" not in schemas
+    assert feature_service.get("/docs").status_code == 200
+
+
+def test__errors__of_the_scorer__have_the_same_form(modules, bundles, tmp_path, monkeypatch):
+    body = {"pairs": [{"chosen": [0.0] * 4, "rejected": [1.0] * 4}]}
+
+    def adapt(raised):
+        monkeypatch.undo()
+        app = modules.app.create_app(bundles / "features", tmp_path / "users.sqlite")
+
+        def fail(scorer, pairs):
+            raise raised
+
+        monkeypatch.setattr("skmrm.serving.OnnxScorer.adapt", fail)
+        return asyncio.run(in_process(app, "POST", "/users/ann/adapt", json=body))
+
+    error = refusal(adapt(EpisodeError(["one rule", "another rule"])), 422, "unusable_pairs")
+    assert error["problems"] == ["one rule", "another rule"]
+    assert "secret" not in refusal(adapt(RuntimeError("secret")), 500, "internal_server_error")["message"]
+
+
+def test__fingerprint__of_two_exports_of_one_model__is_the_same(modules, model, text_model, bundles, tmp_path):
+    def fingerprint(folder):
+        return modules.app.fingerprint(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+
+    for name, served in (("features", model), ("text", text_model)):
+        served.export_onnx(tmp_path / name)
+        assert fingerprint(tmp_path / name) == fingerprint(bundles / name)
+    assert fingerprint(bundles / "features") != fingerprint(bundles / "text")
+
+
+def test__store__keeps_bits__replaces_and_forgets(modules, tmp_path):
+    rng = np.random.default_rng(0)
+    weights = {f"user{number}": rng.standard_normal(3) for number in range(20)}
+    file = tmp_path / "users.sqlite"
+    with closing(modules.store.WeightStore(file, "model", 3)) as store:
+        assert len(store) == 0
+        assert store.get("user0") is None
+        store.put("user0", rng.standard_normal(3), 1)
+        for user, own in weights.items():
+            store.put(user, own, 2)
+        assert len(store) == 20
+    with closing(modules.store.WeightStore(file, "model", 3)) as store:
+        for user, own in weights.items():
+            np.testing.assert_array_equal(store.get(user), own)
+        assert store.forget("user7")
+        assert not store.forget("user7")
+        assert store.get("user7") is None
+        assert len(store) == 19
+    with closing(sqlite3.connect(file)) as database:
+        assert database.execute("SELECT n_pairs FROM users WHERE id = 'user0'").fetchall() == [(2,)]
+
+
+def test__store__after_forget__no_file_holds_the_user(modules, tmp_path):
+    file = tmp_path / "users.sqlite"
+
+    def holds(content):
+        return any(content in path.read_bytes() for path in tmp_path.iterdir())
+
+    weights = [np.random.default_rng(seed).standard_normal(6) for seed in (0, 1)]
+    with closing(modules.store.WeightStore(file, "model", 6)) as store:
+        for own in weights:
+            store.put("the-one-who-leaves", own, 5)
+        assert holds(b"the-one-who-leaves")
+        assert holds(weights[1].tobytes())
+        store.forget("the-one-who-leaves")
+        assert not holds(b"the-one-who-leaves")
+        assert not any(holds(own.tobytes()) for own in weights)
+
+
+@pytest.mark.parametrize(("model_name", "n_bases"), [("other", 3), ("model", 4)])
+def test__store__of_another_model__is_refused_and_left_alone(modules, tmp_path, model_name, n_bases):
+    file = tmp_path / "users.sqlite"
+    with closing(modules.store.WeightStore(file, "model", 3)) as store:
+        store.put("ann", np.ones(3), 1)
+    with pytest.raises(modules.errors.StartError, match=r"weights of another model.*serve the bundle"):
+        modules.store.WeightStore(file, model_name, n_bases)
+    with closing(modules.store.WeightStore(file, "model", 3)) as store:
+        np.testing.assert_array_equal(store.get("ann"), np.ones(3))
+
+
+def test__store__opened_by_many_at_once__is_made_once_and_loses_no_write(modules, tmp_path):
+    def write(number):
+        with closing(modules.store.WeightStore(tmp_path / "users.sqlite", "model", 2)) as store:
+            for place in range(5):
+                store.put(f"user{number}-{place}", np.full(2, number), place)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(write, range(16)))
+    with closing(modules.store.WeightStore(tmp_path / "users.sqlite", "model", 2)) as store:
+        assert len(store) == 80
+        assert all(store.get(f"user{number}-4")[0] == number for number in range(16))
+
+
+def test__make_bundle__writes_what_the_service_takes(modules, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["make_bundle.py", str(tmp_path / "scorer"), "--users", "40"])
+    runpy.run_path(str(FOLDER / "make_bundle.py"), run_name="__main__")
+    assert "differ from the live model's by at most" in capsys.readouterr().out
+    app = modules.app.create_app(tmp_path / "scorer", tmp_path / "users.sqlite")
+    assert asyncio.run(in_process(app, "GET", "/health")).json()["kind"] == "text"
+
+
+def test__readme__its_script__writes_a_bundle(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (script,) = re.findall(r"```python\n(.*?)```", (FOLDER / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    exec(script.replace("n_users=100", "n_users=40"), {})
+    assert capsys.readouterr().out.startswith("Parity(")
+    assert (tmp_path / "scorer" / "config.json").is_file()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks._areas import Found
 from benchmarks._plain_loop import PlainModel, plain_adapt, plain_epochs
 from benchmarks._timing import in_turn
 from skmrm import MetaRewardModel
@@ -22,27 +22,9 @@ from skmrm.meta.inference import adapt_users, item_rewards
 from skmrm.meta.selection import Split
 from skmrm.meta.training import OuterOptions, meta_train
 
-__all__ = ["PARTS", "Found", "World", "make_world"]
+__all__ = ["PARTS", "World", "make_world"]
 
 _RULE = GradientAdaptation(step_size=1e-3, optimizer="adam", simplex=True)
-
-
-@dataclass(frozen=True)
-class Found:
-    """A table: rows of numbers by column, and how to write them."""
-
-    title: str
-    columns: dict[str, str]
-    rows: list[dict[str, Any]]
-
-    @property
-    def header(self) -> list[str]:
-        """Column names."""
-        return list(self.columns)
-
-    def cells(self) -> list[list[str]]:
-        """Numbers as text."""
-        return [[format(row[name], form) for name, form in self.columns.items()] for row in self.rows]
 
 
 @dataclass(frozen=True)

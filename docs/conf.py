@@ -44,7 +44,8 @@ html_show_sourcelink = False
 html_static_path = ["_static"]
 html_css_files = ["skmrm.css"]
 html_sidebars = {
-    name: [] for name in ("index", "get_started", "is_it_worth_it", "how_it_works", "accuracy", "data_formats")
+    name: []
+    for name in ("index", "get_started", "is_it_worth_it", "how_it_works", "accuracy", "data_formats", "serving")
 }
 html_theme_options = {
     "logo": {"text": "skmrm"},

@@ -21,6 +21,7 @@ NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?")
 NEEDS = {
     "data_formats.md": ["datasets", "pandas", "polars", "pyarrow"],
     "is_it_worth_it.md": ["matplotlib", "pandas"],
+    "serving.md": ["onnx", "onnxruntime"],
 }
 
 
@@ -55,7 +56,7 @@ def wording(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "page", ["index.md", "get_started.md", "is_it_worth_it.md", "data_formats.md", "how_it_works.md"]
+    "page", ["index.md", "get_started.md", "is_it_worth_it.md", "data_formats.md", "how_it_works.md", "serving.md"]
 )
 def test__page__its_python_blocks_run_in_order__as_shown(page, tmp_path, monkeypatch):
     for name in NEEDS.get(page, []):

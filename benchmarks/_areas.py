@@ -1,0 +1,64 @@
+"""The frame of benchmarks that are a table a part: command line, machine, tables, JSON file."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks._arguments import names_out_of
+from benchmarks._files import write_json
+from benchmarks._layout import as_columns, machine
+
+__all__ = ["Found", "read_options", "run_parts"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A table: rows of numbers by column, and how to write them."""
+
+    title: str
+    columns: dict[str, str]
+    rows: list[dict[str, Any]]
+
+    @property
+    def header(self) -> list[str]:
+        """Column names."""
+        return list(self.columns)
+
+    def cells(self) -> list[list[str]]:
+        """Numbers as text."""
+        return [[format(row[name], form) for name, form in self.columns.items()] for row in self.rows]
+
+
+def read_options(
+    prog: str, description: str, parts: Collection[str], arguments: Sequence[str] | None
+) -> argparse.Namespace:
+    """``quick``, ``only`` and ``output`` of a command line."""
+    parser = argparse.ArgumentParser(prog=f"python -m {prog}", description=description)
+    parser.add_argument("--quick", action="store_true", help="small sizes and few repeats: shows that it runs")
+    parser.add_argument(
+        "--only", type=names_out_of(parts), default=list(parts), help=f"comma-separated, out of {', '.join(parts)}"
+    )
+    parser.add_argument("--output", type=Path, help="JSON file for all numbers")
+    return parser.parse_args(arguments)
+
+
+def run_parts(
+    options: argparse.Namespace, parts: Mapping[str, Callable[[], Found]], note: str, facts: Mapping[str, Any]
+) -> int:
+    """Run the parts asked for, print a table of each under the machine's name, and write all numbers."""
+    here = machine()
+    print("\n".join(f"{name}: {value}" for name, value in here.items()))
+    print(note)
+    results: dict[str, Any] = {"machine": here, **facts, "parts": {}}
+    for name in options.only:
+        found = parts[name]()
+        table = [as_columns(found.header, found.cells())] if found.rows else []
+        print("", found.title, *table, sep="\n", flush=True)
+        results["parts"][name] = {"title": found.title, "rows": found.rows}
+    if options.output is not None:
+        write_json(options.output, results)
+    return 0

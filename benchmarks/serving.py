@@ -1,0 +1,29 @@
+"""What serving costs without torch: a call, a process, a text, an adaptation; next to bare onnxruntime and to torch.
+
+python -m benchmarks.serving [--quick] [--only head,shared,...] [--output FILE]
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from benchmarks._areas import read_options, run_parts
+from benchmarks._serving_parts import PARTS
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the parts asked for and print a table of each."""
+    options = read_options("benchmarks.serving", __doc__.partition("\n")[0], PARTS, arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        parts = {name: partial(part, Path(folder), options.quick) for name, part in PARTS.items()}
+        return run_parts(options, parts, "medians, all sides in turn in one run; one thread a call", {})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

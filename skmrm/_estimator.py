@@ -13,9 +13,11 @@ from sklearn.utils.validation import check_is_fitted
 from skmrm._bridge import adapt_arrays
 from skmrm._data.user_pairs import read_user_pairs
 from skmrm._episode_fitter import EpisodeFitter
+from skmrm._export.sources import Source, model_source
 from skmrm.base_rewards import BaseRewards
 from skmrm.episodes import Episode, EpisodeSet
 from skmrm.exceptions import EpisodeError
+from skmrm.export import OnnxExport
 from skmrm.metrics import user_level_accuracy
 from skmrm.splits import support_query_split
 from skmrm.user_model import RewardScorer, UserModels, UserRewardModel, check_episodes
@@ -23,14 +25,12 @@ from skmrm.user_model import RewardScorer, UserModels, UserRewardModel, check_ep
 if TYPE_CHECKING:
     from typing import Self
 
-    from skmrm.export import ExportReport
-
 __all__ = ["RewardEstimator"]
 
 _SCORING_SPLITS = 3
 
 
-class RewardEstimator(RewardScorer, TransformerMixin, EpisodeFitter):
+class RewardEstimator(OnnxExport, RewardScorer, TransformerMixin, EpisodeFitter):
     """A model of many users' rewards over shared base reward functions, which adapts to new users.
 
     A subclass has parameters, a ``fit`` that calls :meth:`_fit` with its part of the core, and docs.
@@ -210,59 +210,9 @@ class RewardEstimator(RewardScorer, TransformerMixin, EpisodeFitter):
 
         return load_model(cls, path)
 
-    def export_onnx(
-        self,
-        path: Any,
-        *,
-        calibration: Any = None,
-        atol: float | None = None,
-        quantize: Literal["int8"] | None = None,
-    ) -> ExportReport:
-        """Write one graph for all users, known and new, into a folder that :class:`skmrm.serving.OnnxScorer` serves.
-
-        Users' weights are an input of the graph, and ``OnnxScorer.adapt`` finds a new user's weights with numpy: a
-        service that needs no torch. It does under MAP and gradient adaptation.
-
-        Parameters
-        ----------
-        path : str or path
-            A folder; made if it is not there.
-        calibration : list of (prompt, response), or array of shape (n, n_features), optional
-            Inputs to compare the graph with this model on; None takes odd texts, or draws around the training items'
-            mean. They are not written.
-        atol : float, optional
-            Largest difference allowed, in logits (of rewards beyond 1, as a share of them); None is 1e-5, and 1e-4 with
-            a transformer.
-        quantize : {"int8"}, optional
-            Quantise a transformer's matrices (dynamically, one scale for each column). A quarter of their size, and
-            rewards move: the report says by how much, and how many pairs change their order.
-
-        Returns
-        -------
-        skmrm.export.ExportReport
-            How the graph compares with this model; the bundle's config has it, too.
-
-        Raises
-        ------
-        ValueError
-            If the encoder cannot be exported, an option is not possible, or the graph's rewards differ by more than
-            `atol`. Nothing is written then.
-        ImportError
-            If onnx or onnxruntime is missing (``pip install 'skmrm[onnx]'``).
-        """
-        from skmrm.export import export_model
-
+    def _export_source(self) -> Source:
         check_is_fitted(self)
-        return export_model(
-            self.base_rewards_,
-            self.start_weights_,
-            self.adaptation_,
-            self._rule_params,
-            path,
-            calibration=calibration,
-            atol=atol,
-            quantize=quantize,
-        )
+        return model_source(self.base_rewards_, self.start_weights_, self.adaptation_, self._rule_params)
 
     def _scorer(self) -> tuple[BaseRewards, NDArray[Any]]:
         check_is_fitted(self)

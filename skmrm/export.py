@@ -1,7 +1,7 @@
 """Fitted models and adapted users as folders that are served without torch; see :mod:`skmrm.serving`.
 
-The methods ``export_onnx`` of :class:`skmrm.UserRewardModel`, :class:`skmrm.UserModels` and
-:class:`skmrm.MetaRewardModel` are the way in. Nothing in a bundle names a user, and no text that a model was fitted on
+The method ``export_onnx`` of :class:`skmrm.UserRewardModel`, :class:`skmrm.UserModels` and
+:class:`skmrm.MetaRewardModel` is the way in. Nothing in a bundle names a user, and no text that a model was fitted on
 is in it.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,16 +16,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from skmrm._export.sources import Source, spread
 from skmrm.base_rewards import BaseRewards
-from skmrm.meta.adaptation import Adaptation
 
 if TYPE_CHECKING:
     from skmrm._export.encoders import EncoderPart
 
-__all__ = ["ExportReport", "Parity", "export_model", "export_user", "export_users"]
+__all__ = ["ExportReport", "OnnxExport", "Parity"]
 
 _ATOL, _TRANSFORMER_ATOL = 1e-5, 1e-4  # logits
-_N_USERS_COMPARED = 64
 
 
 @dataclass(frozen=True)
@@ -67,105 +65,82 @@ class ExportReport:
     quantized: Parity | None = None
 
 
-@dataclass(frozen=True)
-class _Exported:
-    """One export: whose rewards, what the bundle says and holds of them, and how to ask the live model.
+class OnnxExport:
+    """What can be exported; a subclass says whose rewards it gives."""
 
-    `weights` are those that the graph takes as an input, (n_users, n_bases); None where it has them.
-    """
+    def export_onnx(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        calibration: Any = None,
+        atol: float | None = None,
+        quantize: Literal["int8"] | None = None,
+    ) -> ExportReport:
+        """Write a folder that :class:`skmrm.serving.OnnxScorer` serves on a CPU, without torch.
 
-    base: BaseRewards
-    scorer: Literal["user", "users", "model"]
-    n_bases: int
-    add_head: Callable[[Any, str], None]
-    live: Callable[[NDArray[Any]], NDArray[Any]]
-    weights: NDArray[Any] | None = None
-    adaptation: dict[str, Any] | None = None
-    arrays: dict[str, NDArray[Any]] | None = None
+        One user's model becomes a graph of its own, features (n, n_features) to rewards (n,), with the user's weights
+        folded in. Many users, and a model, become one graph for all users, of which weights (n, n_bases) are an input,
+        so that users may come and go without a new one: `UserModels` has its table of weights written beside it, rows
+        in the order of `users_`; a model what new users' weights are found with (``OnnxScorer.adapt``; under MAP and
+        gradient adaptation). A transformer that encodes texts is part of the graph. User ids are not written.
 
+        Parameters
+        ----------
+        path : str or path
+            A folder; made if it is not there.
+        calibration : list of (prompt, response), or array of shape (n, n_features), optional
+            Inputs to compare the graph with the live model on; None takes odd texts, or draws around the training
+            items' mean. They are not written.
+        atol : float, optional
+            Largest difference allowed, in logits (of rewards beyond 1, as a share of them); None is 1e-5, and 1e-4 with
+            a transformer.
+        quantize : {"int8"}, optional
+            Quantise a transformer's matrices (dynamically, one scale for each column). They take a quarter of their
+            size, and rewards move: the report says by how much, and how many pairs change their order.
 
-def export_user(base: BaseRewards, weights: NDArray[Any], path: Any, **options: Any) -> ExportReport:
-    """Write one user's scorer; see :meth:`skmrm.UserRewardModel.export_onnx`."""
-    _need_onnx()
-    from skmrm._export.heads import add_user_head
+        Returns
+        -------
+        skmrm.export.ExportReport
+            How the graph compares with the live model; the bundle's config has it, too.
 
-    def add_head(graph: Any, features: str) -> None:
-        add_user_head(graph, base.params, weights, features)
+        Raises
+        ------
+        ValueError
+            If the encoder cannot be exported, an option is not possible, or the graph's rewards differ by more than
+            `atol`. Nothing is written then.
+        ImportError
+            If onnx or onnxruntime is missing (``pip install 'skmrm[onnx]'``).
+        """
+        return _export(self._export_source(), path, calibration, atol, quantize)
 
-    return _export(_Exported(base, "user", len(weights), add_head, lambda rewards: rewards @ weights), path, **options)
-
-
-def export_users(base: BaseRewards, weights: NDArray[Any], path: Any, **options: Any) -> ExportReport:
-    """Write one graph and many users' weights; see :meth:`skmrm.UserModels.export_onnx`."""
-    return _export_shared(base, "users", weights, path, **options)
-
-
-def export_model(
-    base: BaseRewards,
-    start_weights: NDArray[Any],
-    rule: Adaptation,
-    rule_params: dict[str, NDArray[Any]],
-    path: Any,
-    **options: Any,
-) -> ExportReport:
-    """Write a model's graph, starting weights and inner rule; see :meth:`skmrm.MetaRewardModel.export_onnx`."""
-    from skmrm.persistence import rule_config
-    from skmrm.serving._adaptation import RULES
-
-    problems: list[str] = []
-    adaptation = rule_config(rule, problems)
-    if not problems and adaptation["kind"] not in RULES:
-        problems.append(f"the inner rule {adaptation['kind']!r} has no form without torch")
-    if problems:
-        return _export_shared(base, "model", start_weights[None], path, {"reason": "; ".join(problems)}, **options)
-    return _export_shared(base, "model", start_weights[None], path, adaptation, rule_params, **options)
-
-
-def _export_shared(
-    base: BaseRewards,
-    scorer: Literal["users", "model"],
-    weights: NDArray[Any],
-    path: Any,
-    adaptation: dict[str, Any] | None = None,
-    arrays: dict[str, NDArray[Any]] | None = None,
-    **options: Any,
-) -> ExportReport:
-    _need_onnx()
-    from skmrm._export.heads import add_shared_head
-
-    def add_head(graph: Any, features: str) -> None:
-        add_shared_head(graph, base.params, features)
-
-    def live(rewards: NDArray[Any]) -> NDArray[Any]:
-        return np.einsum("nk,nk->n", rewards, _spread(weights, len(rewards)))
-
-    wanted = _Exported(base, scorer, base.n_bases, add_head, live, weights, adaptation, arrays)
-    return _export(wanted, path, **options)
+    def _export_source(self) -> Source:
+        raise NotImplementedError
 
 
 def _export(
-    wanted: _Exported,
+    source: Source,
     path: str | os.PathLike[str],
-    calibration: Any = None,
-    atol: float | None = None,
-    quantize: Literal["int8"] | None = None,
+    calibration: Any,
+    atol: float | None,
+    quantize: Literal["int8"] | None,
 ) -> ExportReport:
+    _need_onnx()
     from skmrm._export.bundle import move_bundle
     from skmrm._export.encoders import encoder_part, has_transformer, quantized
 
-    base, target = wanted.base, Path(path)
+    base, target = source.base, Path(path)
     is_transformer = has_transformer(base.encoder)
     _check_options(target, atol, quantize, is_transformer)
     part = encoder_part(base.encoder, base.n_features)
     items = _calibration(base, calibration)
-    live = wanted.live(base.of_items(items, "export_onnx"))
+    live = source.live(base.of_items(items, "export_onnx"))
     bound = atol if atol is not None else _TRANSFORMER_ATOL if is_transformer else _ATOL
 
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
         work = Path(folder)
-        _write(work, wanted, part)
-        report = ExportReport(_compare(work, wanted, items, live), bound)
+        _write(work, source, part)
+        report = ExportReport(_compare(work, source, items, live), bound)
         if not report.parity.largest_difference <= bound:
             raise ValueError(
                 f"export_onnx: rewards of the graph differ from the live model's by up to "
@@ -175,14 +150,14 @@ def _export(
             )
         if quantize is not None:
             part = quantized(part)
-            _write(work, wanted, part)
-            report = replace(report, quantized=_compare(work, wanted, items, live))
-        _describe(work, wanted, part, report)
+            _write(work, source, part)
+            report = replace(report, quantized=_compare(work, source, items, live))
+        _describe(work, source, part, report)
         move_bundle(work, target)
     return report
 
 
-def _write(folder: Path, wanted: _Exported, part: EncoderPart) -> None:
+def _write(folder: Path, source: Source, part: EncoderPart) -> None:
     """Graph and weights, and a config without a certificate."""
     from safetensors.numpy import save
 
@@ -190,36 +165,36 @@ def _write(folder: Path, wanted: _Exported, part: EncoderPart) -> None:
     from skmrm._export.heads import Graph
     from skmrm.serving._bundle import WEIGHTS_FILE
 
-    graph = Graph(wanted.base.params["mean"].dtype)
-    wanted.add_head(graph, part.add_to(graph))
+    graph = Graph(source.base.params["mean"].dtype)
+    source.add_head(graph, part.add_to(graph))
     files = dict(part.files)
-    if wanted.weights is not None:
-        arrays = {"weights": wanted.weights, **(wanted.arrays or {})}
+    if source.weights is not None:
+        arrays = {"weights": source.weights, **(source.arrays or {})}
         files[WEIGHTS_FILE] = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
     write_files(folder, graph.model(), files)
-    _describe(folder, wanted, part, None)
+    _describe(folder, source, part, None)
 
 
-def _describe(folder: Path, wanted: _Exported, part: EncoderPart, report: ExportReport | None) -> None:
+def _describe(folder: Path, source: Source, part: EncoderPart, report: ExportReport | None) -> None:
     from skmrm._export.bundle import write_config
 
     facts = {
-        "scorer": wanted.scorer,
-        "dtype": str(wanted.base.params["mean"].dtype),
-        "n_features": wanted.base.n_features,
-        "n_bases": wanted.n_bases,
+        "scorer": source.scorer,
+        "dtype": str(source.base.params["mean"].dtype),
+        "n_features": source.base.n_features,
+        "n_bases": source.n_bases,
         "encoder": part.config,
-        "adaptation": wanted.adaptation,
+        "adaptation": source.adaptation,
         "certificate": None if report is None else asdict(report),
     }
     write_config(folder, facts)
 
 
-def _compare(folder: Path, wanted: _Exported, items: Any, live: NDArray[Any]) -> Parity:
+def _compare(folder: Path, source: Source, items: Any, live: NDArray[Any]) -> Parity:
     """Run the bundle in the folder as a service does."""
     from skmrm.serving import OnnxScorer
 
-    weights = None if wanted.weights is None else _spread(wanted.weights, len(items))
+    weights = None if source.weights is None else spread(source.weights, len(items))
     found = OnnxScorer(folder).predict(items, weights=weights).astype(float)
     expected = live.astype(float)
     difference = np.abs(found - expected) / np.maximum(1, np.abs(expected))
@@ -227,14 +202,6 @@ def _compare(folder: Path, wanted: _Exported, items: Any, live: NDArray[Any]) ->
     apart = expected[i] != expected[j]
     agree = np.sign(found[i] - found[j])[apart] == np.sign(expected[i] - expected[j])[apart]
     return Parity(len(items), float(difference.max()), float(agree.mean()) if apart.any() else 1.0)
-
-
-def _spread(weights: NDArray[Any], n_rows: int) -> NDArray[Any]:
-    """Weights (n_rows, n_bases): users spread over the rows, as many as there are, up to a limit."""
-    if len(weights) == 0:  # nobody adapted yet: each base reward by itself
-        weights = np.eye(weights.shape[1], dtype=weights.dtype)
-    some = weights[np.linspace(0, len(weights) - 1, min(len(weights), _N_USERS_COMPARED)).astype(int)]
-    return some[np.arange(n_rows) % len(some)]
 
 
 def _calibration(base: BaseRewards, calibration: Any) -> Any:

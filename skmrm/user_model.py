@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skmrm._data.inputs import responses_to_rank, responses_to_score
 from skmrm._data.user_pairs import read_user_pairs
+from skmrm._export.sources import Source, user_source, users_source
 from skmrm.base_rewards import BaseRewards
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
 from skmrm.exceptions import name_some
-
-if TYPE_CHECKING:
-    from skmrm.export import ExportReport
+from skmrm.export import OnnxExport
 
 __all__ = ["RewardScorer", "UserModels", "UserRewardModel"]
 
@@ -111,7 +110,7 @@ class RewardScorer:
         return float(rewards[0]) if is_one else rewards
 
 
-class UserRewardModel(RewardScorer):
+class UserRewardModel(OnnxExport, RewardScorer):
     """One user's reward model; made by ``adapt`` of :class:`skmrm.MetaRewardModel` or of a baseline, never changed.
 
     Attributes
@@ -224,49 +223,8 @@ class UserRewardModel(RewardScorer):
 
         return load_user(path)
 
-    def export_onnx(
-        self,
-        path: Any,
-        *,
-        calibration: Any = None,
-        atol: float | None = None,
-        quantize: Literal["int8"] | None = None,
-    ) -> ExportReport:
-        """Write this user's scorer into a folder that :class:`skmrm.serving.OnnxScorer` serves without torch.
-
-        The user's weights, the base reward functions and the standardisation become one graph, features (n, n_features)
-        to rewards (n,); a transformer that encodes texts is part of it. No user id is written.
-
-        Parameters
-        ----------
-        path : str or path
-            A folder; made if it is not there.
-        calibration : list of (prompt, response), or array of shape (n, n_features), optional
-            Inputs to compare the graph with this model on; None takes odd texts, or draws around the training items'
-            mean. They are not written.
-        atol : float, optional
-            Largest difference allowed, in logits (of rewards beyond 1, as a share of them); None is 1e-5, and 1e-4 with
-            a transformer.
-        quantize : {"int8"}, optional
-            Quantise a transformer's matrices (dynamically, one scale for each column). A quarter of their size, and
-            rewards move: the report says by how much, and how many pairs change their order.
-
-        Returns
-        -------
-        skmrm.export.ExportReport
-            How the graph compares with this model; the bundle's config has it, too.
-
-        Raises
-        ------
-        ValueError
-            If the encoder cannot be exported, an option is not possible, or the graph's rewards differ by more than
-            `atol`. Nothing is written then.
-        ImportError
-            If onnx or onnxruntime is missing (``pip install 'skmrm[onnx]'``).
-        """
-        from skmrm.export import export_user
-
-        return export_user(self._base, self.weights_, path, calibration=calibration, atol=atol, quantize=quantize)
+    def _export_source(self) -> Source:
+        return user_source(self._base, self.weights_)
 
     def _scorer(self) -> tuple[BaseRewards, NDArray[Any]]:
         return self._base, self.weights_
@@ -275,7 +233,7 @@ class UserRewardModel(RewardScorer):
         return f"UserRewardModel(n_pairs={self.n_pairs_}, n_bases={len(self.weights_)})"
 
 
-class UserModels(Mapping[Hashable, UserRewardModel]):
+class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
     """Adapted users as a mapping from user id to :class:`UserRewardModel`, over one table of weights.
 
     Attributes
@@ -355,49 +313,8 @@ class UserModels(Mapping[Hashable, UserRewardModel]):
         """
         return _sigmoid(self.decision_function(episodes))
 
-    def export_onnx(
-        self,
-        path: Any,
-        *,
-        calibration: Any = None,
-        atol: float | None = None,
-        quantize: Literal["int8"] | None = None,
-    ) -> ExportReport:
-        """Write one graph for all users, and their weights beside it, for :class:`skmrm.serving.OnnxScorer`.
-
-        Weights are an input of the graph: users may come and go without a new one. ``OnnxScorer.weights`` has the
-        table, rows in the order of `users_`; ids are not written, so keep the order where you keep your users.
-
-        Parameters
-        ----------
-        path : str or path
-            A folder; made if it is not there.
-        calibration : list of (prompt, response), or array of shape (n, n_features), optional
-            Inputs to compare the graph with this model on; None takes odd texts, or draws around the training items'
-            mean. They are not written.
-        atol : float, optional
-            Largest difference allowed, in logits (of rewards beyond 1, as a share of them); None is 1e-5, and 1e-4 with
-            a transformer.
-        quantize : {"int8"}, optional
-            Quantise a transformer's matrices (dynamically, one scale for each column). A quarter of their size, and
-            rewards move: the report says by how much, and how many pairs change their order.
-
-        Returns
-        -------
-        skmrm.export.ExportReport
-            How the graph compares with this model; the bundle's config has it, too.
-
-        Raises
-        ------
-        ValueError
-            If the encoder cannot be exported, an option is not possible, or the graph's rewards differ by more than
-            `atol`. Nothing is written then.
-        ImportError
-            If onnx or onnxruntime is missing (``pip install 'skmrm[onnx]'``).
-        """
-        from skmrm.export import export_users
-
-        return export_users(self._base, self.weights_, path, calibration=calibration, atol=atol, quantize=quantize)
+    def _export_source(self) -> Source:
+        return users_source(self._base, self.weights_)
 
     def __iter__(self) -> Iterator[Hashable]:
         return iter(self._row)

@@ -16,7 +16,7 @@ from skmrm import Episode, MetaRewardModel, UserRewardModel, episodes_from_array
 from skmrm._feature_rewards import make_base_rewards
 from skmrm.baselines import LowRankRewards, PerUserBradleyTerry, PooledBradleyTerry
 from skmrm.datasets import make_user_preferences
-from skmrm.export import ExportReport, export_user, export_users
+from skmrm.export import ExportReport
 from skmrm.user_model import UserModels
 
 onnx = pytest.importorskip("onnx")
@@ -245,15 +245,17 @@ def test__export__killed_while_files_move__does_not_load(folder, tmp_path, monke
 def test__export__more_users__change_no_byte_of_the_graph(folder, tmp_path):
     base, *_ = live_and_served("", "float32", folder)
     weights = np.random.default_rng(0).normal(size=(100, 3)).astype("float32")
-    export_users(base, weights[:4], tmp_path / "few")
-    export_users(base, weights, tmp_path / "many")
+    for name, some in (("few", weights[:4]), ("many", weights)):
+        UserModels(base, np.arange(len(some)).astype(object), some, None, np.zeros(len(some), int)).export_onnx(
+            tmp_path / name
+        )
     assert (tmp_path / "few" / "model.onnx").read_bytes() == (tmp_path / "many" / "model.onnx").read_bytes()
     assert OnnxScorer(tmp_path / "many").weights.shape == (100, 3)
 
 
 def test__export__no_users_at_all__is_a_graph_with_an_empty_table(folder, tmp_path):
     base, *_ = live_and_served("", "float32", folder)
-    export_users(base, np.empty((0, 3), "float32"), tmp_path)
+    UserModels(base, np.empty(0, object), np.empty((0, 3), "float32"), None, np.empty(0, int)).export_onnx(tmp_path)
     X = np.ones((2, N_FEATURES), "float32")
     np.testing.assert_allclose(OnnxScorer(tmp_path).predict(X, weights=[1, 0, 0]), base.of_items(X)[:, 0], atol=1e-6)
 
@@ -303,10 +305,10 @@ def test__export__encoder_of_ones_own__is_refused_with_the_way_out(tmp_path):
 
 
 def test__export__without_onnx__says_what_to_install(folder, tmp_path, monkeypatch):
-    base, user, *_ = live_and_served("", "float32", folder)
+    _, user, *_ = live_and_served("", "float32", folder)
     monkeypatch.setitem(__import__("sys").modules, "onnx", None)
     with pytest.raises(ImportError, match=r"pip install 'skmrm\[onnx\]'"):
-        export_user(base, user.weights_, tmp_path)
+        user.export_onnx(tmp_path)
 
 
 def test__export__fitted_model_that_bends__is_exact(tmp_path):

@@ -1,5 +1,6 @@
 """Encoding with numpy alone: as scikit-learn does it, whatever the texts and the parameters."""
 
+import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,13 +12,13 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.utils import murmurhash3_32
 
-from skmrm.encoders import HashedTextEncoder, TextStatistics
+from skmrm.encoders import HashedTextEncoder, TextStatistics, _ngrams
+from skmrm.encoders._items import encodable
 from skmrm.encoders._lexicon import is_content
+from skmrm.encoders._ngrams import HashedNgrams, murmurhash3
 from skmrm.encoders._saving import fitted_arrays, restore_fitted
 from skmrm.encoders._style import STATISTICS, style_statistics
 from skmrm.encoders._words import TRAITS, count_words, tokens
-from skmrm.serving import _hashed
-from skmrm.serving._hashed import HashedNgrams, murmurhash3
 
 HEAVY = {"torch", "sklearn", "scipy", "joblib", "pandas", "transformers", "tokenizers", "onnx", "onnxruntime"}
 LOWEST_HASH = "auozubow"  # a word whose hash is -2**31, of which the absolute value is no int32
@@ -75,7 +76,10 @@ def random_encoder(seed, n_components=3, share=1.0, **params):
 
 
 def encoded(encoder, responses):
-    return encoder.transform([("", response) for response in responses])
+    """By scikit-learn's vectorizers, which `fit` learns with."""
+    if not responses:
+        return np.empty((0, len(encoder.components_)))
+    return encoder.vectorizer_.transform([encodable(response) for response in responses]) @ encoder.components_.T
 
 
 # ---------------------------------------------------------------- hashed n-grams
@@ -101,10 +105,19 @@ def test__hashed_ngrams__fitted_encoder__the_same_features(old, new, params):
     assert_allclose(twin_of(encoder)(old + new), encoded(encoder, old + new), rtol=0, atol=1e-5)
 
 
+def test__hashed_encoder__transform__is_its_n_grams_and_changes_no_state():
+    encoder = HashedTextEncoder(n_components=8, n_hashes=2**10).fit([("", text) for text in TEXTS])
+    before = pickle.dumps(encoder)
+    assert_array_equal(encoder.transform([("", text) for text in TEXTS]), twin_of(encoder)(TEXTS))
+    assert pickle.dumps(encoder) == before
+    encoder.fit([("", text) for text in TEXTS[:3]])
+    assert_array_equal(encoder.transform([("", text) for text in TEXTS]), twin_of(encoder)(TEXTS))
+
+
 def test__hashed_ngrams__several_batches__as_one(monkeypatch):
     twin = twin_of(random_encoder(1, n_hashes=2**10))
     together = twin(TEXTS * 3)
-    monkeypatch.setattr(_hashed, "_CHARACTERS_PER_BATCH", 40)
+    monkeypatch.setattr(_ngrams, "_CHARACTERS_PER_BATCH", 40)
     assert_allclose(twin(TEXTS * 3), together, rtol=0, atol=1e-6)
     assert_allclose(np.vstack([twin([text]) for text in TEXTS * 3]), together, rtol=0, atol=1e-6)
 
@@ -204,7 +217,7 @@ def test__count_words__word_of_any_length__has_its_traits(letters):
 # ---------------------------------------------------------------- imports
 
 
-@pytest.mark.parametrize("module", ["skmrm.encoders._style", "skmrm.serving._hashed"])
+@pytest.mark.parametrize("module", ["skmrm.encoders._style", "skmrm.encoders._ngrams"])
 def test__import__of_what_a_service_encodes_with__loads_nothing_heavy(module):
     script = f"import {module}, sys\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

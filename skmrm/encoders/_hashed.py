@@ -16,6 +16,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from skmrm.encoders._items import check_items, encodable
+from skmrm.encoders._ngrams import HashedNgrams
 
 __all__ = ["HashedTextEncoder"]
 
@@ -104,6 +105,7 @@ class HashedTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self._validate_params()
         self._check_ngrams()
         texts = [encodable(response) for _, response in check_items(X, minimum=1)]
+        self.__dict__.pop("_ngrams", None)
         self.vectorizer_ = self._make_vectorizer()
         with config_context(transform_output="default"):
             weights = self.vectorizer_.fit_transform(texts)
@@ -138,12 +140,10 @@ class HashedTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             If an item is not a pair of str.
         """
         check_is_fitted(self)
-        texts = [encodable(response) for _, response in check_items(X)]
-        if not texts:
-            return np.empty((0, len(self.components_)), np.float32)
-        with config_context(transform_output="default"):
-            weights = self.vectorizer_.transform(texts)
-        return np.asarray(weights @ self.components_.T, dtype=np.float32)
+        items = check_items(X)
+        if not hasattr(self, "_ngrams"):
+            self._ngrams = self._make_ngrams()
+        return self._ngrams([response for _, response in items])
 
     @property
     def _n_features_out(self) -> int:
@@ -160,6 +160,18 @@ class HashedTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
                 raise ValueError(
                     f"{name} must be (shortest, longest) with 1 <= shortest <= longest, or None; got {ngrams}"
                 )
+
+    def _make_ngrams(self) -> HashedNgrams:
+        """What was learnt, in a form that needs no scikit-learn and is several times faster than `vectorizer_`."""
+        columns = np.flatnonzero(self.components_.any(0))
+        idf = np.concatenate([pipeline[-1].idf_ for _, pipeline in self.vectorizer_.transformer_list])
+        return HashedNgrams(
+            self.word_ngrams, self.char_ngrams, self.n_hashes, idf, columns, self.components_[:, columns]
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what `transform` makes of it."""
+        return {name: value for name, value in super().__getstate__().items() if name != "_ngrams"}
 
     def _make_vectorizer(self) -> FeatureUnion:
         kinds = {

@@ -87,7 +87,7 @@ def _style_encoder() -> Encode:
 def _ngram_encoder(bundle: Bundle) -> Encode:
     from safetensors.numpy import load
 
-    from skmrm.serving._hashed import HashedNgrams
+    from skmrm.encoders._ngrams import HashedNgrams
 
     encoder, arrays = bundle.config["encoder"], load(bundle[ENCODER_FILE])
     hashed = HashedNgrams(

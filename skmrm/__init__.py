@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "episodes",
         "exceptions",
         "export",
+        "integrations",
         "meta",
         "metrics",
         "model_selection",

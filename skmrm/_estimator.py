@@ -95,7 +95,8 @@ class RewardEstimator(OnnxExport, RewardScorer, TransformerMixin, EpisodeFitter)
         if len(set(checked.users.tolist())) < checked.n_users:
             raise ValueError("adapt_many takes each user once, got repeated users: join their pairs")
         weights, covariance = self._adapt_set(checked)
-        return UserModels(self.base_rewards_, checked.users, weights, covariance, checked.pairs_per_user)
+        n_pairs = checked.pairs_per_user
+        return UserModels(self.base_rewards_, checked.users, weights, covariance, n_pairs, self.start_weights_)
 
     def score(self, prompt: Any, response: Any = None) -> Any:
         """Reward before adaptation; or, with episodes alone, mean user-level accuracy after it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from skmrm.base_rewards import BaseRewards
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
 from skmrm.exceptions import name_some
 from skmrm.export import OnnxExport
+
+if TYPE_CHECKING:
+    from skmrm.integrations.huggingface import UserRewardModelForSequenceClassification
 
 __all__ = ["RewardScorer", "UserModels", "UserRewardModel"]
 
@@ -223,6 +226,34 @@ class UserRewardModel(OnnxExport, RewardScorer):
 
         return load_user(path)
 
+    def to_hf(self) -> UserRewardModelForSequenceClassification:
+        """Make a model of transformers of this user's reward model, which loads wherever a reward model does.
+
+        Encoder, pooling, standardisation and base reward functions become one network from token ids to a logit, with
+        the user's weights folded in. ``save_pretrained`` writes it with its tokenizer; see
+        :mod:`skmrm.integrations.huggingface` for how to load it.
+
+        Returns
+        -------
+        transformers.PreTrainedModel
+            With ``num_labels=1``, for inference, on the CPU. It shares nothing with this model.
+
+        Raises
+        ------
+        ImportError
+            If transformers is not installed (``pip install 'skmrm[text]'``).
+        ValueError
+            If rewards do not come from token ids alone: another encoder than `HFEncoder`, or statistics of style
+            beside it; all reasons are listed.
+        """
+        try:
+            import transformers  # noqa: F401
+        except ImportError as error:
+            raise ImportError("to_hf needs transformers: pip install 'skmrm[text]'") from error
+        from skmrm.integrations.huggingface import to_hf
+
+        return to_hf(self)
+
     def _export_source(self) -> Source:
         return user_source(self._base, self.weights_)
 
@@ -242,6 +273,8 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
     weights_ : ndarray of shape (n_users, n_bases)
     weights_cov_ : ndarray of shape (n_users, n_bases, n_bases) or None
     n_pairs_ : ndarray of int of shape (n_users,)
+    start_weights_ : ndarray of shape (n_bases,) or None
+        Weights of a user without choices, under the model that these users were adapted with; None if not given.
     """
 
     def __init__(
@@ -251,12 +284,14 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
         weights: NDArray[Any],
         covariance: NDArray[Any] | None,
         n_pairs: NDArray[Any],
+        start_weights: NDArray[Any] | None = None,
     ) -> None:
         self._base = base
         self.users_ = users
         self.weights_ = _frozen(weights)
         self.weights_cov_ = None if covariance is None else _frozen(covariance)
         self.n_pairs_ = _frozen(n_pairs)
+        self.start_weights_ = None if start_weights is None else _frozen(start_weights)
         self._row = {user: row for row, user in enumerate(users.tolist())}
 
     def __getitem__(self, user: Hashable) -> UserRewardModel:

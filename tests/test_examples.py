@@ -4,6 +4,9 @@ import re
 import runpy
 from pathlib import Path
 
+import pytest
+import torch
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -32,6 +35,34 @@ def test__is_it_worth_it__runs__and_its_pictures_are_those_of_the_report(monkeyp
     assert gain_curve.get_ydata().tolist() == [100 * row.gain.estimate for row in report.comparisons]
     assert len(re.findall(r"^base_reward\d +(?:highest|lowest) [+-]", printed, flags=re.MULTILINE)) == 10
     assert (tmp_path / "is_it_worth_it.png").stat().st_size > 10_000
+
+
+def test__best_of_n__runs__and_two_users_have_different_winners(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    found = runpy.run_path(str(ROOT / "examples" / "plot_best_of_n.py"), run_name="__main__")
+    found["plt"].close(found["figure"])
+    n_differ, n_prompts = map(int, re.search(r"differ on (\d+) of (\d+)", capsys.readouterr().out).groups())
+    assert n_differ > n_prompts / 2
+    users, shown, answers = found["users"], found["shown"], found["answers"]
+    best = {answers[users[user].rank(shown, answers)[0]] for user in found["two"]}
+    assert best == {found["winner"][user, shown] for user in found["two"]}
+    assert len(best) == 2
+    assert (tmp_path / "best_of_n.png").stat().st_size > 10_000
+
+
+@pytest.mark.filterwarnings(
+    # transformers 5.24 about what TRL 1.16 calls
+    r"ignore:`(is_)?gradient_checkpointing\w*` is deprecated:FutureWarning"
+)
+def test__train_grpo_personal__runs__and_pleases_its_user_above_others(monkeypatch, tmp_path, capsys):
+    pytest.importorskip("trl")
+    monkeypatch.chdir(tmp_path)
+    with torch.random.fork_rng(devices=[]):
+        found = runpy.run_path(str(ROOT / "examples" / "train_grpo_personal.py"), run_name="__main__")
+    rewards = found["rewards"]
+    assert len(re.findall(r"[+-]\d\.\d\d", capsys.readouterr().out)) >= len(rewards) == 40
+    assert min(rewards[-8:]) > max(rewards[:8]) + 1
+    assert found["gains"][found["user"]] > 1 + found["others"].mean()
 
 
 def test__readme__its_example_runs__in_ten_lines():

@@ -1,0 +1,65 @@
+"""Prompts and completions as trainers and data sets hold them: texts (standard) or messages (conversational)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from skmrm._data.cells import MISSING, read_cells
+from skmrm._data.messages import is_messages
+from skmrm._data.wording import counted
+from skmrm.exceptions import name_some
+from skmrm.integrations._row_rewards import Item
+
+__all__ = ["read_items"]
+
+
+def read_items(prompts: Sequence[Any], completions: Sequence[Any], names: tuple[str, str]) -> list[Item]:
+    """Rows of (prompt, completion), of str each; message lists are read as `Conversation`.
+
+    Parameters
+    ----------
+    prompts, completions : sequence of str, or of lists of messages
+        As many of the one as of the other.
+    names : (str, str)
+        What they are called, for messages.
+
+    Raises
+    ------
+    ValueError
+        If rows cannot be read; all problems are listed.
+    """
+    problems: list[str] = []
+    if len(prompts) != len(completions):
+        problems.append(
+            f"{names[0]} and {names[1]} must have the same length, got {len(prompts)} and {len(completions)}: give one "
+            "of each a row"
+        )
+    columns = [_read(column, name, problems) for column, name in zip((prompts, completions), names, strict=True)]
+    if problems:
+        raise ValueError("; ".join(problems))
+    return list(zip(*columns, strict=True))
+
+
+def _read(column: Sequence[Any], name: str, problems: list[str]) -> list[str]:
+    cells = read_cells([_with_contents(cell) for cell in column])
+    if cells.problem or cells.kind == "features":
+        problems.append(f"{name} must hold texts or lists of messages, got {cells.problem or 'vectors of numbers'}")
+    for what, rows in cells.bad.items():
+        came = "missing values" if what == MISSING else what
+        problems.append(
+            f"{name} must be readable in each row, got {came} ({counted(len(rows), 'row')}: {name_some(rows)})"
+        )
+    return [] if cells.kind != "text" else cells.values.tolist()
+
+
+def _with_contents(cell: Any) -> Any:
+    """Messages that call tools and say nothing, as messages with an empty content."""
+    if not is_messages(cell) or isinstance(cell, str):
+        return cell
+    return [_said(message) for message in cell]
+
+
+def _said(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    silent = message.get("content") is None and message.get("tool_calls")
+    return {**message, "content": ""} if silent else message

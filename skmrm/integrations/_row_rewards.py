@@ -1,0 +1,192 @@
+"""Rewards of rows, each under its own user's model: what trainers and data sets have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmrm._data.wording import described
+from skmrm.exceptions import name_some
+
+if TYPE_CHECKING:
+    from skmrm.user_model import UserModels
+
+__all__ = ["Item", "OnUnknownUser", "RowRewards"]
+
+Item: TypeAlias = tuple[str, str]
+OnUnknownUser: TypeAlias = Literal["prior", "none", "error"]
+
+_UNKNOWN = -1
+_ITEMS_AT_A_TIME = 1 << 14  # distinct ones; bounds the memory that their features take
+
+
+class RowRewards:
+    """Whose reward each row is, and what it is.
+
+    Parameters
+    ----------
+    source : UserModels, UserRewardModel, fitted MetaRewardModel or baseline, or skmrm.serving.OnnxScorer
+        Many users; or one reward for all rows: one user's, or that of the starting weights.
+    on_unknown_user : {"prior", "none", "error"}
+        What a row of a user gets who is not among many users.
+
+    Raises
+    ------
+    TypeError
+        If `source` is none of these.
+    ValueError
+        If it does not score texts, or cannot do what `on_unknown_user` asks for.
+    """
+
+    def __init__(self, source: Any, on_unknown_user: OnUnknownUser) -> None:
+        self.source, self.on_unknown_user = source, on_unknown_user
+        self._users, kind, problems = _opened(source)
+        if kind != "text":
+            problems.append(
+                "completions are texts, and this model was fitted on feature vectors: fit one on texts, with an encoder"
+            )
+        if on_unknown_user not in ("prior", "none", "error"):
+            problems.append(f"on_unknown_user must be 'prior', 'none' or 'error', got {on_unknown_user!r}")
+        elif self._users is None and on_unknown_user != "prior":
+            problems.append(
+                f"on_unknown_user={on_unknown_user!r} needs a source that knows users, {described(source)} gives all "
+                "rows one reward: pass model.adapt_many(episodes), or leave the option out"
+            )
+        elif self._users is not None and on_unknown_user == "prior" and self._users.start_weights_ is None:
+            problems.append(
+                "on_unknown_user='prior' needs the starting weights, which these UserModels do not have: make them "
+                "with model.adapt_many, or choose 'none' or 'error'"
+            )
+        if problems:
+            raise ValueError("; ".join(problems))
+
+    @property
+    def needs_users(self) -> bool:
+        """Whether rows are scored by user, or all alike."""
+        return self._users is not None
+
+    def is_known(self, users: Iterable[Any]) -> list[bool]:
+        """Whether each row's user was adapted."""
+        known = self._users
+        return [True if known is None else _row_of(known, user) != _UNKNOWN for user in users]
+
+    def __call__(self, items: Sequence[Item], users: Sequence[Any] | None) -> list[float | None]:
+        """Reward of each row in logits; None for users who are to have none.
+
+        Each distinct (prompt, response) is encoded once, whoever's rows it is in.
+
+        Raises
+        ------
+        KeyError
+            If users are unknown and may not be; or if they are only known as values of another type.
+        ValueError
+            If a reward is NaN or infinite.
+        """
+        if self._users is None:
+            return _finite(self._scored(items, None), items).tolist()
+        assert users is not None
+        rows = np.array([_row_of(self._users, user) for user in users], np.intp)
+        self._check_unknown([user for user, row in zip(users, rows, strict=True) if row == _UNKNOWN])
+        wanted = rows != _UNKNOWN if self.on_unknown_user == "none" else np.ones(len(rows), bool)
+        scored = np.flatnonzero(wanted).tolist()
+        rewards: list[float | None] = [None] * len(rows)
+        some = [items[place] for place in scored]
+        for place, reward in zip(scored, _finite(self._scored(some, rows[scored]), some).tolist(), strict=True):
+            rewards[place] = reward
+        return rewards
+
+    def _scored(self, items: Sequence[Item], rows: NDArray[np.intp] | None) -> NDArray[Any]:
+        """Rewards (n,) of items: of one reward for all, or under the weights in `rows` of the users' table."""
+        distinct = list(dict.fromkeys(items))
+        place = {item: row for row, item in enumerate(distinct)}
+        parts = [
+            self._of_items(distinct[start : start + _ITEMS_AT_A_TIME])
+            for start in range(0, len(distinct), _ITEMS_AT_A_TIME)
+        ]
+        if not parts:
+            return np.empty(0, np.float32)
+        table = np.concatenate(parts)[[place[item] for item in items]]
+        return table if rows is None else np.einsum("nk,nk->n", table, self._weights(rows))
+
+    @property
+    def _of_items(self) -> Callable[[Sequence[Item]], NDArray[Any]]:
+        """Base rewards (n, n_bases) where rows have users, else rewards (n,)."""
+        return self.source.predict if self._users is None else self._users._base.of_items
+
+    def _weights(self, rows: NDArray[np.intp]) -> NDArray[Any]:
+        """Weights (n, n_bases) of rows of the users' table, the starting weights for those not in it."""
+        assert self._users is not None
+        start = self._users.start_weights_
+        if start is None or not (rows == _UNKNOWN).any():
+            return self._users.weights_[rows]
+        return np.vstack([self._users.weights_, start])[rows]  # the last row is that of _UNKNOWN, -1
+
+    def _check_unknown(self, unknown: list[Any]) -> None:
+        assert self._users is not None
+        respelt = {user: other for user in dict.fromkeys(unknown) for other in _of_other_type(self._users, user)}
+        if respelt:
+            user, other = next(iter(respelt.items()))
+            raise KeyError(
+                f"ids of users must be of the type that they had when the users were adapted; {name_some(respelt)} "
+                f"came, {other!r} was adapted, not {user!r}: convert the column"
+            )
+        if unknown and self.on_unknown_user == "error":
+            raise KeyError(
+                f"each row's user must be among the {len(self._users)} adapted users, got "
+                f"{name_some(dict.fromkeys(unknown))}: adapt them, or choose on_unknown_user='prior' or 'none'"
+            )
+
+
+def _opened(source: Any) -> tuple[UserModels | None, str, list[str]]:
+    """Users where there are many, the kind of what is scored, and what is wrong with it."""
+    from skmrm.serving import OnnxScorer
+
+    if isinstance(source, OnnxScorer):
+        if source.config["scorer"] != "users":
+            return None, source.kind, []
+        problem = "a bundle of many users does not say who they are: pass the UserModels that it was exported from"
+        return None, source.kind, [problem]
+    from skmrm.user_model import RewardScorer, UserModels
+
+    if isinstance(source, UserModels):
+        return source, source._base.kind, []
+    if isinstance(source, RewardScorer):
+        base, _ = source._scorer()  # raises NotFittedError
+        return None, base.kind, []
+    raise TypeError(
+        "a fitted MetaRewardModel, a UserRewardModel, UserModels (from model.adapt_many) or an OnnxScorer of one user "
+        f"is needed, got {described(source)}"
+    )
+
+
+def _row_of(users: UserModels, user: Any) -> int:
+    try:
+        return users._row.get(user, _UNKNOWN)
+    except TypeError as error:
+        raise TypeError(f"ids of users must be hashable, as strings and numbers are: {error}") from None
+
+
+def _of_other_type(users: UserModels, user: Any) -> list[Hashable]:
+    """Users whose ids read like one that is not known: 7 for "7"."""
+    found: list[Hashable] = []
+    for kind in (str, int):
+        try:
+            other = kind(user)
+        except (TypeError, ValueError, OverflowError):
+            continue
+        if type(user) is not kind and other in users:
+            found.append(other)
+    return found
+
+
+def _finite(rewards: NDArray[Any], items: Sequence[Item]) -> NDArray[Any]:
+    wrong = np.flatnonzero(~np.isfinite(rewards))
+    if len(wrong):
+        raise ValueError(
+            f"rewards must be finite; {len(wrong)} of {len(rewards)} are not, the first is {rewards[wrong[0]]} for "
+            f"{items[wrong[0]][1]!r:.80}: see what the encoder makes of this text"
+        )
+    return rewards

@@ -56,7 +56,8 @@ def wording(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "page", ["index.md", "get_started.md", "is_it_worth_it.md", "data_formats.md", "how_it_works.md", "serving.md"]
+    "page",
+    ["index.md", "get_started.md", "is_it_worth_it.md", "data_formats.md", "how_it_works.md", "serving.md", "trl.md"],
 )
 def test__page__its_python_blocks_run_in_order__as_shown(page, tmp_path, monkeypatch):
     for name in NEEDS.get(page, []):

@@ -159,7 +159,7 @@ def test__hf_encoder__real_minilm__as_sentence_transformers_encodes(minilm, epis
 @pytest.mark.parametrize("normalize", [True, False])
 def test__hf_encoder__tiny_models__the_plain_formula(kind, pooling, normalize, tmp_path):
     folder = tiny(tmp_path, kind)
-    encoder = HFEncoder(folder, pooling=pooling, normalize=normalize, batch_size=4, device="cpu").fit(ITEMS)
+    encoder = HFEncoder(folder, pooling=pooling, normalize=normalize, batch_tokens=64, device="cpu").fit(ITEMS)
     vectors = encoder.transform(ITEMS)
     assert vectors.dtype == np.float32
     texts = [text.replace("\ud83d", "?") for text in TEXTS]
@@ -172,13 +172,11 @@ def test__hf_encoder__prompt__is_not_used(fitted):
     assert_array_equal(fitted.transform([("a", "tea")]), fitted.transform([("b", "tea")]))
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
-def test__hf_encoder__order_and_batches__change_nothing_but_rounding(fitted, bert, batch_size, monkeypatch):
-    from skmrm.encoders import _hidden_states
-
-    monkeypatch.setattr(_hidden_states, "_LOOK_AHEAD", 2)
+@pytest.mark.parametrize("batch_tokens", [1, 20, 48, 10_000])
+def test__hf_encoder__order_and_batches__change_nothing_but_rounding(fitted, bert, batch_tokens, monkeypatch):
+    monkeypatch.setattr(hf_module, "_WINDOW", 4)
     expected = fitted.transform(ITEMS)
-    encoder = HFEncoder(bert, batch_size=batch_size, device="cpu").fit(ITEMS[:1])
+    encoder = HFEncoder(bert, batch_tokens=batch_tokens, device="cpu").fit(ITEMS[:1])
     order = np.random.default_rng(0).permutation(np.repeat(np.arange(len(ITEMS)), 3))
     assert_allclose(encoder.transform([ITEMS[i] for i in order]), expected[order], atol=1e-6)
 
@@ -310,7 +308,7 @@ def test__hf_encoder__pooling_and_normalize_given__override_the_files(tmp_path):
         ({"names": ["Pooling", "my_code.Whiten"]}, r"has a module my_code\.Whiten"),
         ({"names": ["Normalize"]}, "has the modules Transformer, Normalize, and not a Transformer and a Pooling"),
         ({"names": ["Pooling"], "path": "0_Transformer"}, "has its transformer in a folder '0_Transformer' of its own"),
-        ({"names": ["Pooling"], "pooling": {"pooling_mode_lasttoken": True}}, "pools by lasttoken"),
+        ({"names": ["Pooling"], "pooling": {"pooling_mode_weightedmean_tokens": True}}, "pools by weightedmean"),
         ({"names": ["Pooling"], "pooling": {"pooling_mode": ["cls", "max"]}}, "pools by cls and max"),
         (
             {"names": ["Pooling"], "config": {"transformer_task": "fill-mask"}},
@@ -341,32 +339,28 @@ def test__hf_encoder__prompts_that_are_not_the_default__do_not_matter(tmp_path):
 # ---------------------------------------------------------------- models that are no encoders
 
 
-@pytest.mark.parametrize(
-    ("kind", "auto", "message"),
-    [
-        ("llama", "AutoModelForCausalLM", r"is a causal language model \(LlamaForCausalLM\)"),
-        ("llama", "AutoModel", r"is a causal language model \(LlamaModel\)"),
-        (
-            "llama",
-            "AutoModelForSequenceClassification",
-            r"is a classifier or reward model \(LlamaForSequenceClassification\), whose head would be left out",
-        ),
-        ("bert", "AutoModelForSequenceClassification", r"reward model \(BertForSequenceClassification\)"),
-    ],
-)
-def test__hf_encoder__auto_and_no_encoder__refused_with_a_remedy(kind, auto, message, tmp_path):
-    folder = tiny(tmp_path, kind, auto)
-    with pytest.raises(ValueError, match=f"{message}.*pooling='mean'"):
-        HFEncoder(folder).fit(ITEMS)
+@pytest.mark.parametrize("auto", ["AutoModelForCausalLM", "AutoModelForSequenceClassification"])
+def test__hf_encoder__causal_model_and_mean__the_plain_mean_of_the_response(auto, tmp_path):
+    folder = tiny(tmp_path, "llama", auto)
     encoder = HFEncoder(folder, pooling="mean", device="cpu").fit(ITEMS)
+    assert (encoder.reads_, encoder.prefix_caching_) == ("response", False)
     assert_allclose(encoder.transform(ITEMS[:4]), plain(folder, TEXTS[:4], "mean"), atol=1e-6)
 
 
-def test__hf_encoder__bert_as_a_decoder__refused(tmp_path):
-    folder = tiny(tmp_path)
-    write_json(folder / "config.json", {**json.loads((folder / "config.json").read_text()), "is_decoder": True})
-    with pytest.raises(ValueError, match="is a causal language model"):
+def test__hf_encoder__auto_and_a_classifier_of_encoders__refused_with_a_remedy(tmp_path):
+    folder = tiny(tmp_path, "bert", "AutoModelForSequenceClassification")
+    message = r"reward model \(BertForSequenceClassification\).*with pooling='mean', or for its last one"
+    with pytest.raises(ValueError, match=message):
         HFEncoder(folder).fit(ITEMS)
+    assert HFEncoder(folder, pooling="mean", device="cpu").fit(ITEMS).pooling_ == "mean"
+
+
+def test__hf_encoder__last_token_of_an_encoder__refused_but_not_of_a_decoder(tmp_path):
+    folder = tiny(tmp_path)
+    with pytest.raises(ValueError, match="pooling 'last' needs a last token that has gathered all others"):
+        HFEncoder(folder, pooling="last").fit(ITEMS)
+    write_json(folder / "config.json", {**json.loads((folder / "config.json").read_text()), "is_decoder": True})
+    assert HFEncoder(folder, device="cpu").fit(ITEMS).pooling_ == "last"
 
 
 def test__hf_encoder__cls_without_a_token_for_it__refused(tmp_path):
@@ -449,7 +443,7 @@ def test__hf_encoder__broken_json__said(tmp_path):
         ({"pooling": "max"}, "'pooling' parameter of HFEncoder must be"),
         ({"normalize": "yes"}, "'normalize' parameter of HFEncoder must be"),
         ({"max_length": 0}, "'max_length' parameter of HFEncoder must be"),
-        ({"batch_size": 0}, "'batch_size' parameter of HFEncoder must be"),
+        ({"batch_tokens": 0}, "'batch_tokens' parameter of HFEncoder must be"),
     ],
 )
 def test__hf_encoder__bad_parameters__said_in_fit(bert, parameters, message):
@@ -640,7 +634,7 @@ def test__text_encoder__class_of_the_encoder__refused():
 def test__text_encoder__memory__encodes_once_until_the_weights_change(tmp_path, monkeypatch):
     calls = []
     original = hf_module.hidden_states
-    monkeypatch.setattr(hf_module, "hidden_states", lambda *args: calls.append(len(args[2])) or original(*args))
+    monkeypatch.setattr(hf_module, "hidden_states", lambda *args: calls.append(len(args[2].ids)) or original(*args))
     folder = tiny(tmp_path / "model")
     features = [TextEncoder(str(folder), memory=tmp_path / "cache").fit_transform(ITEMS) for _ in range(2)]
     assert_array_equal(*features)

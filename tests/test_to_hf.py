@@ -24,6 +24,7 @@ from skmrm.integrations.huggingface import UserRewardModelForSequenceClassificat
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 CLOSE = {"rtol": 0, "atol": 1e-4}  # logits
 MAX_TOKENS = 24
+TEMPLATE = "{{ bos_token }}{% for message in messages %} {{ message['content'] }} </s>{% endfor %}"
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +43,13 @@ def words_of(corpus):
     return [*SPECIAL, *words[:400]]
 
 
-def save_encoder(folder, corpus, kind="bert", side="right"):
+def save_encoder(folder, corpus, kind="bert", side="right", pad=1, **options):
     """A tiny random network and a tokenizer of whole words, with special tokens around a text."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
     words = words_of(corpus)
     sizes = {"vocab_size": len(words), "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-    sizes |= {"intermediate_size": 24, "max_position_embeddings": 40, "pad_token_id": 1}
+    sizes |= {"intermediate_size": 24, "max_position_embeddings": 40, "pad_token_id": pad}
     config = {"bert": transformers.BertConfig, "roberta": transformers.RobertaConfig}.get(
         kind, transformers.LlamaConfig
     )
@@ -59,7 +60,12 @@ def save_encoder(folder, corpus, kind="bert", side="right"):
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.post_processor = processors.TemplateProcessing("<s> $A </s>", None, [("<s>", 0), ("</s>", 2)])
     transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", truncation_side=side
+        tokenizer_object=tokenizer,
+        pad_token=words[pad],
+        bos_token="<s>",
+        unk_token="<unk>",
+        truncation_side=side,
+        **options,
     ).save_pretrained(folder)
     return folder
 
@@ -128,6 +134,33 @@ def test__to_hf__other_families__get_the_users_scores_after_saving(tmp_path, cor
     model = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "user")
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "user")
     assert_allclose(logits(model, tokenizer, texts), user_model.score("Rice?", texts), **CLOSE)
+
+
+@pytest.mark.parametrize("pad", [1, 2])  # of its own, or the token that ends a turn
+@pytest.mark.parametrize("template", [TEMPLATE, None])
+def test__to_hf__reward_model__reads_conversations_as_trainers_make_tokens_of_them(tmp_path, corpus, template, pad):
+    folder = save_encoder(tmp_path / "encoder", corpus, "llama", chat_template=template, pad=pad)
+    user_model = make_user(folder, corpus)
+    items = [("Rice?", "Rinse the rice ."), ("", "The rice"), *corpus.items[:8]]
+    model = user_model.to_hf()
+    model.save_pretrained(tmp_path / "user")
+    loaded = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "user")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "user")
+    assert tokenizer.chat_template == template
+    texts = [
+        prompt + response
+        if template is None
+        else tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}], tokenize=False
+        )
+        for prompt, response in items
+    ]
+    expected = user_model.predict(items)
+    assert np.ptp(expected) > 0.1
+    assert max(len(tokenizer(text)["input_ids"]) for text in texts) > MAX_TOKENS
+    for padding in ("right", "left"):
+        found = logits(loaded, tokenizer, texts, add_special_tokens=False, padding_side=padding)
+        assert_allclose(found, expected, **CLOSE)
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
@@ -245,9 +278,9 @@ def test__to_hf__what_token_ids_do_not_tell__is_refused_with_all_reasons(user_mo
     with pytest.raises(ValueError, match=r"of feature vectors.*encoder=HFEncoder"):
         model.adapt([]).to_hf()
     odd = copy.deepcopy(base.encoder)
-    odd.encoder_.pooling_, odd.encoder_.trust_remote_code = "max", True
+    odd.encoder_.reward_head, odd.encoder_.trust_remote_code = True, True
     refused = UserRewardModel(BaseRewards(base.params, odd, "cpu"), user_model.weights_, None, 0)
-    with pytest.raises(ValueError, match=r"the encoder has 'max'.*trust_remote_code=True"):
+    with pytest.raises(ValueError, match=r"\(reward_head=True\).*fit without it.*trust_remote_code=True"):
         to_hf(refused)
 
 

@@ -74,8 +74,19 @@ def transformer_part(encoder: HFEncoder, statistics: bool) -> TransformerPart:
     Raises
     ------
     ValueError
-        If its tokenizer needs Python code, or torch cannot export its network.
+        If it reads conversations or computes in half precision, its tokenizer needs Python code, or torch cannot export
+        its network.
     """
+    problems = []
+    if encoder.reads_ != "response":
+        problems.append("it reads prompt and response in a chat template, and a scorer reads the response")
+    if encoder.dtype_ != "float32":
+        problems.append(f"it computes in {encoder.dtype_}, and a scorer in float32")
+    if problems:
+        raise ValueError(
+            f"the encoder {type(encoder).__name__} cannot be exported: {'; '.join(problems)}. Encode texts yourself, "
+            "fit on arrays, and export what scores feature vectors"
+        )
     tokenizer = encoder.tokenizer_
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:

@@ -1,4 +1,4 @@
-"""Texts through a network, in batches of like length."""
+"""Token ids through a network, in batches of like length."""
 
 from __future__ import annotations
 
@@ -7,58 +7,81 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from skmrm.encoders._batches import Rows, batches
+from skmrm.encoders._tokens import Tokens
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["hidden_states", "most_positions"]
+__all__ = ["States", "arguments_of", "hidden_states", "most_positions", "padded"]
 
-_LOOK_AHEAD = 64  # batches of texts that are sorted by length together
+States = tuple[Rows, "torch.Tensor", "torch.Tensor"]
 
-Rows = NDArray[np.intp]
+# What fills up rows behind their end, and stands for nothing there.
+_FILLERS = ("input_ids", "token_type_ids")
 
 
 def hidden_states(
-    tokenizer: Any, network: Any, texts: Sequence[str], max_length: int, batch_size: int
-) -> Iterator[tuple[Rows, torch.Tensor, torch.Tensor]]:
-    """Last hidden states, long texts first among those that are sorted together.
+    tokenizer: Any, network: Any, tokens: Tokens, batch_tokens: int, rows: Rows | None = None
+) -> Iterator[States]:
+    """Last hidden states of texts, long ones first.
 
     Parameters
     ----------
     tokenizer, network
         Of one model.
-    texts : sequence of str
-        Texts.
-    max_length : int
-        Most tokens of a text; the tokenizer cuts the rest.
-    batch_size : int
-        Texts at a time.
+    tokens : Tokens
+        Of all texts.
+    batch_tokens : int
+        Tokens at a time, padding included.
+    rows : (n,) int array, optional
+        Texts to put through; None is all.
 
     Yields
     ------
     rows : (n,) int array
         Places of some texts; all yield each place once, but for texts without a token.
-    hidden : (n, tokens, width) float32 tensor
+    hidden : (n, tokens, width) tensor
         Padded on the right, where padding moves no position.
     mask : (n, tokens) int tensor
         1 for tokens, 0 for padding.
     """
     import torch
 
-    takes = set(inspect.signature(network.forward).parameters)
-    for start in range(0, len(texts), batch_size * _LOOK_AHEAD):
-        part = list(texts[start : start + batch_size * _LOOK_AHEAD])
-        tokens = tokenizer(part, truncation=True, max_length=max_length, return_attention_mask=True)
-        lengths = np.array([len(ids) for ids in tokens["input_ids"]])
-        by_length = np.argsort(-lengths, kind="stable")[: np.count_nonzero(lengths)]
-        for begin in range(0, len(by_length), batch_size):
-            rows = by_length[begin : begin + batch_size]
-            batch = _padded(tokenizer, {name: [lists[row] for row in rows] for name, lists in tokens.items()})
-            batch = {name: tensor.to(network.device) for name, tensor in batch.items()}
-            with torch.inference_mode():
-                output = network(**{name: tensor for name, tensor in batch.items() if name in takes})
-            yield rows + start, output.last_hidden_state, batch["attention_mask"]
+    takes = arguments_of(network)
+    inputs = {name: lists for name, lists in tokens.inputs.items() if name in takes}
+    fillers = dict(zip(_FILLERS, (tokenizer.pad_token_id or 0, tokenizer.pad_token_type_id), strict=True))
+    cacheless = {"use_cache": False} if "use_cache" in takes else {}
+    wanted = np.arange(len(tokens.ids)) if rows is None else rows
+    lengths = [len(tokens.ids[row]) for row in wanted]
+    for batch in batches(lengths, batch_tokens):
+        places = wanted[batch]
+        with torch.inference_mode():
+            parts = {
+                name: padded([lists[row] for row in places], fillers[name]).to(network.device)
+                for name, lists in inputs.items()
+            }
+            mask = padded([[1] * lengths[row] for row in batch], 0).to(network.device)
+            output = network(**parts, attention_mask=mask, **cacheless)
+            hidden = output.last_hidden_state
+            yield places, hidden, mask.to(hidden.device)
+
+
+def padded(rows: Sequence[Sequence[int]], filler: int, *, left: bool = False) -> torch.Tensor:
+    """Rows of int as one tensor (n, longest), filled up on the right, or on the left."""
+    import torch
+
+    width = max(map(len, rows))
+    table = np.full((len(rows), width), filler, np.int64)
+    for place, row in enumerate(rows):
+        table[place, slice(width - len(row), width) if left else slice(len(row))] = row
+    return torch.from_numpy(table)
+
+
+def arguments_of(network: Any) -> Mapping[str, Any]:
+    """What the network's forward takes, by name."""
+    return inspect.signature(network.forward).parameters
 
 
 def most_positions(network: Any) -> int | None:
@@ -71,15 +94,3 @@ def most_positions(network: Any) -> int | None:
             return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
     said = getattr(network.config, "max_position_embeddings", None)
     return said if isinstance(said, int) and said > 0 else None
-
-
-def _padded(tokenizer: Any, batch: Mapping[str, list[list[int]]]) -> dict[str, torch.Tensor]:
-    import torch
-
-    fillers = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}
-    return {
-        name: torch.nn.utils.rnn.pad_sequence(
-            [torch.tensor(row) for row in rows], batch_first=True, padding_value=fillers.get(name, 0)
-        )
-        for name, rows in batch.items()
-    }

@@ -14,15 +14,40 @@ from typing import Any
 
 from skmrm.exceptions import name_some
 
-__all__ = ["Pretrained", "commit_of", "find_pretrained", "folder_fingerprint"]
+__all__ = ["NetworkOptions", "Pretrained", "commit_of", "find_pretrained", "folder_fingerprint"]
 
-# What decides about the numbers: weights, configurations, vocabularies, and code that is trusted.
-_DECIDING = (".safetensors", ".bin", ".json", ".txt", ".model", ".py")
+# What decides about the numbers: weights, configurations, vocabularies, chat templates, and code that is trusted.
+_DECIDING = (".safetensors", ".bin", ".json", ".txt", ".model", ".py", ".jinja")
 _COMMIT = "commit "
 _REMEDY = (
     "give a folder with config.json, weights and tokenizer files, or the id of a model on the Hugging Face Hub, such "
-    "as 'sentence-transformers/all-MiniLM-L6-v2'"
+    "as 'sentence-transformers/all-MiniLM-L6-v2' or 'Skywork/Skywork-Reward-V2-Qwen3-0.6B'"
 )
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """How a network is loaded.
+
+    Attributes
+    ----------
+    dtype : str
+        Of weights and arithmetic: "float32", "bfloat16" or "float16".
+    device : str
+        "auto" or a torch device; of no meaning with a `device_map`.
+    device_map : str, dict or None
+        Of transformers: which part lies on which device.
+    attn_implementation : str or None
+        Of transformers: which kernel computes attention.
+    reward_head : bool
+        Whether a scalar head is loaded, too.
+    """
+
+    dtype: str = "float32"
+    device: str = "auto"
+    device_map: Any = None
+    attn_implementation: str | None = None
+    reward_head: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,22 +108,38 @@ class Pretrained:
             _make_lower_case(tokenizer)
         return tokenizer
 
-    def load_network(self, device: str) -> Any:
-        """The network in float32, for inference."""
+    def load_network(self, options: NetworkOptions) -> tuple[Any, Any]:
+        """The network for inference, and its reward head where that is asked for, else None.
+
+        Raises
+        ------
+        ValueError
+            If weights are missing, or there is no reward head.
+        """
         import torch
-        from transformers import AutoModel
+        from transformers import AutoModel, AutoModelForSequenceClassification
 
         from skmrm._bridge import resolve_device
 
+        kind = AutoModelForSequenceClassification if options.reward_head else AutoModel
+        asked = {"device_map": options.device_map, "attn_implementation": options.attn_implementation}
         with torch.random.fork_rng(devices=[]):  # a head that is not there is drawn at random, and not used
-            network, found = self._load(AutoModel.from_pretrained, dtype=torch.float32, output_loading_info=True)
+            network, found = self._load(
+                kind.from_pretrained,
+                dtype=getattr(torch, options.dtype),
+                output_loading_info=True,
+                **{name: value for name, value in asked.items() if value is not None},
+            )
         missing = sorted(name for name in found["missing_keys"] if "pooler" not in name.split("."))
         if missing:
             raise ValueError(
                 f"the weights of {self.model!r} lack {name_some(missing)} of a {type(network).__name__}: download or "
                 "save the model again, weights and config.json together"
             )
-        return network.to(resolve_device(device)).eval()
+        if options.device_map is None:
+            network = network.to(resolve_device(options.device))
+        head = _reward_head(network.eval(), self.model) if options.reward_head else None
+        return (network if head is None else network.base_model), head
 
     def _load(self, from_pretrained: Callable[..., Any], **options: Any) -> Any:
         options |= {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
@@ -210,6 +251,18 @@ def _quietly(without_bars: bool) -> Iterator[None]:
         logging.set_verbosity(level)
         if without_bars and had_bars:
             logging.enable_progress_bar()
+
+
+def _reward_head(network: Any, model: str) -> Any:
+    """The layer that makes a reward of a hidden state."""
+    head = getattr(network, "score", None)
+    if network.config.num_labels != 1 or head is None or network.base_model is network:
+        raise ValueError(
+            f"reward_head=True needs a reward model: a classifier with one output, from a layer named 'score'; "
+            f"{model!r} is a {type(network).__name__} with {network.config.num_labels} outputs: use "
+            "reward_head=False, or another model"
+        )
+    return head
 
 
 def _make_lower_case(tokenizer: Any) -> None:

@@ -21,7 +21,10 @@ _KNOWN: dict[str, type[Any]] = {
     kind.__name__: kind for kind in (HashedTextEncoder, HFEncoder, TextEncoder, TextStatistics)
 }
 _TUPLES = ("word_ngrams", "char_ngrams")
-_HF_FACTS = ("pooling_", "normalize_", "max_length_", "n_features_out_", "_lower_case", "_fingerprint")
+_HF_FACTS = (
+    *("pooling_", "reads_", "normalize_", "max_length_", "dtype_", "prefix_caching_", "n_features_out_"),
+    *("_lower_case", "_fingerprint"),
+)
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -30,7 +30,7 @@ class SentenceFacts:
     Attributes
     ----------
     pooling : str
-        "mean", "cls", or what this package does not do, of which `problems` says so.
+        "mean", "cls", "last", or what this package does not do, of which `problems` says so.
     normalize : bool
         Whether vectors get unit length.
     max_length : int or None
@@ -73,7 +73,7 @@ def read_sentence_facts(read_json: Callable[[str], Any]) -> SentenceFacts | None
     modes = _modes(pooling)
     problems = [
         *_module_problems(modules, names),
-        *([] if modes in (["mean"], ["cls"]) else [f"pools by {' and '.join(modes)}"]),
+        *([] if modes in (["mean"], ["cls"], ["last"]) else [f"pools by {' and '.join(modes)}"]),
         *_config_problems(config),
         *_prompt_problems(read_json("config_sentence_transformers.json") or {}),
     ]
@@ -89,7 +89,8 @@ def read_sentence_facts(read_json: Callable[[str], Any]) -> SentenceFacts | None
 def _modes(pooling: Mapping[str, Any]) -> list[str]:
     """What the tokens are pooled by; sentence-transformers' default is the mean."""
     modes = pooling.get("pooling_mode") or [mode for flag, mode in _FLAGS.items() if pooling.get(flag)] or ["mean"]
-    return [modes] if isinstance(modes, str) else list(modes)
+    named = [modes] if isinstance(modes, str) else list(modes)
+    return ["last" if mode == "lasttoken" else mode for mode in named]
 
 
 def _module_problems(modules: list[dict[str, str]], names: list[str]) -> list[str]:

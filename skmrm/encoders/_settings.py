@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from skmrm.encoders._hidden_states import hidden_states, most_positions
 from skmrm.encoders._sentence_folder import SentenceFacts
+from skmrm.encoders._tokens import Reader
 
-__all__ = ["check_first_token", "output_width", "settled_max_length", "settled_pooling"]
+__all__ = [
+    "Pooling",
+    "check_first_token",
+    "check_options",
+    "output_width",
+    "settled_dtype",
+    "settled_max_length",
+    "settled_pooling",
+]
+
+Pooling = Literal["mean", "cls", "last"]
 
 _NO_LIMIT = 10**6  # tokenizers that know no limit say 10**30
+_HALVES = ("bfloat16", "float16")
 
 
 def settled_pooling(
-    asked: Literal["auto", "mean", "cls"], model: str, config: Any, facts: SentenceFacts | None
-) -> Literal["mean", "cls"]:
+    asked: Literal["auto", "mean", "cls", "last"], model: str, config: Any, facts: SentenceFacts | None
+) -> Pooling:
     """How tokens become one vector.
 
     Parameters
     ----------
-    asked : {"auto", "mean", "cls"}
+    asked : {"auto", "mean", "cls", "last"}
         By the user.
     model : str
         Its name, for messages.
@@ -30,7 +42,7 @@ def settled_pooling(
 
     Returns
     -------
-    "mean" or "cls"
+    "mean", "cls" or "last"
 
     Raises
     ------
@@ -48,16 +60,49 @@ def settled_pooling(
             "pooling 'cls' needs a first token that sees all others, which it does not in the causal language model "
             f"{model!r} ({name}): use pooling='mean', or another model"
         )
+    if asked == "last" and facts is None and _sees_both_ways(config):
+        raise ValueError(
+            "pooling 'last' needs a last token that has gathered all others, as in causal language models; "
+            f"{model!r} ({name}) is an encoder: use pooling='mean' or 'cls', or another model"
+        )
     if asked != "auto":
         return asked
+    if facts is None and _is_causal(config):
+        return "last"
     problems = _no_encoder(config) if facts is None else facts.problems
     if problems:
+        last = ", or for its last one with pooling='last' if you know it to be causal" if facts is None else ""
         raise ValueError(
-            f"pooling='auto' takes sentence encoders whose vectors are means or first tokens; {model!r} "
-            f"{', and '.join(problems)}: use another model, or ask for the plain mean of its last hidden states with "
-            "pooling='mean'"
+            "pooling='auto' takes reward models and causal language models, and sentence encoders whose vectors are "
+            f"means, first or last tokens; {model!r} {', and '.join(problems)}: use another model, or ask for the "
+            f"plain mean of its last hidden states with pooling='mean'{last}"
         )
-    return "cls" if facts and facts.pooling == "cls" else "mean"
+    return "mean" if facts is None else cast(Pooling, facts.pooling)
+
+
+def settled_dtype(asked: str, config: Any, device: str) -> str:
+    """Precision of weights and arithmetic.
+
+    Parameters
+    ----------
+    asked : {"auto", "float32", "bfloat16", "float16"}
+        By the user.
+    config
+        Of the model.
+    device : str
+        A torch device, or "auto".
+
+    Returns
+    -------
+    str
+        For "auto" single precision on a CPU, which is slow with halves, and what the weights were saved in elsewhere.
+    """
+    if asked != "auto":
+        return asked
+    from skmrm._bridge import resolve_device
+
+    saved = str(getattr(config, "dtype", None)).removeprefix("torch.")
+    return saved if saved in _HALVES and resolve_device(device).type != "cpu" else "float32"
 
 
 def settled_max_length(asked: int | None, model: str, facts: SentenceFacts | None, tokenizer: Any, network: Any) -> int:
@@ -101,6 +146,17 @@ def settled_max_length(asked: int | None, model: str, facts: SentenceFacts | Non
     return int(length)
 
 
+def check_options(model: str, reads: str, *, reward_head: bool, chat_template: str | None) -> None:
+    """Raise a ValueError if options that only conversations have are given for a model that reads responses alone."""
+    given = ["reward_head=True"] * reward_head + ["a chat_template"] * (chat_template is not None)
+    if given and reads == "response":
+        raise ValueError(
+            f"{' and '.join(given)} need a model that reads prompt and response, which is a reward model or causal "
+            f"language model with pooling 'last'; {model!r} reads the response alone as asked for: leave "
+            f"{'them' if len(given) > 1 else 'it'} out, or use another model or pooling"
+        )
+
+
 def check_first_token(tokenizer: Any) -> None:
     """Raise a ValueError if no token stands before each text, whose state could be that of the whole."""
     first = tokenizer("a")["input_ids"][:1]
@@ -111,10 +167,11 @@ def check_first_token(tokenizer: Any) -> None:
         )
 
 
-def output_width(tokenizer: Any, network: Any, max_length: int) -> int:
-    """Number of features, found by encoding a text; a ValueError if the network cannot."""
+def output_width(reader: Reader, network: Any) -> int:
+    """Width of hidden states, found by encoding a text; a ValueError if the network cannot."""
+    tokens = reader([("a", "a")])
     try:
-        _, hidden, _ = next(hidden_states(tokenizer, network, ["a"], max_length, 1))
+        _, hidden, _ = next(hidden_states(reader.tokenizer, network, tokens, 1))
         return int(hidden.shape[2])
     except (AttributeError, IndexError, StopIteration, TypeError, ValueError) as error:
         raise ValueError(
@@ -126,8 +183,15 @@ def output_width(tokenizer: Any, network: Any, max_length: int) -> int:
 def _no_encoder(config: Any) -> list[str]:
     name = _architecture(config)
     if name.endswith("ForSequenceClassification") or "Reward" in name:
-        return [f"is a classifier or reward model ({name}), whose head would be left out"]
-    return [f"is a causal language model ({name}), whose tokens do not see those behind them"] * _is_causal(config)
+        return [f"is a classifier or reward model ({name}) of no known causal kind, whose head would be left out"]
+    return []
+
+
+def _sees_both_ways(config: Any) -> bool:
+    """Whether tokens are known to see those behind them, by a model's configuration."""
+    from transformers.models.auto import modeling_auto as families
+
+    return config.model_type in families.MODEL_FOR_MASKED_LM_MAPPING_NAMES and not _is_causal(config)
 
 
 def _is_causal(config: Any) -> bool:

@@ -6,15 +6,16 @@
 
 reads it. Without skmrm, ``trust_remote_code=True`` reads it too, since the few lines of its network are in the folder.
 
-What it scores is the text that the encoder reads, tokenised by the tokenizer that was saved with it. Sentence encoders
-read the response alone: in TRL, which gives a reward model the prompt as well, use
+What it scores is the text that the encoder reads, tokenised by the tokenizer that was saved with it. Over a reward
+model or causal language model that is prompt and response in the chat template, as any reward model of transformers.
+Sentence encoders read the response alone: in TRL, which gives a reward model the prompt as well, use
 :class:`skmrm.integrations.trl.UserReward`.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from skmrm._export.calibration import text_calibration
 from skmrm.encoders import HFEncoder, TextEncoder
+from skmrm.encoders._chat import rendered
 from skmrm.integrations.modeling_user_reward import UserRewardConfig, UserRewardModelForSequenceClassification
 
 if TYPE_CHECKING:
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["UserRewardConfig", "UserRewardModelForSequenceClassification", "to_hf"]
 
-_POOLINGS = ("mean", "cls")
 # Logits; of rewards beyond 1, as a share of them. Rounding is far below that, reading something else far above.
 _ATOL, _HALF_ATOL = 1e-3, 5e-2
 _LONG = 500  # characters
@@ -66,7 +67,10 @@ def to_hf(user_model: UserRewardModel) -> UserRewardModelForSequenceClassificati
     params = _folded(base.params, user_model.weights_)
     widths = [len(params[f"hidden.{layer}.bias"]) for layer in range(_n_layers(params))]
     tokenizer, network = encoder.tokenizer_, encoder.network_
-    before, after = _special_tokens(tokenizer)
+    before, after = _special_tokens(encoder)
+    padding_at_end = None if encoder.reads_ == "response" else network.config.pad_token_id
+    while after and after[-1] == padding_at_end:
+        after.pop()
     config = UserRewardConfig(
         backbone_config=_without_path(network.config),
         pooling=encoder.pooling_,
@@ -77,7 +81,8 @@ def to_hf(user_model: UserRewardModel) -> UserRewardModelForSequenceClassificati
         prefix_ids=before,
         suffix_ids=after,
         max_tokens=encoder.max_length_,
-        truncation_side=tokenizer.truncation_side,
+        truncation_side=tokenizer.truncation_side if encoder.reads_ == "response" else "left",
+        padding_at_end=padding_at_end,
         pad_token_id=tokenizer.pad_token_id or 0,
     )
     with torch.device("meta"):  # without drawing random weights that nobody uses
@@ -85,17 +90,25 @@ def to_hf(user_model: UserRewardModel) -> UserRewardModelForSequenceClassificati
     model.backbone = copy.deepcopy(network).cpu()
     model.head.load_state_dict({name: torch.tensor(value) for name, value in params.items()}, assign=True)
     model.tokenizer = copy.deepcopy(tokenizer)
+    if encoder.chat_template is not None:
+        model.tokenizer.chat_template = encoder.chat_template
     model.eval()
-    _check_same(model, user_model)
+    _check_same(model, user_model, encoder)
     return model
 
 
-def _check_same(model: UserRewardModelForSequenceClassification, user_model: UserRewardModel) -> None:
+def _check_same(
+    model: UserRewardModelForSequenceClassification, user_model: UserRewardModel, encoder: HFEncoder
+) -> None:
     """Raise a ValueError if the model gives other rewards than the user's, of a few odd texts of moderate length."""
     items = [(prompt, text) for prompt, text in text_calibration() if len(text) < _LONG]
     expected = user_model.predict(items).astype(float)
+    texts, has_template = _as_read(encoder, items)
     with torch.inference_mode():
-        found = [model(**model.tokenizer(text, return_tensors="pt")).logits.item() for _, text in items]
+        found = [
+            model(**model.tokenizer(text, add_special_tokens=not has_template, return_tensors="pt")).logits.item()
+            for text in texts
+        ]
     difference = np.abs(expected - found) / np.maximum(1, np.abs(expected))
     if not difference.max() <= (_ATOL if model.backbone.dtype == torch.float32 else _HALF_ATOL):
         raise ValueError(
@@ -118,10 +131,9 @@ def _encoder_of_ids(encoder: Any) -> HFEncoder:
         came = "feature vectors" if inner is None else f"texts that {type(inner).__name__} encodes"
         problems.append(f"the model is of {came}, not of a network's token ids: fit it with encoder=HFEncoder(...)")
     else:
-        if inner.pooling_ not in _POOLINGS:
+        if inner.reward_head:
             problems.append(
-                f"pooling must be one of {', '.join(map(repr, _POOLINGS))}, the encoder has {inner.pooling_!r}: use "
-                "another encoder"
+                "the encoder appends the reward of a head (reward_head=True), which would not be saved: fit without it"
             )
         if inner.trust_remote_code:
             problems.append(
@@ -156,8 +168,20 @@ def _without_path(config: Any) -> Any:
     return copied
 
 
-def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """Ids that the tokenizer puts before and after a text."""
+def _as_read(encoder: HFEncoder, items: Sequence[tuple[str, str]]) -> tuple[list[str], bool]:
+    """The texts that an encoder makes tokens of, and whether special ones are in them already."""
+    if encoder.reads_ == "response":
+        return [response for _, response in items], False
+    return rendered(encoder.tokenizer_, items, encoder.chat_template)
+
+
+def _special_tokens(encoder: HFEncoder) -> tuple[list[int], list[int]]:
+    """Ids that stand before and after each text: of a chat template the one that begins texts, else the tokenizer's."""
+    tokenizer = encoder.tokenizer_
+    (text,), has_template = _as_read(encoder, [("a", "a")])
+    if has_template:
+        first = tokenizer(text, add_special_tokens=False)["input_ids"][:1]
+        return (first if first == [tokenizer.bos_token_id] else []), []
     plain = tokenizer("a", add_special_tokens=False)["input_ids"]
     framed = tokenizer("a")["input_ids"]
     for start in range(len(framed) - len(plain) + 1):

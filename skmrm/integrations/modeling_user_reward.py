@@ -42,6 +42,8 @@ class UserRewardConfig(PretrainedConfig):
         Most tokens of a text, special ones included.
     truncation_side : {"left", "right"}
         Which end of a longer text is cut.
+    padding_at_end : int, optional
+        Token that is padding at the end of a text wherever it comes from, as in transformers' own classifiers.
     """
 
     model_type = "skmrm_user_reward"
@@ -59,6 +61,7 @@ class UserRewardConfig(PretrainedConfig):
         suffix_ids: Sequence[int] = (),
         max_tokens: int | None = None,
         truncation_side: str = "right",
+        padding_at_end: int | None = None,
         **kwargs: Any,
     ) -> None:
         if isinstance(backbone_config, dict):
@@ -67,7 +70,7 @@ class UserRewardConfig(PretrainedConfig):
         self.pooling, self.normalize = pooling, normalize
         self.n_features, self.hidden_layers, self.n_landmarks = n_features, list(hidden_layers), n_landmarks
         self.prefix_ids, self.suffix_ids = list(prefix_ids), list(suffix_ids)
-        self.max_tokens, self.truncation_side = max_tokens, truncation_side
+        self.max_tokens, self.truncation_side, self.padding_at_end = max_tokens, truncation_side, padding_at_end
         kwargs.setdefault("num_labels", 1)
         super().__init__(**kwargs)
 
@@ -191,6 +194,8 @@ class UserRewardModelForSequenceClassification(PreTrainedModel):
             row = row[len(before) :]
         if after and row[-len(after) :] == after:
             row = row[: -len(after)]
+        while row and len(before) + len(row) > 1 and row[-1] == config.padding_at_end:
+            row = row[:-1]
         if config.max_tokens is not None:
             room = config.max_tokens - len(before) - len(after)
             row = row[:room] if config.truncation_side == "right" else row[max(0, len(row) - room) :]

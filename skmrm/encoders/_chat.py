@@ -1,0 +1,71 @@
+"""Prompt and response as one text: in the chat template of a model, or one behind the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from skmrm._data.messages import Conversation
+from skmrm._data.wording import counted
+from skmrm.encoders._items import Item, encodable
+from skmrm.exceptions import name_some
+
+__all__ = ["rendered"]
+
+Message = dict[str, str]
+
+
+def rendered(tokenizer: Any, items: Sequence[Item], chat_template: str | None) -> tuple[list[str], bool]:
+    """One text for each item.
+
+    Parameters
+    ----------
+    tokenizer
+        Of transformers.
+    items : sequence of (prompt, response)
+        A plain prompt is what the user says, a plain response what the assistant answers; a `Conversation` has
+        messages of its own.
+    chat_template : str or None
+        In place of the tokenizer's own.
+
+    Returns
+    -------
+    texts : list of str
+    has_template : bool
+        Whether special tokens are in the texts already.
+
+    Raises
+    ------
+    ValueError
+        If the template refuses some conversations, naming the first few.
+    """
+    if chat_template is None and tokenizer.chat_template is None:
+        return [encodable(str(prompt) + str(response)) for prompt, response in items], False
+    found = [_rendered(tokenizer, item, chat_template) for item in items]
+    refused = [row for row, text in enumerate(found) if isinstance(text, Exception)]
+    if refused:
+        first = found[refused[0]]
+        raise ValueError(
+            f"the chat template must take each conversation; it refuses {counted(len(refused), 'item')} of "
+            f"{len(items)}, at {name_some(refused)} (the first with {type(first).__name__}: {first}): change the "
+            "messages, or pass a chat_template that takes them"
+        )
+    return [str(text) for text in found], True
+
+
+def _rendered(tokenizer: Any, item: Item, chat_template: str | None) -> str | Exception:
+    try:
+        text: str = tokenizer.apply_chat_template(_messages(item), chat_template=chat_template, tokenize=False)
+    except Exception as error:  # templates raise what they like
+        return error
+    return text
+
+
+def _messages(item: Item) -> list[Message]:
+    prompt, response = item
+    return [*_turns(prompt, "user"), *_turns(response, "assistant")]
+
+
+def _turns(text: str, role: str) -> list[Message]:
+    turns = text.messages if isinstance(text, Conversation) else [(role, text)]
+    return [{"role": who, "content": encodable(said)} for who, said in turns]

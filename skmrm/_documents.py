@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["is_intact", "move_into_place", "sealed", "write_whole"]
+__all__ = ["PARTIAL", "is_intact", "move_into_place", "sealed", "write_whole"]
 
+PARTIAL = ".partial"  # ending of a file that is being written
 _SEAL = "config_sha256"
 
 
@@ -27,7 +28,7 @@ def is_intact(document: dict[str, Any]) -> bool:
 
 def write_whole(file: Path, data: bytes) -> None:
     """Write a file in one step: a reader finds the old one or the new one."""
-    partial = file.with_name(file.name + ".partial")
+    partial = file.with_name(file.name + PARTIAL)
     partial.write_bytes(data)
     move_into_place(partial, file)
 

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from joblib import Memory
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import HasMethods
@@ -20,6 +18,8 @@ from skmrm._checkpoint import Checkpoints
 from skmrm._feature_rewards import make_base_rewards
 from skmrm._streaming import Streamed, divide, fits
 from skmrm.base_rewards import BaseRewards
+from skmrm.embeddings._rows import in_stored_order
+from skmrm.encoders._cache import Memory, as_store
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
 from skmrm.meta.adaptation import Adaptation
 from skmrm.meta.checkpoints import KEEPS_NOTHING, Keeper
@@ -37,7 +37,7 @@ class EpisodeFitter(BaseEstimator):
     _parameter_constraints = {  # noqa: RUF012 (scikit-learn's convention)
         "encoder": [None, str, os.PathLike, HasMethods(["fit", "transform"])],
         "text_statistics": ["boolean"],
-        "memory": [None, str, os.PathLike, HasMethods(["cache"])],
+        "memory": [None, str, os.PathLike, HasMethods(["cache"]), HasMethods(["opened_with", "features"])],
         "random_state": ["random_state"],
         "n_jobs": [None, Integral],
         "device": [str],
@@ -45,7 +45,7 @@ class EpisodeFitter(BaseEstimator):
 
     encoder: Any
     text_statistics: bool
-    memory: str | os.PathLike[str] | Memory | None
+    memory: Memory
     random_state: int | np.random.RandomState | None
     n_jobs: int | None
     device: str
@@ -69,11 +69,14 @@ class EpisodeFitter(BaseEstimator):
     ) -> Self:
         """Check everything, encode, let the core learn, and keep what it learnt."""
         self._check_parameters([] if checkpoints is None else checkpoints.problems())
-        checked = as_episode_set(episodes, context="fit")
+        encoder, checked = self._with_encoder(as_episode_set(episodes, context="fit"))
         in_memory = max_memory is None or checked.features is None or fits(checked, max_memory)
-        checked = checked.compact() if in_memory else checked
+        checked = checked.compact() if in_memory else in_stored_order(checked)
         n_users, seeds = checked.n_users, self._draw_seeds()
-        encoder, features = self._encode(checked) if in_memory else (None, checked.features)
+        if checked.features is None:
+            features = encoder.fit_transform(checked.items)
+        else:
+            features = np.asarray(checked.features) if in_memory else checked.features
         keeper: Keeper = KEEPS_NOTHING
         rng = np.random.default_rng(seeds)
         if checkpoints is not None:
@@ -123,9 +126,10 @@ class EpisodeFitter(BaseEstimator):
         """Contradictions between parameters, and what this machine cannot do."""
         return _device_problems(self.device)
 
-    def _encode(self, episodes: EpisodeSet) -> tuple[Any, NDArray[Any]]:
+    def _with_encoder(self, episodes: EpisodeSet) -> tuple[Any, EpisodeSet]:
+        """What is to encode texts; and the episodes, with features that are read when needed if they are in a store."""
         if episodes.features is not None:
-            return None, np.asarray(episodes.features)
+            return None, episodes
         from skmrm.encoders import build_encoder  # scikit-learn's text machinery, not needed for arrays
 
         encoder = build_encoder(
@@ -135,8 +139,10 @@ class EpisodeFitter(BaseEstimator):
             n_jobs=self.n_jobs,
             verbose=bool(getattr(self, "verbose", False)),
         )
-        assert episodes.items is not None
-        return encoder, encoder.fit_transform(episodes.items)
+        if as_store(encoder.memory) is None:
+            return encoder, episodes
+        used = episodes.compact()
+        return encoder, used.with_features(encoder.fit_stored(used.items))
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "base_rewards_")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-__all__ = ["EpisodeError", "ModelFileError"]
+__all__ = ["EpisodeError", "ModelFileError", "StoreInUseError"]
 
 
 class EpisodeError(ValueError):
@@ -32,7 +32,11 @@ class EpisodeError(ValueError):
 
 
 class ModelFileError(ValueError):
-    """A saved model that cannot be read: missing, truncated, altered, or written by a newer schema."""
+    """A saved model or an embedding store that cannot be read: missing, truncated, altered, or of a newer schema."""
+
+
+class StoreInUseError(ValueError):
+    """An embedding store that somebody else is writing to: there is one writer at a time."""
 
 
 def name_some(names: Iterable[object], limit: int = 3) -> str:

@@ -28,9 +28,8 @@ from skmrm.meta.training import OuterOptions
 if TYPE_CHECKING:
     import os
 
-    from joblib import Memory
-
     from skmrm.baselines import PooledBradleyTerry
+    from skmrm.encoders._cache import Memory
     from skmrm.episodes import Episode, EpisodeSet
 
 __all__ = ["MetaRewardModel"]
@@ -72,12 +71,14 @@ class MetaRewardModel(RewardEstimator):
     ----------
     encoder : transformer or str, optional
         Texts to features: anything with scikit-learn's ``fit`` and ``transform`` over a list of (prompt, response), a
-        Pipeline included; or the folder or hub id of a sentence encoder (:class:`skmrm.encoders.HFEncoder`). The
-        default needs no download: hashed word and character n-grams, reduced. Not used for episodes of arrays.
+        Pipeline included; or the folder or hub id of a reward model, causal language model or sentence encoder
+        (:class:`skmrm.encoders.HFEncoder`). The default needs no download: hashed word and character n-grams, reduced.
+        Not used for episodes of arrays.
     text_statistics : bool
         Append interpretable statistics of style (:class:`skmrm.encoders.TextStatistics`) to the encoder's features.
-    memory : str, path or joblib.Memory, optional
-        Cache encoded texts across calls.
+    memory : str, path, joblib.Memory or EmbeddingStore, optional
+        Cache encoded texts across calls. A :class:`skmrm.embeddings.EmbeddingStore` brings its encoder along (leave
+        `encoder` None), takes up the texts that it lacks, and is not loaded by a fit with `max_memory`.
     n_bases : int or "auto"
         K, number of base reward functions, the pooled reward included. "auto" takes one for each direction in which
         users may differ, up to 26, and two where they seem not to; 8 at a random start.
@@ -232,7 +233,7 @@ class MetaRewardModel(RewardEstimator):
         encoder: Any = None,
         *,
         text_statistics: bool = True,
-        memory: str | os.PathLike[str] | Memory | None = None,
+        memory: Memory = None,
         n_bases: int | Literal["auto"] = "auto",
         hidden_layers: tuple[int, ...] = (),
         kernel: Literal["auto", "rbf"] | None = "auto",

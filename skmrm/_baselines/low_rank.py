@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from joblib import Memory
 from sklearn.utils._param_validation import Interval
 
 from skmrm._baselines.shared import FRACTION, RIDGE, warn_unvalidated
 from skmrm._bridge import CoreData
 from skmrm._estimator import RewardEstimator
+from skmrm.encoders._cache import Memory
 from skmrm.episodes import Episode, EpisodeSet
 from skmrm.meta.fitting import Fitted
 from skmrm.meta.lowrank import LowRankOptions, lowrank_fit
@@ -97,7 +96,7 @@ class LowRankRewards(RewardEstimator):
         encoder: Any = None,
         *,
         text_statistics: bool = True,
-        memory: str | os.PathLike[str] | Memory | None = None,
+        memory: Memory = None,
         n_bases: int | None = None,
         ridge: float | None = None,
         users_per_batch: int = 32,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from joblib import Memory
 
 from skmrm._baselines.shared import RIDGE, warn_unvalidated
 from skmrm._bridge import CoreData
 from skmrm._estimator import RewardEstimator
+from skmrm.encoders._cache import Memory
 from skmrm.episodes import Episode, EpisodeSet
 from skmrm.meta.fitting import Fitted
 from skmrm.meta.per_user import per_user_fit
@@ -70,7 +69,7 @@ class PerUserBradleyTerry(RewardEstimator):
         encoder: Any = None,
         *,
         text_statistics: bool = True,
-        memory: str | os.PathLike[str] | Memory | None = None,
+        memory: Memory = None,
         ridge: float | None = None,
         random_state: int | np.random.RandomState | None = None,
         n_jobs: int | None = None,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from joblib import Memory
 from numpy.typing import NDArray
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -15,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from skmrm._baselines.shared import FRACTION, RIDGE, warn_unvalidated
 from skmrm._bridge import CoreData
 from skmrm._estimator import RewardEstimator
+from skmrm.encoders._cache import Memory
 from skmrm.episodes import Episode, EpisodeSet
 from skmrm.meta.crowd import FixedAdaptation, crowd_fit, crowd_parameters
 from skmrm.meta.fitting import Fitted
@@ -87,7 +86,7 @@ class PooledBradleyTerry(RewardEstimator):
         encoder: Any = None,
         *,
         text_statistics: bool = True,
-        memory: str | os.PathLike[str] | Memory | None = None,
+        memory: Memory = None,
         ridge: float | None = None,
         kernel: Literal["auto", "rbf"] | None = None,
         validation_fraction: float = 0.2,

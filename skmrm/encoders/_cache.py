@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import joblib
 import sklearn
@@ -13,10 +13,14 @@ from sklearn.utils.validation import check_memory
 
 import skmrm
 from skmrm.encoders._items import Item
+from skmrm.encoders._made import made_of
 
-__all__ = ["Memory", "as_memory", "cached_fit", "cached_transform", "digest"]
+if TYPE_CHECKING:
+    from skmrm.embeddings import EmbeddingStore
 
-Memory: TypeAlias = str | os.PathLike[str] | joblib.Memory | None
+__all__ = ["Memory", "as_memory", "as_store", "cached_fit", "cached_made", "digest"]
+
+Memory: TypeAlias = "str | os.PathLike[str] | joblib.Memory | EmbeddingStore | None"
 
 
 def as_memory(memory: Memory) -> joblib.Memory | None:
@@ -24,18 +28,24 @@ def as_memory(memory: Memory) -> joblib.Memory | None:
 
     Parameters
     ----------
-    memory : str, path, joblib.Memory or None
-        A folder, or a memory (one without a location caches nothing).
+    memory : str, path, joblib.Memory, EmbeddingStore or None
+        A folder, or a memory (one without a location caches nothing). A store is no cache, see `as_store`.
 
     Returns
     -------
     joblib.Memory or None
         None where nothing is to be cached.
     """
-    if memory is None:
+    if memory is None or as_store(memory) is not None:
         return None
     checked = check_memory(os.fspath(memory) if isinstance(memory, os.PathLike) else memory)
     return checked if getattr(checked, "location", True) is not None else None
+
+
+def as_store(memory: Memory) -> EmbeddingStore | None:
+    """The embedding store that users passed, if they passed one."""
+    is_store = hasattr(memory, "opened_with")  # the class is not imported, since it rests on this package
+    return cast("EmbeddingStore", memory) if is_store else None
 
 
 def digest(*parts: object) -> str:
@@ -76,7 +86,7 @@ def cached_fit(memory: joblib.Memory | None, encoder: Any, items: Sequence[Item]
     return memory.cache(_fit, ignore=["encoder", "items"])(encoder, items, digest(encoder, items))
 
 
-def cached_transform(memory: joblib.Memory | None, encoder: Any, items: Sequence[Item], state: str) -> Any:
+def cached_made(memory: joblib.Memory | None, encoder: Any, items: Sequence[Item], state: str) -> tuple[Any, int, int]:
     """Encode texts, or take what was made of them from the cache.
 
     Parameters
@@ -92,12 +102,12 @@ def cached_transform(memory: joblib.Memory | None, encoder: Any, items: Sequence
 
     Returns
     -------
-    object
-        What the encoder returned.
+    object, int, int
+        As of :func:`skmrm.encoders._made.made_of`.
     """
     if memory is None:
-        return _transform(encoder, items, "")
-    return memory.cache(_transform, ignore=["encoder", "items"])(encoder, items, digest(state, items))
+        return made_of(encoder, items)
+    return memory.cache(_made, ignore=["encoder", "items"])(encoder, items, digest(state, items))
 
 
 # The key stands for the other arguments, so that joblib neither hashes nor writes down every text.
@@ -107,6 +117,5 @@ def _fit(encoder: Any, items: Sequence[Item], key: str) -> Any:
     return encoder
 
 
-def _transform(encoder: Any, items: Sequence[Item], key: str) -> Any:
-    with config_context(transform_output="default"):
-        return encoder.transform(items)
+def _made(encoder: Any, items: Sequence[Item], key: str) -> tuple[Any, int, int]:
+    return made_of(encoder, items)

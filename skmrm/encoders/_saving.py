@@ -35,8 +35,14 @@ def encoder_to_config(encoder: Any) -> dict[str, Any]:
     Raises
     ------
     TypeError
-        If the encoder is not one of the package's own, or runs code that is not.
+        If there is no encoder but a store that was opened for reading, it is not one of the package's own, or it runs
+        code that is not.
     """
+    if isinstance(encoder, TextEncoder) and getattr(encoder, "encoder_", encoder) is None:
+        raise TypeError(
+            "the model's store was opened for reading, so there is no encoder to save: open it with its encoder, "
+            "EmbeddingStore(folder, encoder), and fit again"
+        )
     if isinstance(encoder, str | os.PathLike):
         return {"model": os.fspath(encoder)}
     kind = type(encoder).__name__

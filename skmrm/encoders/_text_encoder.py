@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -17,14 +18,18 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
 from skmrm._data.wording import described
-from skmrm.encoders._cache import Memory, as_memory, cached_fit, cached_transform, digest
+from skmrm.encoders._cache import Memory, as_memory, as_store, cached_fit, cached_made, digest
+from skmrm.encoders._distinct import distinct_items
 from skmrm.encoders._hashed import HashedTextEncoder
 from skmrm.encoders._items import Item, check_items
 from skmrm.encoders._output import checked_output, own_names
 from skmrm.encoders._statistics import TextStatistics
 from skmrm.encoders._transformers import HFEncoder
 
-__all__ = ["TextEncoder", "build_encoder", "inner_encoder"]
+if TYPE_CHECKING:
+    from skmrm.embeddings import EmbeddingStore
+
+__all__ = ["TextEncoder", "build_encoder", "check_encoder", "inner_encoder"]
 
 
 def build_encoder(
@@ -52,10 +57,11 @@ def build_encoder(
     ValueError
         If `encoder` is nothing that can encode.
     """
-    _check_encoder(encoder)
+    check_encoder(encoder)
     if isinstance(encoder, TextEncoder):
         copy: TextEncoder = clone(encoder)
-        return copy
+        return copy.set_params(encoder=_of_store(copy.encoder, copy.memory))
+    encoder = _of_store(encoder, memory)
     return TextEncoder(encoder, text_statistics=text_statistics, memory=memory, n_jobs=n_jobs, verbose=verbose)
 
 
@@ -79,20 +85,22 @@ class TextEncoder(TransformerMixin, BaseEstimator):
     encoder : transformer, str or path, optional
         Anything with scikit-learn's ``fit`` and ``transform`` over a list of (prompt, response), a Pipeline included.
         It is cloned. It may return an array, a data frame or a sparse matrix. A str or path is the folder or hub id of
-        a sentence encoder, for :class:`HFEncoder` with its defaults; None is :class:`HashedTextEncoder` with its.
+        a model of transformers, for :class:`HFEncoder` with its defaults; None is :class:`HashedTextEncoder` with its.
     text_statistics : bool
         Append the columns of :class:`TextStatistics`.
-    memory : str, path or joblib.Memory, optional
+    memory : str, path, joblib.Memory or EmbeddingStore, optional
         Where to keep what `encoder` makes of texts (statistics are quick, and not kept): fitting on the same texts
         with the same parameters, and encoding the same texts with the same fitted encoder, is then done once. The
-        cache holds pickles: use a folder that only you can write to.
+        cache holds pickles: use a folder that only you can write to. A :class:`skmrm.embeddings.EmbeddingStore` keeps
+        rows of any texts together, without pickle; texts that it lacks are added, by one process at a time. Its encoder
+        is the one that encodes: `encoder` must be None or equal it, and is not fitted on the texts.
     chunk_size : int
         Texts given to the encoder at a time. It bounds memory and sets the steps of the progress bar and of the cache;
         it does not change the numbers.
     n_jobs : int, optional
         Processes among which the chunks are divided, as for joblib.Parallel; None is 1. Fitting is not divided.
     verbose : bool or int
-        Show a progress bar.
+        Show a progress bar, with the number of texts that were too long and cut, where the encoder counts them.
 
     Attributes
     ----------
@@ -122,7 +130,7 @@ class TextEncoder(TransformerMixin, BaseEstimator):
     _parameter_constraints = {  # noqa: RUF012 (scikit-learn's convention)
         "encoder": "no_validation",
         "text_statistics": ["boolean"],
-        "memory": [None, str, os.PathLike, HasMethods(["cache"])],
+        "memory": [None, str, os.PathLike, HasMethods(["cache"]), HasMethods(["opened_with", "features"])],
         "chunk_size": [Interval(Integral, 1, None, closed="left")],
         "n_jobs": [None, Integral],
         "verbose": ["verbose"],
@@ -166,7 +174,8 @@ class TextEncoder(TransformerMixin, BaseEstimator):
             or what it returns cannot be used.
         """
         distinct, _ = self._fit(X)
-        self._encode_chunk(distinct[:1])  # shows how many columns there are, and that they can be used
+        if as_store(self.memory) is None:
+            self._encode_chunk(distinct[:1])  # shows how many columns there are, and that they can be used
         return self
 
     def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:
@@ -192,6 +201,32 @@ class TextEncoder(TransformerMixin, BaseEstimator):
         distinct, row = self._fit(X)
         return self._encode(distinct)[row]
 
+    def fit_stored(self, X: Any) -> Any:
+        """As `fit_transform`, with `memory` a store: its rows, not read yet.
+
+        Parameters
+        ----------
+        X : list of (prompt, response)
+            At least one. What the store lacks is encoded.
+
+        Returns
+        -------
+        array-like of shape (n_items, n_features_out)
+            Read from the store when it is sliced. Statistics are computed now, and held in memory.
+
+        Raises
+        ------
+        ValueError
+            As in `fit`; or if `memory` is no store.
+        """
+        store = as_store(self.memory)
+        if store is None:
+            raise ValueError(
+                f"fit_stored needs an EmbeddingStore as memory, got {described(self.memory)}: call fit_transform"
+            )
+        distinct, row = self._fit(X)
+        return self._stored(store, distinct).taken(row)
+
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Encode texts.
 
@@ -211,7 +246,7 @@ class TextEncoder(TransformerMixin, BaseEstimator):
             If the texts are not pairs of str, or what the encoder returns cannot be used.
         """
         check_is_fitted(self, "n_features_out_")
-        distinct, row = _distinct(check_items(X))
+        distinct, row = distinct_items(check_items(X))
         return self._encode(distinct)[row]
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> NDArray[np.object_]:
@@ -236,40 +271,64 @@ class TextEncoder(TransformerMixin, BaseEstimator):
 
     def _fit(self, X: Any) -> tuple[list[Item], NDArray[np.intp]]:
         self._validate_params()
-        _check_encoder(self.encoder)
-        distinct, row = _distinct(check_items(X, minimum=1))
-        for learnt in ("n_features_out_", "_state"):
+        check_encoder(self.encoder)
+        distinct, row = distinct_items(check_items(X, minimum=1))
+        for learnt in ("n_features_out_", "_state", "_opened"):
             self.__dict__.pop(learnt, None)
-        self.encoder_ = cached_fit(as_memory(self.memory), inner_encoder(self.encoder), distinct)
         self.statistics_ = TextStatistics() if self.text_statistics else None
+        store = as_store(self.memory)
+        if store is None:
+            self.encoder_ = cached_fit(as_memory(self.memory), inner_encoder(self.encoder), distinct)
+        else:
+            self._opened = store.opened_with(self.encoder)
+            self.encoder_ = self._opened.encoder_
+            self.n_features_out_ = store.n_features + self._statistics(distinct[:1]).shape[1]
         return distinct, row
+
+    def _stored(self, store: EmbeddingStore, distinct: Sequence[Item]) -> Any:
+        """Rows of the store, with statistics beside them, of texts that are encoded where it lacks them."""
+        from skmrm.embeddings._encode_dataset import encode_missing, encode_pieces
+        from skmrm.embeddings._rows import JoinedRows
+
+        if not hasattr(self, "_opened") or self._opened.folder != store.folder:  # the store came after fit
+            self._opened = store.opened_with(self.encoder_)
+        encode = partial(encode_pieces, self.encoder_, n_jobs=self.n_jobs)
+        encode_missing(distinct, self._opened, encode, bool(self.verbose), wait=True)
+        features = self._opened.features(distinct)
+        return features if self.statistics_ is None else JoinedRows(features, self._statistics(distinct))
 
     def _encode(self, distinct: Sequence[Item]) -> NDArray[np.float32]:
         """One row for each item, encoded a chunk at a time, by several processes where asked for."""
+        if (store := as_store(self.memory)) is not None:
+            return np.asarray(self._stored(store, distinct), np.float32)
         chunks = [distinct[start : start + self.chunk_size] for start in range(0, len(distinct), self.chunk_size)]
         if not chunks:
             return np.empty((0, self.n_features_out_), np.float32)
         first = self._encode_chunk(chunks[0])  # here, to learn how many columns there are
-        table = np.empty((len(distinct), first.shape[1]), np.float32)
+        table = np.empty((len(distinct), first[0].shape[1]), np.float32)
         others = Parallel(n_jobs=self.n_jobs, return_as="generator")(
             delayed(self._encode_chunk)(chunk) for chunk in chunks[1:]
         )
-        start = 0
+        start = n_cut = 0
         with tqdm(total=len(distinct), desc="encoding", unit=" texts", disable=not self.verbose) as progress:
-            for features in chain([first], others):
+            for features, n_cut_now in chain([first], others):
                 table[start : start + len(features)] = features
                 start += len(features)
+                n_cut += n_cut_now
+                if n_cut:
+                    progress.set_postfix_str(f"{n_cut:,} cut", refresh=False)
                 progress.update(len(features))
         return table
 
-    def _encode_chunk(self, chunk: Sequence[Item]) -> NDArray[np.float32]:
+    def _encode_chunk(self, chunk: Sequence[Item]) -> tuple[NDArray[np.float32], int]:
+        """Features, and the number of texts that were cut."""
         statistics = self._statistics(chunk)
         width = self.n_features_out_ - statistics.shape[1] if hasattr(self, "n_features_out_") else None
         memory = as_memory(self.memory)
-        output = cached_transform(memory, self.encoder_, chunk, self._encoder_state() if memory else "")
+        output, _, n_cut = cached_made(memory, self.encoder_, chunk, self._encoder_state() if memory else "")
         features = np.hstack([checked_output(output, self.encoder_, len(chunk), width), statistics])
         self.n_features_out_ = features.shape[1]
-        return features
+        return features, n_cut
 
     def _statistics(self, chunk: Sequence[Item]) -> NDArray[np.float32]:
         if self.statistics_ is None:
@@ -289,13 +348,13 @@ class TextEncoder(TransformerMixin, BaseEstimator):
         return tags
 
 
-def _check_encoder(encoder: Any) -> None:
+def check_encoder(encoder: Any) -> None:
     """Say what users may pass as an encoder, if they passed something else."""
     if encoder is None or isinstance(encoder, str | os.PathLike):
         return
     rule = (
-        "encoder must be None (hashed n-grams), the folder or hub id of a sentence encoder, or a transformer: fit and "
-        "transform over a list of (prompt, response)"
+        "encoder must be None (hashed n-grams), the folder or hub id of a model of transformers, or a "
+        "transformer: fit and transform over a list of (prompt, response)"
     )
     if isinstance(encoder, type):
         raise ValueError(f"{rule}; got the class {encoder.__name__}: pass an instance, {encoder.__name__}()")
@@ -304,8 +363,7 @@ def _check_encoder(encoder: Any) -> None:
         raise ValueError(f"{rule}; got {described(encoder)} without {' and '.join(missing)}: add what is missing")
 
 
-def _distinct(items: Sequence[Item]) -> tuple[list[Item], NDArray[np.intp]]:
-    """Distinct items in an order of their own, and where each item is among them."""
-    distinct = sorted(dict.fromkeys(items), key=lambda item: (str.__str__(item[0]), str.__str__(item[1])))
-    place = {item: row for row, item in enumerate(distinct)}
-    return distinct, np.fromiter((place[item] for item in items), np.intp, len(items))
+def _of_store(encoder: Any, memory: Memory) -> Any:
+    """The encoder, or that of a store where none was given: a saved model is without its store, not its encoder."""
+    store = as_store(memory)
+    return store.encoder_ if encoder is None and store is not None else encoder

@@ -39,6 +39,7 @@ __all__ = ["HFEncoder"]
 
 _UNFITTED_FILES = "_files"
 _WINDOW = 4096  # texts that are sorted by length together
+_CPU_TOKENS, _GPU_TOKENS = 1024, 16_384  # at a time
 
 
 class HFEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -76,9 +77,10 @@ class HFEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         behind the token that begins each text; a longer response that is read alone is cut by the tokenizer, on its own
         side. None is what sentence-transformers wrote, else the tokenizer's, and never more than the model has
         positions for.
-    batch_tokens : int
+    batch_tokens : int, optional
         Tokens at a time, padding included, of texts of like length; a longer text is on its own. It changes no number
-        beyond rounding. The more the faster on a GPU, until its memory is full.
+        beyond rounding. None is 1,024 on a CPU, whose caches hold little more, and 16,384 elsewhere: the more the
+        faster, until memory is full.
     prefix_caching : bool
         Compute what responses to one prompt share at the start once, and go on from the network's key-value cache. Done
         only where that is exact: `fit` tries it.
@@ -140,7 +142,7 @@ class HFEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         "reward_head": ["boolean"],
         "chat_template": [None, str],
         "max_length": [None, Interval(Integral, 1, None, closed="left")],
-        "batch_tokens": [Interval(Integral, 1, None, closed="left")],
+        "batch_tokens": [None, Interval(Integral, 1, None, closed="left")],
         "prefix_caching": ["boolean"],
         "dtype": [StrOptions({"auto", "float32", "bfloat16", "float16"})],
         "device": [str],
@@ -159,7 +161,7 @@ class HFEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         reward_head: bool = False,
         chat_template: str | None = None,
         max_length: int | None = None,
-        batch_tokens: int = 8192,
+        batch_tokens: int | None = None,
         prefix_caching: bool = True,
         dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
         device: str = "auto",
@@ -318,7 +320,11 @@ class HFEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def unload(self) -> None:
         """Forget network and tokenizer, to free memory; what needs them loads them again."""
         if "_loaded" in vars(self):
+            import torch
+
             del self._loaded
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
 
     @property
     def identity_(self) -> dict[str, Any]:
@@ -391,13 +397,14 @@ class HFEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     def _states(self, tokenizer: Any, network: Any, tokens: Tokens, prompts: Sequence[Hashable]) -> Iterator[States]:
         """Hidden states of all texts, by two ways where some share a start."""
-        shared = find_shared(tokens.ids, prompts, self.batch_tokens) if self.prefix_caching_ else []
+        budget = self.batch_tokens or (_CPU_TOKENS if network.device.type == "cpu" else _GPU_TOKENS)
+        shared = find_shared(tokens.ids, prompts, budget) if self.prefix_caching_ else []
         is_alone = np.ones(len(tokens.ids), bool)
         for group in shared:
             is_alone[group.rows] = False
         return chain(
-            states_after_prefixes(tokenizer, network, tokens, shared, self.batch_tokens),
-            hidden_states(tokenizer, network, tokens, self.batch_tokens, np.flatnonzero(is_alone)),
+            states_after_prefixes(tokenizer, network, tokens, shared, budget),
+            hidden_states(tokenizer, network, tokens, budget, np.flatnonzero(is_alone)),
         )
 
     def _vectors(self, states: Iterator[States], n_items: int, head: Any) -> torch.Tensor:

@@ -1,0 +1,94 @@
+"""The encoder of a store: fitted, and told from others by all that decides its numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from typing import Any
+
+import sklearn
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
+
+import skmrm
+from skmrm.encoders._cache import digest
+from skmrm.encoders._made import encode_piece
+
+__all__ = ["fitted_encoder", "identity_of", "width_of"]
+
+_ANY_ITEM = ("Tea?", "Yes, please.")  # for encoders that learn nothing from it
+
+
+def fitted_encoder(encoder: Any) -> Any:
+    """What encodes texts, ready for it.
+
+    Parameters
+    ----------
+    encoder : transformer, str or path
+        One that learns from texts must be fitted. Any other is fitted here, and a str or path becomes an
+        :class:`skmrm.encoders.HFEncoder`; what came in is not changed.
+
+    Raises
+    ------
+    ValueError
+        If it is not fitted and learns from texts, appends statistics of style, or is nothing that can encode.
+    """
+    from skmrm.encoders._text_encoder import TextEncoder, check_encoder  # which takes a store as its memory
+    from skmrm.encoders._transformers import HFEncoder
+
+    check_encoder(encoder)
+    if isinstance(encoder, str | os.PathLike):
+        encoder = HFEncoder(encoder)
+    if isinstance(encoder, TextEncoder):
+        if encoder.text_statistics:
+            raise ValueError(
+                "a store keeps what an encoder makes of texts, without statistics of style, got a TextEncoder with "
+                "text_statistics=True: pass its inner encoder; models and TextEncoder(memory=store) append the "
+                "statistics themselves, which are quick"
+            )
+        return fitted_encoder(encoder.encoder_ if _is_fitted(encoder) else encoder.encoder)
+    if encoder is not None and _is_fitted(encoder):
+        return encoder
+    if hasattr(type(encoder), "identity_"):
+        return clone(encoder, safe=False).fit([_ANY_ITEM])
+    name = "HashedTextEncoder" if encoder is None else type(encoder).__name__  # None within a TextEncoder
+    raise ValueError(
+        "an encoder that learns from texts must be fitted before a store is made or opened with it, since the store "
+        f"holds the numbers of one fitted encoder, got a {name} that is not: call its fit(texts) first (a model with "
+        "memory=store and encoder=None takes the encoder of the store)"
+    )
+
+
+def identity_of(encoder: Any) -> dict[str, Any]:
+    """All that decides the numbers of a fitted encoder, as JSON has it: its own ``identity_``, or a digest of it."""
+    if hasattr(encoder, "identity_"):
+        identity: dict[str, Any] = json.loads(json.dumps(encoder.identity_))
+        return identity
+    name = type(encoder).__name__
+    try:
+        state = digest(encoder)
+    except pickle.PicklingError as error:
+        raise ValueError(
+            f"a fitted encoder without identity_ is told from others by its pickle, and {name} has none: define its "
+            "classes and functions at the top of a module"
+        ) from error
+    # The digest is of these versions, too: with them the error that another one raises says why it is another.
+    return {"encoder": name, "digest": state, "skmrm": skmrm.__version__, "scikit-learn": sklearn.__version__}
+
+
+def width_of(encoder: Any) -> int:
+    """Number of columns of a fitted encoder."""
+    known = getattr(encoder, "n_features_out_", None)
+    return int(known) if known is not None else encode_piece(encoder, [_ANY_ITEM]).features.shape[1]
+
+
+def _is_fitted(encoder: Any) -> bool:
+    try:
+        check_is_fitted(encoder)
+    except NotFittedError:
+        return False
+    except (AttributeError, TypeError):  # no scikit-learn estimator: what fit learns ends in _ all the same
+        return any(name.endswith("_") and not name.endswith("__") for name in vars(encoder))
+    return True

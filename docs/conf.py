@@ -45,7 +45,17 @@ html_static_path = ["_static"]
 html_css_files = ["skmrm.css"]
 html_sidebars = {
     name: []
-    for name in ("index", "get_started", "is_it_worth_it", "how_it_works", "accuracy", "data_formats", "serving", "trl")
+    for name in (
+        "index",
+        "get_started",
+        "is_it_worth_it",
+        "how_it_works",
+        "accuracy",
+        "data_formats",
+        "encoding",
+        "serving",
+        "trl",
+    )
 }
 html_theme_options = {
     "logo": {"text": "skmrm"},

@@ -57,3 +57,38 @@ def gradient_model(few_episodes):
         random_state=0,
         device="cpu",
     ).fit(few_episodes)
+
+
+@pytest.fixture(scope="session")
+def save_reward_model():
+    """Make a tiny random reward model with a chat template in a folder: sixteen features."""
+
+    def save(folder):
+        import torch
+        from tokenizers import Tokenizer, models, pre_tokenizers
+        from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForSequenceClassification
+
+        words = ["<pad>", "<unk>", "user", "assistant", "system", "the", "a", "you", "is", "it", ".", ",", "1", "2"]
+        spelling = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, "<unk>"))
+        spelling.pre_tokenizer = pre_tokenizers.Whitespace()
+        template = "{% for message in messages %}{{ message.role }} {{ message.content }} {% endfor %}"
+        tokenizer = PreTrainedTokenizerFast(
+            tokenizer_object=spelling, pad_token="<pad>", unk_token="<unk>", chat_template=template
+        )
+        tokenizer.save_pretrained(folder)
+        config = Qwen3Config(
+            vocab_size=len(words),
+            hidden_size=16,
+            intermediate_size=24,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=8,
+            num_labels=1,
+            pad_token_id=0,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            Qwen3ForSequenceClassification(config).save_pretrained(folder)
+
+    return save

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from skmrm.metrics import bootstrap_interval
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -63,6 +65,21 @@ def test__train_grpo_personal__runs__and_pleases_its_user_above_others(monkeypat
     assert len(re.findall(r"[+-]\d\.\d\d", capsys.readouterr().out)) >= len(rewards) == 40
     assert min(rewards[-8:]) > max(rewards[:8]) + 1
     assert found["gains"][found["user"]] > 1 + found["others"].mean()
+
+
+def test__encode_reward_model__runs__encodes_once_and_new_users_gain(monkeypatch, tmp_path, capsys):
+    pytest.importorskip("transformers")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["encode_reward_model.py"])
+    with torch.random.fork_rng(devices=[]):
+        found = runpy.run_path(str(ROOT / "examples" / "encode_reward_model.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+    assert printed.startswith("a tiny model with random weights")
+    assert "Summary(360 texts, 360 new, " in printed
+    assert "a second time: 0 new" in printed
+    assert found["store"].encoder_.pooling_ == "last"
+    assert bootstrap_interval(found["own"], found["shared"]).low > 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test__readme__its_example_runs__in_ten_lines():

@@ -11,7 +11,8 @@ from numpy.testing import assert_allclose
 from skmrm import MetaRewardModel, UserModels
 from skmrm.datasets import load_style_preferences
 from skmrm.encoders import TextEncoder
-from skmrm.integrations.trl import UserReward, best_of_n, score_dataset
+from skmrm.exceptions import EpisodeError
+from skmrm.integrations.trl import UserReward, best_of_n, from_trl_dataset, score_dataset
 
 N_NEW = 4
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}  # logits, of sums in single precision in another order
@@ -448,3 +449,67 @@ def test__best_of_n__its_pairs__train_with_dpo(users, questions, tokenizer, tmp_
     trainer.train()
     (log,) = [entry for entry in trainer.state.log_history if "loss" in entry]
     assert log["loss"] == pytest.approx(np.log(2), abs=1e-3)  # of a policy that is its own reference
+
+
+# ---------------------------------------------------------------- preference sets to episodes
+
+
+@pytest.mark.parametrize("explicit", [True, False])
+@pytest.mark.parametrize("conversational", [True, False])
+@pytest.mark.parametrize("form", ["rows", "Dataset"])
+def test__from_trl_dataset__each_format__reads_whose_choice_it_was(explicit, conversational, form):
+    table = [
+        ("ann", "Tea now?", " Yes .", " No ."),
+        ("bo", "Tea now?", " No .", " Yes ."),
+        ("ann", "Why ?", " So", " It"),
+    ]
+
+    def row(user, prompt, chosen, rejected):
+        if conversational:
+            start = say(prompt, "user")
+            pair = {"chosen": say(chosen), "rejected": say(rejected)}
+        else:
+            start, pair = prompt, {"chosen": chosen, "rejected": rejected}
+        if explicit:
+            return {"rater": user, "prompt": start, **pair, "score_chosen": 1.0}
+        return {"rater": user, **{name: start + response for name, response in pair.items()}, "score_chosen": 1.0}
+
+    rows = [row(*entry) for entry in table]
+    if form == "Dataset":
+        rows = pytest.importorskip("datasets").Dataset.from_list(rows)
+    episodes = from_trl_dataset(rows, "rater")
+    assert list(episodes.users) == ["ann", "bo"]
+    read = [
+        (episodes.users[user], *map(str, episodes.items[chosen]), str(episodes.items[rejected][1]))
+        for user, chosen, rejected in zip(episodes.user, episodes.chosen, episodes.rejected, strict=True)
+    ]
+    assert read == [table[0], table[2], table[1]]
+
+
+def test__from_trl_dataset__pairs_of_best_of_n__are_read_back(users, questions):
+    rows = [{"user_id": user, "prompt": prompt, "completion": texts} for user, prompt, texts in questions]
+    pairs = best_of_n(rows, users)
+    episodes = from_trl_dataset(pairs)
+    assert episodes.n_pairs == len(pairs) > 0
+    found = {(episodes.users[u], episodes.items[c][1]) for u, c in zip(episodes.user, episodes.chosen, strict=True)}
+    assert found == {(pair["user_id"], pair["chosen"]) for pair in pairs}
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"prompt": "a", "completion": "b", "label": True}, "unpaired preference type.*labelled True"),
+        ({"prompt": "a", "completion": "b"}, "prompt-completion type.*best_of_n"),
+        ({"messages": [{"role": "user", "content": "a"}]}, "language modeling type"),
+        ({"question": "a"}, "unknown type, with columns .*'question'.*: rename"),
+        ({"prompt": "a", "chosen": "b"}, "rejected"),
+    ],
+)
+def test__from_trl_dataset__another_type__says_what_it_is(columns, message):
+    with pytest.raises(EpisodeError, match=message):
+        from_trl_dataset([{"user_id": "ann", **columns}])
+
+
+def test__from_trl_dataset__without_the_column_of_users__is_refused():
+    with pytest.raises(EpisodeError, match="user_id"):
+        from_trl_dataset([{"user": "ann", "prompt": "a", "chosen": "b", "rejected": "c"}])

@@ -1,7 +1,4 @@
-"""Users' rewards in TRL: reward functions for its trainers, and preference pairs for DPO from scored candidates.
-
-Preference sets in TRL's formats with a column of users are read by :func:`skmrm.episodes_from_frame`.
-"""
+"""Users' rewards in TRL: from its preference sets, to reward functions for its trainers and pairs for DPO."""
 
 from __future__ import annotations
 
@@ -12,8 +9,9 @@ from typing import Any
 from skmrm.integrations._candidates import best_of_n, score_dataset
 from skmrm.integrations._read_texts import read_items
 from skmrm.integrations._row_rewards import OnUnknownUser, RowRewards
+from skmrm.integrations._trl_dataset import from_trl_dataset
 
-__all__ = ["UserReward", "best_of_n", "score_dataset"]
+__all__ = ["UserReward", "best_of_n", "from_trl_dataset", "score_dataset"]
 
 # What TRL passes beside the columns of the data.
 _NO_COLUMNS = ("completion_ids", "environments", "log_extra", "log_metric", "trainer_state")

@@ -1,0 +1,83 @@
+"""Preference sets of TRL with a column of users, as episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from skmrm._data.table_kinds import open_table
+from skmrm.episodes import EpisodeSet, episodes_from_frame
+from skmrm.exceptions import EpisodeError, name_some
+
+__all__ = ["from_trl_dataset"]
+
+_PAIR = ("chosen", "rejected")
+# What TRL calls data sets with other columns, and how pairs come of them.
+_OTHER_TYPES = {
+    ("completion", "label"): (
+        "unpaired preference",
+        "pair, for each user and prompt, a completion that is labelled True with one that is not",
+    ),
+    ("completions", "labels"): ("stepwise supervision", "use a set of pairs"),
+    ("prompt", "completion"): ("prompt-completion", "score candidates and let best_of_n make pairs"),
+    ("messages",): ("language modeling", "use a set of pairs"),
+    ("text",): ("language modeling", "use a set of pairs"),
+    ("prompt",): ("prompt-only", "sample completions, and let users or a reward choose"),
+}
+
+
+def from_trl_dataset(
+    dataset: Any, user_column: str = "user_id", *, group: str | Sequence[str] | None = None, min_pairs: int = 1
+) -> EpisodeSet:
+    """Read a preference data set of TRL whose rows say whose choice they are.
+
+    Standard and conversational, with an explicit prompt or with an implicit one, which is then what chosen and rejected
+    begin with alike. Other columns (``score_chosen``, ``chat_template_kwargs``) are left alone.
+
+    Parameters
+    ----------
+    dataset : datasets.Dataset, or any table that :func:`skmrm.episodes_from_frame` takes
+        With columns ``chosen``, ``rejected``, and perhaps ``prompt``: texts or lists of messages.
+    user_column : str
+        Column with users' ids.
+    group : str or sequence of str, optional
+        Columns whose values tell groups, which no split divides; None groups by prompt.
+    min_pairs : int
+        Fewest pairs that a user may have.
+
+    Returns
+    -------
+    EpisodeSet
+        Users in order of first appearance.
+
+    Raises
+    ------
+    TypeError
+        If `dataset` is no table, or has several splits.
+    EpisodeError
+        If it is of another of TRL's types, or cannot be read; all problems are listed.
+
+    Examples
+    --------
+    >>> from skmrm.integrations.trl import from_trl_dataset
+    >>> say = lambda role, content: {"role": role, "content": content}
+    >>> rows = [{"user_id": "ann", "chosen": [say("user", "Tea?"), say("assistant", "Yes.")],
+    ...          "rejected": [say("user", "Tea?"), say("assistant", "No.")]}]
+    >>> episodes = from_trl_dataset(rows)
+    >>> episodes, [(str(prompt), str(response)) for prompt, response in episodes.items]
+    (EpisodeSet(n_users=1, n_pairs=1, n_items=2, texts), [('Tea?', 'Yes.'), ('Tea?', 'No.')])
+    """
+    names = open_table(dataset, []).names
+    if names and not set(_PAIR) & set(names):
+        kind, remedy = next(
+            (said for columns, said in _OTHER_TYPES.items() if set(columns) <= set(names)),
+            ("unknown", "rename its columns"),
+        )
+        raise EpisodeError(
+            [
+                "a data set of TRL's preference type is needed, with columns 'chosen' and 'rejected'; this one is of "
+                f"the {kind} type, with columns {name_some(names, 9)}: {remedy}"
+            ]
+        )
+    prompt = "prompt" if "prompt" in names else None
+    return episodes_from_frame(dataset, user_column, prompt, *_PAIR, group, min_pairs=min_pairs)

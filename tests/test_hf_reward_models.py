@@ -217,6 +217,13 @@ def test__chat_template__given__is_the_one_that_is_used(llama, tmp_path):
     assert_allclose(encoder.transform(ITEMS), plain(folder, ITEMS)[0], atol=1e-5, rtol=1e-5)
 
 
+def test__template_with_a_date__is_the_same_text_on_each_day(tmp_path):
+    now = "{{ strftime_now('%Y') }} {{ 'tea' if strftime_now('%d %b %Y') == '26 Jul 2024' else 'coffee' }}"
+    folder = tiny(tmp_path, template=TEMPLATE + now)
+    encoder = HFEncoder(folder, chat_template=TEMPLATE + "2024 tea", device="cpu").fit(ITEMS)
+    assert_allclose(HFEncoder(folder, device="cpu").fit_transform(ITEMS), encoder.transform(ITEMS), atol=1e-6)
+
+
 def test__padding_token_at_the_end__read_out_before_it_as_transformers_does(tmp_path):
     # some models have one token for both the end of a turn and padding
     folder = tiny(tmp_path, config={"pad_token_id": 2})

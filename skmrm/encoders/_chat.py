@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from datetime import date
 from typing import Any
 
 from skmrm._data.messages import Conversation
@@ -13,6 +15,9 @@ from skmrm.exceptions import name_some
 __all__ = ["rendered"]
 
 Message = dict[str, str]
+
+_TODAY = re.compile(r"""strftime_now\(\s*(?P<quote>['"])(?P<form>.*?)(?P=quote)\s*\)""")  # as transformers has it
+_DAY = date(2024, 7, 26)  # which templates of Llama 3 name where there is no clock
 
 
 def rendered(tokenizer: Any, items: Sequence[Item], chat_template: str | None) -> tuple[list[str], bool]:
@@ -41,7 +46,8 @@ def rendered(tokenizer: Any, items: Sequence[Item], chat_template: str | None) -
     """
     if chat_template is None and tokenizer.chat_template is None:
         return [encodable(str(prompt) + str(response)) for prompt, response in items], False
-    found = [_rendered(tokenizer, item, chat_template) for item in items]
+    template = _on_one_day(tokenizer.get_chat_template(chat_template))
+    found = [_rendered(tokenizer, item, template) for item in items]
     refused = [row for row, text in enumerate(found) if isinstance(text, Exception)]
     if refused:
         first = found[refused[0]]
@@ -53,12 +59,17 @@ def rendered(tokenizer: Any, items: Sequence[Item], chat_template: str | None) -
     return [str(text) for text in found], True
 
 
-def _rendered(tokenizer: Any, item: Item, chat_template: str | None) -> str | Exception:
+def _rendered(tokenizer: Any, item: Item, template: str) -> str | Exception:
     try:
-        text: str = tokenizer.apply_chat_template(_messages(item), chat_template=chat_template, tokenize=False)
+        text: str = tokenizer.apply_chat_template(_messages(item), chat_template=template, tokenize=False)
     except Exception as error:  # templates raise what they like
         return error
     return text
+
+
+def _on_one_day(template: str) -> str:
+    """A template that would write today's date into each text, which is another text tomorrow, with one date."""
+    return _TODAY.sub(lambda call: repr(_DAY.strftime(call["form"])), template)
 
 
 def _messages(item: Item) -> list[Message]:

@@ -71,7 +71,7 @@ class HFEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         output.
     chat_template : str, optional
         Jinja template in place of the tokenizer's own. Where there is neither, the response stands right behind the
-        prompt.
+        prompt. A template that names today's date is given 26 July 2024, so that vectors do not change overnight.
     max_length : int, optional
         Most tokens of a text, special ones included. Of a longer conversation the end is kept, where the response is,
         behind the token that begins each text; a longer response that is read alone is cut by the tokenizer, on its own

@@ -310,6 +310,16 @@ def test__shared_starts__go_through_the_network_once(llama):
     assert counts == [1 + 47 + 1, 4 * 2]  # the start with <assistant>, then a word and <end> each
 
 
+def test__many_responses__share_one_start_however_small_the_budget(llama):
+    items = [(LONG, words(n)) for n in range(1, 30)]
+    encoder = HFEncoder(llama, batch_tokens=60, device="cpu").fit(items)
+    counts = count_tokens(encoder.network_)
+    found = encoder.transform(items)
+    assert counts[0] == 1 + 47 + 1
+    assert sum(counts[1:]) < 1.25 * sum(n + 1 for n in range(1, 30))
+    assert_allclose(found, plain(llama, items)[0], atol=1e-5, rtol=1e-5)
+
+
 def test__few_tokens_shared__not_worth_it(llama):
     encoder = HFEncoder(llama, device="cpu").fit(ITEMS)
     counts = count_tokens(encoder.network_)
@@ -368,26 +378,23 @@ def test__batches__each_row_once_within_the_budget_long_ones_first(lengths, budg
 
 
 @given(
-    groups=st.lists(st.tuples(st.integers(20, 60), st.lists(st.integers(0, 30), min_size=1, max_size=6)), max_size=5),
-    budget=st.integers(1, 400),
+    groups=st.lists(st.tuples(st.integers(20, 60), st.lists(st.integers(0, 30), min_size=1, max_size=6)), max_size=5)
 )
-def test__find_shared__texts_of_one_prompt_that_begin_alike(groups, budget):
+def test__find_shared__texts_of_one_prompt_that_begin_alike(groups):
     ids, prompts = [], []
     for prompt, (start, ends) in enumerate(groups):
         for place, end in enumerate(ends):
             ids.append([7] * start + [8 + place] * end)
             prompts.append(prompt)
-    found = find_shared(ids, prompts, budget)
-    rows = [row for group in found for row in group.rows]
-    assert len(rows) == len(set(rows))
-    for group in found:
-        texts = [ids[row] for row in group.rows]
-        assert len(texts) > 1
-        assert len({prompts[row] for row in group.rows}) == 1
-        assert group.longest == max(map(len, texts))
-        assert 32 <= group.n_tokens < min(map(len, texts))
-        assert len({tuple(text[: group.n_tokens]) for text in texts}) == 1
-        assert len(texts) == 2 or len(texts) * group.cost <= budget
+    found = find_shared(ids, prompts)
+    alike = [min(start, start + min(ends) - 1) if len(ends) > 1 else 0 for start, ends in groups]
+    assert [prompts[group.rows[0]] for group in found] == [prompt for prompt, n in enumerate(alike) if n >= 32]
+    for rows, n_tokens in found:
+        texts = [ids[row] for row in rows]
+        assert {prompts[row] for row in rows} == {prompts[rows[0]]}
+        assert len(rows) == prompts.count(prompts[rows[0]])
+        assert n_tokens < min(map(len, texts))
+        assert len({tuple(text[:n_tokens]) for text in texts}) == 1
 
 
 # ---------------------------------------------------------------- options

@@ -12,9 +12,7 @@ __all__ = ["Rows", "batches"]
 Rows = NDArray[np.intp]
 
 
-def batches(
-    lengths: Sequence[int] | NDArray[np.integer], batch_tokens: int, sizes: Rows | None = None
-) -> Iterator[Rows]:
+def batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[Rows]:
     """Batches, the longest rows first, so that a lack of memory shows at once.
 
     Parameters
@@ -23,22 +21,15 @@ def batches(
         Tokens of each row; rows without any are left out.
     batch_tokens : int
         Most tokens of a batch, padding included; a row that has more is a batch of its own.
-    sizes : (n,) int array, optional
-        Texts that a row stands for, each of its length; None is one.
 
     Yields
     ------
     (n_rows,) int array
     """
-    longest = np.asarray(lengths)
-    counts = np.ones(len(longest), np.intp) if sizes is None else sizes
-    order = np.argsort(-longest, kind="stable")
-    order = order[: np.count_nonzero(longest)]
-    start = n_texts = 0
-    for place, row in enumerate(order):
-        n_texts += counts[row]
-        if place > start and n_texts * longest[order[start]] > batch_tokens:
-            yield order[start:place]
-            start, n_texts = place, counts[row]
-    if start < len(order):
-        yield order[start:]
+    order = np.argsort(-np.asarray(lengths, np.intp), kind="stable")
+    order = order[: np.count_nonzero(lengths)]
+    start = 0
+    while start < len(order):
+        stop = start + max(1, batch_tokens // lengths[order[start]])
+        yield order[start:stop]
+        start = stop

@@ -7,15 +7,18 @@ to follow. With n responses of s tokens each to a prompt of p tokens, p + n s to
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from skmrm.encoders._batches import Rows, batches
 from skmrm.encoders._hidden_states import States, arguments_of, hidden_states, padded
 from skmrm.encoders._tokens import Tokens
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Shared", "find_shared", "prefixes_are_exact", "states_after_prefixes"]
 
@@ -31,31 +34,14 @@ _CACHES = ("cache", "past_key_values")  # what transformers calls it, since vers
 _MOVING_ROPES = ("dynamic", "longrope")
 
 
-@dataclass(frozen=True)
-class Shared:
-    """Texts that begin alike.
+class Shared(NamedTuple):
+    """Texts that begin alike: their places (n,), at least two, and how many tokens all share; each has more."""
 
-    Attributes
-    ----------
-    rows : (n,) int array
-        Places of the texts.
-    n_tokens : int
-        Tokens that all share; each text has at least one more.
-    longest : int
-        Tokens of the longest text.
-    """
-
-    rows: Rows
+    rows: list[int]
     n_tokens: int
-    longest: int
-
-    @property
-    def cost(self) -> int:
-        """Tokens that a text counts as: so no call of the network has more than a batch, and the cache twice that."""
-        return max(-(-self.longest // 2), self.longest - self.n_tokens)
 
 
-def find_shared(ids: Sequence[Sequence[int]], prompts: Sequence[Hashable], batch_tokens: int) -> list[Shared]:
+def find_shared(ids: Sequence[Sequence[int]], prompts: Sequence[Hashable]) -> list[Shared]:
     """Find texts with one prompt whose tokens begin alike.
 
     Parameters
@@ -64,34 +50,26 @@ def find_shared(ids: Sequence[Sequence[int]], prompts: Sequence[Hashable], batch
         Token ids of each text.
     prompts : sequence of hashable
         Prompt of each text.
-    batch_tokens : int
-        Tokens at a time: more responses to a prompt are divided.
 
     Returns
     -------
     list of Shared
-        Two texts each, at least; texts that share too little with others are in none.
+        Texts that share too little with others are in none.
     """
     by_prompt: dict[Hashable, list[int]] = {}
     for row, prompt in enumerate(prompts):
         by_prompt.setdefault(prompt, []).append(row)
-    found = []
-    for rows in by_prompt.values():
-        n_shared = _n_alike([ids[row] for row in rows]) if len(rows) > 1 else 0
-        if n_shared < _FEWEST:
-            continue
-        by_length = np.array(sorted(rows, key=lambda row: -len(ids[row])), np.intp)
-        whole = Shared(by_length, n_shared, len(ids[by_length[0]]))
-        size = max(2, batch_tokens // whole.cost)
-        parts = [by_length[start : start + size] for start in range(0, len(rows), size)]
-        found += [replace(whole, rows=part, longest=len(ids[part[0]])) for part in parts if len(part) > 1]
-    return found
+    several = [rows for rows in by_prompt.values() if len(rows) > 1]
+    found = [Shared(rows, _n_alike([ids[row] for row in rows])) for rows in several]
+    return [group for group in found if group.n_tokens >= _FEWEST]
 
 
 def states_after_prefixes(
     tokenizer: Any, network: Any, tokens: Tokens, shared: Sequence[Shared], batch_tokens: int
 ) -> Iterator[States]:
     """Hidden states of what follows shared starts; otherwise as :func:`hidden_states`.
+
+    No call of the network has more than `batch_tokens`; a cache that a call starts from may have twice that.
 
     Yields
     ------
@@ -103,10 +81,18 @@ def states_after_prefixes(
     """
     import torch
 
-    sizes = np.array([len(group.rows) for group in shared], np.intp)
-    for batch in batches([group.cost for group in shared], batch_tokens, sizes):
+    filler = tokenizer.pad_token_id or 0
+    for some in batches([group.n_tokens for group in shared], batch_tokens):
+        groups = [shared[place] for place in some]
         with torch.inference_mode():
-            yield _after(network, tokenizer.pad_token_id or 0, tokens.ids, [shared[place] for place in batch])
+            starts = _Starts(network, filler, [tokens.ids[group.rows[0]][: group.n_tokens] for group in groups])
+        group_of = np.repeat(np.arange(len(groups)), [len(group.rows) for group in groups])
+        rows = np.concatenate([group.rows for group in groups])
+        ends = [tokens.ids[row][groups[group].n_tokens :] for row, group in zip(rows, group_of, strict=True)]
+        costs = [max(len(end), -(-len(tokens.ids[row]) // 2)) for row, end in zip(rows, ends, strict=True)]
+        for part in batches(costs, batch_tokens):
+            with torch.inference_mode():
+                yield rows[part], *starts.followed_by([ends[place] for place in part], group_of[part])
 
 
 def prefixes_are_exact(tokenizer: Any, network: Any, max_length: int) -> bool:
@@ -129,7 +115,7 @@ def prefixes_are_exact(tokenizer: Any, network: Any, max_length: int) -> bool:
     for row in (1, 3):
         ids[row][-1] = (ids[row][-1] + 1) % n_tokens
     tokens = Tokens({"input_ids": ids}, 0)
-    groups = [Shared(np.array([0, 1]), longest - 2, longest), Shared(np.array([2, 3]), longest - 3, longest - 1)]
+    groups = [Shared([0, 1], longest - 2), Shared([2, 3], longest - 3)]
     try:
         plain = _last_of(hidden_states(tokenizer, network, tokens, 10**6))
         found = _last_of(states_after_prefixes(tokenizer, network, tokens, groups, 10**6))
@@ -140,40 +126,50 @@ def prefixes_are_exact(tokenizer: Any, network: Any, max_length: int) -> bool:
     return all(np.abs(found[row] - plain[row]).max() <= _EXACT.get(precision, 0) * scale for row in plain)
 
 
-def _after(network: Any, filler: int, ids: Sequence[Sequence[int]], groups: Sequence[Shared]) -> States:
-    """States of one batch: shared starts first, then what follows them."""
-    import torch
-    from transformers import DynamicCache
+class _Starts:
+    """Shared starts, and the cache that they leave.
 
-    device = network.device
-    takes = arguments_of(network)
-    cache = DynamicCache(config=network.config)
-    held = {next(name for name in _CACHES if name in takes): cache, "use_cache": True}
-    # Starts are padded on the left, so that each text goes on right behind its own, also for windows of attention.
-    starts = [ids[group.rows[0]][: group.n_tokens] for group in groups]
-    start_mask = padded([[1] * len(start) for start in starts], 0, left=True).to(device)
-    positions = (start_mask.cumsum(1) - 1).clamp(min=0)
-    network(
-        input_ids=padded(starts, filler, left=True).to(device),
-        attention_mask=start_mask,
-        position_ids=positions,
-        **held,
-    )
-    of_group = torch.tensor(np.repeat(np.arange(len(groups)), [len(group.rows) for group in groups]), device=device)
-    cache.batch_select_indices(of_group)
-    rows = np.concatenate([group.rows for group in groups])
-    ends = [ids[row][group.n_tokens :] for group in groups for row in group.rows]
-    mask = padded([[1] * len(end) for end in ends], 0).to(device)
-    begins = torch.tensor([group.n_tokens for group in groups], device=device)[of_group]
-    # Padding stays within the positions of its text: there may be no more.
-    steps = (mask.cumsum(1) - 1).clamp(min=0)
-    hidden = network(
-        input_ids=padded(ends, filler).to(device),
-        attention_mask=torch.cat([start_mask[of_group], mask], 1),
-        position_ids=begins[:, None] + steps,
-        **held,
-    ).last_hidden_state
-    return rows, hidden, mask.to(hidden.device)
+    They are padded on the left, so that each text goes on right behind its own, also for windows of attention.
+    """
+
+    def __init__(self, network: Any, filler: int, starts: Sequence[Sequence[int]]) -> None:
+        from transformers import DynamicCache
+
+        takes = arguments_of(network)
+        self._network, self._filler = network, filler
+        self._cache_name = next(name for name in _CACHES if name in takes)
+        self._mask = padded([[1] * len(start) for start in starts], 0, left=True).to(network.device)
+        self._cache = DynamicCache(config=network.config)
+        self._compute(padded(starts, filler, left=True), self._mask, _positions(self._mask), self._cache)
+
+    def followed_by(self, ends: Sequence[Sequence[int]], group: Rows) -> tuple[torch.Tensor, torch.Tensor]:
+        """Hidden states (n, tokens, width) of what follows the start of each group (n,), and its mask."""
+        import torch
+
+        of_group = torch.from_numpy(group).to(self._mask.device)
+        mask = padded([[1] * len(end) for end in ends], 0).to(self._mask.device)
+        # Padding stays within the positions of its text: there may be no more.
+        positions = self._mask.sum(1)[of_group, None] + _positions(mask)
+        whole = torch.cat([self._mask[of_group], mask], 1)
+        hidden = self._compute(padded(ends, self._filler), whole, positions, self._of(of_group))
+        return hidden, mask.to(hidden.device)
+
+    def _compute(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any) -> torch.Tensor:
+        options = {"attention_mask": mask, "position_ids": positions, "use_cache": True, self._cache_name: cache}
+        states: torch.Tensor = self._network(input_ids=ids.to(mask.device), **options).last_hidden_state
+        return states
+
+    def _of(self, group: torch.Tensor) -> Any:
+        """The cache with a row for each text: another one, since what follows is appended to it."""
+        cache = copy.copy(self._cache)
+        cache.layers = [copy.copy(layer) for layer in self._cache.layers]
+        cache.batch_select_indices(group)
+        return cache
+
+
+def _positions(mask: torch.Tensor) -> torch.Tensor:
+    """Position of each token among those of its row; padding repeats the one before it."""
+    return (mask.cumsum(1) - 1).clamp(min=0)
 
 
 def _n_alike(texts: Sequence[Sequence[int]]) -> int:

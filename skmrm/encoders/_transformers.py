@@ -398,7 +398,7 @@ class HFEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def _states(self, tokenizer: Any, network: Any, tokens: Tokens, prompts: Sequence[Hashable]) -> Iterator[States]:
         """Hidden states of all texts, by two ways where some share a start."""
         budget = self.batch_tokens or (_CPU_TOKENS if network.device.type == "cpu" else _GPU_TOKENS)
-        shared = find_shared(tokens.ids, prompts, budget) if self.prefix_caching_ else []
+        shared = find_shared(tokens.ids, prompts) if self.prefix_caching_ else []
         is_alone = np.ones(len(tokens.ids), bool)
         for group in shared:
             is_alone[group.rows] = False

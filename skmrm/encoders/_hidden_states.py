@@ -65,7 +65,8 @@ def hidden_states(
             mask = padded([[1] * lengths[row] for row in batch], 0).to(network.device)
             output = network(**parts, attention_mask=mask, **cacheless)
             hidden = output.last_hidden_state
-            yield places, hidden, mask.to(hidden.device)
+            mask = mask.to(hidden.device)
+        yield places, hidden, mask
 
 
 def padded(rows: Sequence[Sequence[int]], filler: int, *, left: bool = False) -> torch.Tensor:

@@ -24,11 +24,8 @@ __all__ = ["Shared", "find_shared", "prefixes_are_exact", "states_after_prefixes
 
 _FEWEST = 32  # tokens that have to be shared: fewer are not worth a second call of the network
 _PROBE = 24  # tokens of the longest text that is tried
-_EXACT = {
-    "float32": 1e-4,
-    "bfloat16": 5e-2,
-    "float16": 1e-2,
-}  # differences that are rounding, against the largest state
+# Differences that are rounding, as a share of the largest state.
+_EXACT = {"float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}
 _CACHES = ("cache", "past_key_values")  # what transformers calls it, since version 5.24 and before
 # Frequencies that change with the longest text of a batch: a cached key is another one in a longer text.
 _MOVING_ROPES = ("dynamic", "longrope")
@@ -92,7 +89,8 @@ def states_after_prefixes(
         costs = [max(len(end), -(-len(tokens.ids[row]) // 2)) for row, end in zip(rows, ends, strict=True)]
         for part in batches(costs, batch_tokens):
             with torch.inference_mode():
-                yield rows[part], *starts.followed_by([ends[place] for place in part], group_of[part])
+                hidden, mask = starts.followed_by([ends[place] for place in part], group_of[part])
+            yield rows[part], hidden, mask
 
 
 def prefixes_are_exact(tokenizer: Any, network: Any, max_length: int) -> bool:

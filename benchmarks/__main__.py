@@ -13,17 +13,18 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import accuracy, serving, speed
+from benchmarks import accuracy, encoding, serving, speed
 from benchmarks._arguments import names_out_of
 from benchmarks._files import read_json, write_json
 
 __all__ = ["AREAS", "main"]
 
-AREAS = {"speed": speed.main, "serving": serving.main, "accuracy": accuracy.main}
+AREAS = {"speed": speed.main, "serving": serving.main, "encoding": encoding.main, "accuracy": accuracy.main}
 # Shows that everything runs, in less than two minutes on two cores; its numbers say little.
 _QUICK = {
     "speed": ["--quick"],
     "serving": ["--quick"],
+    "encoding": ["--quick"],
     "accuracy": ["--quick", "--only", "planted,style", "--seeds", "1"],
 }
 

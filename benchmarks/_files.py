@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-__all__ = ["digest", "read_json", "save_array", "write_json"]
+__all__ = ["digest", "read_json", "write_json"]
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -24,15 +23,6 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read JSON; None if there is no such file."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-
-
-def save_array(path: Path, array: NDArray[Any]) -> None:
-    """Write a .npy file in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        np.save(file, array)
-    part.replace(path)
 
 
 def digest(*parts: Any) -> str:

@@ -125,8 +125,8 @@ def judge(
         group=episodes.group,
         features=encoded.features,
     )
-    columns = [known.users.tolist(), known.user, known.chosen, known.rejected, known.group, encoded.manifest]
-    data = digest(*columns)
+    columns = [known.users.tolist(), known.user, known.chosen, known.rejected, known.group]
+    data = digest(*columns, encoded.made_by, encoded.rewards)  # which no two sets of texts have in common
     found: dict[str, list[Result]] = {name: [] for name in names}
     for seed, split in enumerate(splits):
         for name in names:

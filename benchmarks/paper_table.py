@@ -25,11 +25,12 @@ from sklearn.utils import Bunch
 
 import skmrm
 from benchmarks._arguments import positive
-from benchmarks._encode import Encoded, Encoder, encode, load_encoded
+from benchmarks._encode import encode, load_encoded, reward_model
 from benchmarks._files import read_json, write_json
 from benchmarks._judge import MODELS, Setting, judge, load_results
 from benchmarks._table import as_markdown, table_rows
 from skmrm.datasets import fetch_prism, fetch_reddit_tldr
+from skmrm.embeddings import EmbeddingStore
 
 __all__ = ["main"]
 
@@ -79,13 +80,14 @@ def _fetch(options: argparse.Namespace) -> Bunch:
     return data
 
 
-def _encode(options: argparse.Namespace) -> Encoded:
-    return encode(_fetch(options).episodes.items, _encoder(options), _features(options))
+def _encode(options: argparse.Namespace) -> None:
+    encoder = reward_model(options.encoder, options.encoder_revision, options.device, options.max_batch_tokens)
+    encode(_fetch(options).episodes.items, encoder, _features(options))
 
 
 def _judge(options: argparse.Namespace) -> None:
     data = _fetch(options)
-    encoded = load_encoded(data.episodes.items, _encoder(options), _features(options))
+    encoded = load_encoded(data.episodes.items, _features(options))
     setting = Setting(DATASETS[options.dataset][2], epochs=options.epochs, device=options.fit_device)
     judge(data.episodes, data.splits, encoded, setting, options.models, options.out / "results")
 
@@ -93,12 +95,12 @@ def _judge(options: argparse.Namespace) -> None:
 def _table(options: argparse.Namespace) -> None:
     results = load_results(options.models, options.seeds, options.out / "results")
     rows = table_rows(results)
-    manifest = read_json(_features(options) / "manifest.json") or {}
+    made_by = EmbeddingStore(_features(options)).identity if _features(options).exists() else {}
     facts = {
         **(read_json(options.out / "data.json") or {}),
-        "encoder": manifest.get("encoder", {}).get("name"),
-        "encoder commit": manifest.get("commit"),
-        "encoder precision": manifest.get("dtype"),
+        "encoder": made_by.get("model", "a local folder"),
+        "encoder files": made_by.get("files"),
+        "encoder precision": made_by.get("dtype"),
         "seeds": options.seeds,
         "epochs of the paper's setting": results["paper"][0].parameters["max_epochs"] if "paper" in results else None,
         "versions": f"skmrm {skmrm.__version__}, torch {torch.__version__}, Python {platform.python_version()}",
@@ -108,10 +110,6 @@ def _table(options: argparse.Namespace) -> None:
     write_json(options.out / "table.json", {"facts": facts, "rows": rows})
     (options.out / "table.md").write_text(markdown, encoding="utf-8")
     print(markdown)
-
-
-def _encoder(options: argparse.Namespace) -> Encoder:
-    return Encoder(options.encoder, options.encoder_revision, options.device, options.max_batch_tokens)
 
 
 def _features(options: argparse.Namespace) -> Path:
@@ -129,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--data-revision", help="branch, tag or commit of the data set")
     add("--encoder", default="Skywork/Skywork-Reward-V2-Llama-3.1-8B", help="reward model on the Hub, or a folder")
     add("--encoder-revision", default="main")
-    add("--features", type=Path, help="folder of features, to share them among outputs over the same texts")
+    add("--features", type=Path, help="folder of features, to share them among outputs of one encoder")
     add("--device", default="cuda", help="where to encode")
     add("--max-batch-tokens", type=positive, default=16_384)
     add("--fit-device", default="auto", help="where to fit")

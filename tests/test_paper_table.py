@@ -1,17 +1,19 @@
 """The paper's table, all stages, on a tiny random reward model and files of PRISM's schema."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
 from benchmarks import _encode, paper_table
-from benchmarks._encode import Encoder, encode, load_encoded
+from benchmarks._encode import encode, load_encoded, reward_model
 from benchmarks._files import digest
 from benchmarks._judge import MODELS, Result
 from benchmarks._table import table_rows
 from skmrm.datasets import fetch_prism
+from skmrm.encoders import HFEncoder
 
 WORDS = ["red", "green", "blue", "fox", "dog", "hen", "runs", "sleeps", "sings", "well", "badly", "now", "here"]
 TEMPLATE = "{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|> {{ m['content'] }} <|end|> {% endfor %}"
@@ -49,7 +51,7 @@ def data_dir(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def reward_model(tmp_path_factory):
+def reward_model_folder(tmp_path_factory):
     """A randomly initialised Llama with one output, and a tokenizer with a chat template, saved as the Hub has them."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrainedTokenizerFast
@@ -87,6 +89,10 @@ def small_shards(monkeypatch):
     monkeypatch.setattr(_encode, "_SHARD", 150)
 
 
+def encoder_of(folder):
+    return reward_model(str(folder), device="cpu", batch_tokens=120)
+
+
 def plain(folder, prompt, response):
     """The reference: one text at a time, all hidden states, no padding."""
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -104,13 +110,13 @@ def plain(folder, prompt, response):
 # -- encoding --------------------------------------------------------------------------------------------------------
 
 
-def test__encode__batched_by_length__equals_one_text_at_a_time(items, reward_model, tmp_path, small_shards):
-    encoded = encode(items, Encoder(str(reward_model), device="cpu", max_batch_tokens=120), tmp_path)
+def test__encode__batched_by_length__equals_one_text_at_a_time(items, reward_model_folder, tmp_path, small_shards):
+    encoded = encode(items, encoder_of(reward_model_folder), tmp_path)
     assert encoded.features.shape == (len(items), 16)
     assert encoded.features.dtype == np.float32
     rows = [0, 1, 57, len(items) - 1, max(range(len(items)), key=lambda row: len(items[row][0]))]
     for row in rows:
-        hidden, reward, text = plain(reward_model, *items[row])
+        hidden, reward, text = plain(reward_model_folder, *items[row])
         assert text.startswith("<s><|user|> ")
         np.testing.assert_allclose(encoded.features[row], hidden, atol=1e-5)
         assert encoded.rewards[row] == pytest.approx(reward, abs=1e-5)
@@ -118,83 +124,80 @@ def test__encode__batched_by_length__equals_one_text_at_a_time(items, reward_mod
     assert len(np.unique(encoded.rewards)) == len(items)
 
 
-def test__encode__texts_without_messages__are_one_user_message(items, reward_model, tmp_path):
-    prompt, response = items[0]
-    ((_, content),) = prompt.messages
-    encoder = Encoder(str(reward_model), device="cpu")
-    a, b = (encode([(p, response)], encoder, tmp_path / name) for p, name in ((prompt, "a"), (content, "b")))
-    assert np.array_equal(a.features, b.features)
+def test__encode__interrupted__goes_on_and_gives_the_same(
+    items, reward_model_folder, tmp_path, small_shards, monkeypatch, capsys
+):
+    whole = encode(items, encoder_of(reward_model_folder), tmp_path / "whole")
+    work, calls = HFEncoder.encode, []
 
-
-def test__encode__interrupted__goes_on_and_gives_the_same(items, reward_model, tmp_path, small_shards, monkeypatch):
-    encoder = Encoder(str(reward_model), device="cpu", max_batch_tokens=120)
-    whole = encode(items, encoder, tmp_path / "whole")
-    work, calls = _encode._encode_shard, []
-
-    def counted(batch, *rest):
+    def counted(encoder, batch):
         calls.append(len(batch))
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return work(batch, *rest)
+        return work(encoder, batch)
 
-    monkeypatch.setattr(_encode, "_encode_shard", counted)
+    monkeypatch.setattr(HFEncoder, "encode", counted)
     with pytest.raises(KeyboardInterrupt):
-        encode(items, encoder, tmp_path / "parts")
-    with pytest.raises(FileNotFoundError, match="must hold finished features, found none: run --stage encode first"):
-        load_encoded(items, encoder, tmp_path / "parts")
-    resumed = encode(items, encoder, tmp_path / "parts")
-    n_shards = -(-len(items) // 150)
-    assert len(calls) == n_shards + 1  # the first shard was not encoded again
+        encode(items, encoder_of(reward_model_folder), tmp_path / "parts")
+    n_left = len(items) - 150
+    with pytest.raises(FileNotFoundError, match=f"lacks those of {n_left:,}: run --stage encode first"):
+        load_encoded(items, tmp_path / "parts")
+    capsys.readouterr()
+    resumed = encode(items, encoder_of(reward_model_folder), tmp_path / "parts")
+    assert sum(calls[2:]) == n_left  # the first shard was not encoded again
+    assert f"{n_left:,} new" in capsys.readouterr().out
     assert np.array_equal(resumed.features, whole.features)
     assert np.array_equal(resumed.rewards, whole.rewards)
-    monkeypatch.setattr(_encode, "_load", None)  # a finished folder is read, whatever became of the model
-    assert np.array_equal(encode(items, encoder, tmp_path / "parts").features, whole.features)
+    monkeypatch.setattr(HFEncoder, "fit", None)  # a finished folder is read, whatever became of the model
+    assert np.array_equal(load_encoded(items, tmp_path / "parts").features, whole.features)
 
 
-def test__encode__folder_of_something_else__is_refused(items, reward_model, tmp_path):
-    encoder = Encoder(str(reward_model), device="cpu")
-    encode(items[:3], encoder, tmp_path)
-    with pytest.raises(ValueError, match=r"made from something else \(n_items, items differ\)"):
-        encode(items[:4], encoder, tmp_path)
-    with pytest.raises(ValueError, match=r"made from something else \(encoder differ\)"):
-        load_encoded(items[:3], Encoder("other", device="cpu"), tmp_path)
-    gpu = Encoder(str(reward_model), device="cuda")
-    assert len(load_encoded(items[:3], gpu, tmp_path).features) == 3  # where it was made does not matter to readers
+def test__encode__more_texts__are_added_and_those_of_another_model_refused(items, reward_model_folder, tmp_path):
+    few = encode(items[:3], encoder_of(reward_model_folder), tmp_path / "features")
+    more = encode(items[:5], encoder_of(reward_model_folder), tmp_path / "features")
+    np.testing.assert_array_equal(more.features[:3], few.features)
+    shutil.copytree(reward_model_folder, tmp_path / "other")
+    tokenizer = json.loads((tmp_path / "other" / "tokenizer_config.json").read_text(encoding="utf-8"))
+    (tmp_path / "other" / "tokenizer_config.json").write_text(json.dumps(tokenizer | {"is_other": True}))
+    with pytest.raises(ValueError, match="made with another encoder or form"):
+        encode(items[:3], encoder_of(tmp_path / "other"), tmp_path / "features")
 
 
-def test__encode__what_is_missing__is_said(items, tmp_path, monkeypatch):
+def test__encode__what_is_missing__is_said(items, reward_model_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(RuntimeError, match=r"needs a GPU, and torch finds none.*--device cpu"):
-        encode(items, Encoder("some/model"), tmp_path)
-    with pytest.raises(OSError, match=r"could not load .*nowhere at revision 'main'.*check the name and the network"):
-        encode(items, Encoder(str(tmp_path / "nowhere"), device="cpu"), tmp_path)
-    assert not (tmp_path / "manifest.json").exists()
+        encode(items, reward_model("some/model"), tmp_path / "features")
+    with pytest.raises(OSError, match="nowhere' does not exist"):
+        encode(items, encoder_of(tmp_path / "nowhere"), tmp_path / "features")
+    shutil.copytree(reward_model_folder, tmp_path / "silent")
+    (tmp_path / "silent" / "chat_template.jinja").unlink()
+    with pytest.raises(ValueError, match="silent must have a chat template: use a reward model"):
+        encode(items, encoder_of(tmp_path / "silent"), tmp_path / "features")
+    assert not (tmp_path / "features").exists()
 
 
-@pytest.mark.parametrize("budget", [1, 7, 20, 1000])
-def test__batches__any_budget__hold_every_row_once_within_it(budget):
-    lengths = np.random.default_rng(0).integers(1, 9, 40).tolist()
-    batches = list(_encode._batches(lengths, budget))
-    assert sorted(row for batch in batches for row in batch) == list(range(40))
-    longest = [max(lengths[row] for row in batch) for batch in batches]
-    assert longest == sorted(longest, reverse=True)
-    assert all(len(batch) == 1 or len(batch) * width <= budget for batch, width in zip(batches, longest, strict=True))
-    assert budget < 1000 or len(batches) == 1
+def test__reward_model__device__decides_the_precision():
+    assert [reward_model("some/model", device=device).dtype for device in ("cpu", "cuda", "cuda:1")] == [
+        "float32",
+        "bfloat16",
+        "bfloat16",
+    ]
+    assert reward_model("some/model").reward_head
 
 
 # -- the whole -------------------------------------------------------------------------------------------------------
 
 
-def run(out, data_dir, reward_model, *more):
-    fixed = ["--dataset", "prism", "--data-dir", data_dir, "--encoder", reward_model, "--device", "cpu"]
+def run(out, data_dir, reward_model_folder, *more):
+    fixed = ["--dataset", "prism", "--data-dir", data_dir, "--encoder", reward_model_folder, "--device", "cpu"]
     quick = ["--fit-device", "cpu", "--seeds", "2", "--epochs", "2"]
     return paper_table.main([str(part) for part in (*fixed, *quick, "--out", out, *more)])
 
 
 @pytest.fixture(scope="module")
-def finished(data_dir, reward_model, tmp_path_factory):
+def finished(data_dir, reward_model_folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
-    assert run(out, data_dir, reward_model) == 0
+    assert run(out, data_dir, reward_model_folder) == 0
     return out
 
 
@@ -208,6 +211,8 @@ def test__paper_table__all_stages__write_every_model_and_column(finished):
         assert (row["gain_over_pooled"] is None) == (row["model"] == "pooled")
     facts = table["facts"]
     assert facts["users"] == 20
+    assert facts["encoder"] == "a local folder"
+    assert facts["encoder precision"] == "float32"
     assert facts["epochs of the paper's setting"] == 2
     assert facts["pairs"] == 20 * (3 * 2 + 3 * 4)
     markdown = (finished / "table.md").read_text(encoding="utf-8").splitlines()
@@ -218,10 +223,10 @@ def test__paper_table__all_stages__write_every_model_and_column(finished):
         assert sum(line.startswith(f"| {label} |") for line in rows) == 1
 
 
-def test__paper_table__accuracy_of_the_reward_model__is_counted_by_hand(finished, data_dir, reward_model):
+def test__paper_table__accuracy_of_the_reward_model__is_counted_by_hand(finished, data_dir, reward_model_folder):
     data = fetch_prism(data_dir=data_dir, drop_ties=False, n_splits=2, random_state=0)
     episodes = data.episodes
-    encoded = load_encoded(episodes.items, Encoder(str(reward_model), device="cpu"), finished / "features")
+    encoded = load_encoded(episodes.items, finished / "features")
     right = encoded.rewards[episodes.chosen] > encoded.rewards[episodes.rejected]
     for seed, split in enumerate(data.splits):
         saved = json.loads((finished / "results" / f"reward_model-seed{seed}.json").read_text(encoding="utf-8"))
@@ -231,23 +236,25 @@ def test__paper_table__accuracy_of_the_reward_model__is_counted_by_hand(finished
             assert (saved["seen"] | saved["unseen"])[f"u{row}"] == pytest.approx(right[mine].mean())
 
 
-def test__paper_table__run_again__judges_only_what_changed(finished, data_dir, reward_model, capsys):
-    assert run(finished, data_dir, reward_model, "--stage", "judge", "--models", "pooled", "reward_model") == 0
+def test__paper_table__run_again__judges_only_what_changed(finished, data_dir, reward_model_folder, capsys):
+    assert run(finished, data_dir, reward_model_folder, "--stage", "judge", "--models", "pooled", "reward_model") == 0
     assert "seed 0" not in capsys.readouterr().out
     (finished / "results" / "pooled-seed1.json").unlink()
     stage = ("--stage", "table", "--models", "pooled")
-    assert run(finished, data_dir, reward_model, *stage) == 1
+    assert run(finished, data_dir, reward_model_folder, *stage) == 1
     assert "must hold pooled-seed1.json, found none: run --stage judge first" in capsys.readouterr().err
-    assert run(finished, data_dir, reward_model, "--stage", "judge", "--models", "pooled", "reward_model") == 0
+    assert run(finished, data_dir, reward_model_folder, "--stage", "judge", "--models", "pooled", "reward_model") == 0
     printed = capsys.readouterr().out
     assert "seed 1, Pooled Bradley-Terry" in printed
     assert "seed 0" not in printed
 
 
-def test__paper_table__missing_data_and_stages_out_of_order__say_what_to_do(tmp_path, data_dir, reward_model, capsys):
-    assert run(tmp_path, tmp_path / "none", reward_model) == 1
+def test__paper_table__missing_data_and_stages_out_of_order__say_what_to_do(
+    tmp_path, data_dir, reward_model_folder, capsys
+):
+    assert run(tmp_path, tmp_path / "none", reward_model_folder) == 1
     assert "fetch: fetch_prism: data_dir must be an existing folder" in capsys.readouterr().err
-    assert run(tmp_path, data_dir, reward_model, "--stage", "judge") == 1
+    assert run(tmp_path, data_dir, reward_model_folder, "--stage", "judge") == 1
     assert "judge: " in (error := capsys.readouterr().err)
     assert "run --stage encode first" in error
 

@@ -1,0 +1,32 @@
+"""What encoding costs: sentences, responses to shared prompts, a GPU's use, a store on disk; next to what others do.
+
+python -m benchmarks.encoding [--quick] [--only sentences,prefixes,...] [--output FILE]
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from benchmarks._areas import read_options, run_parts
+from benchmarks._encoding_parts import PARTS
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the parts asked for and print a table of each."""
+    from transformers.utils.logging import disable_progress_bar
+
+    options = read_options("benchmarks.encoding", __doc__.partition("\n")[0], PARTS, arguments)
+    disable_progress_bar()  # of loading and saving
+    with tempfile.TemporaryDirectory() as folder:
+        parts = {name: partial(part, Path(folder), options.quick) for name, part in PARTS.items()}
+        return run_parts(options, parts, "medians, all sides in turn in one run", {})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -990,6 +990,8 @@ def test__save__a_model_whose_encoder_came_from_a_store__is_loaded_without_the_s
     rewards = model.predict(new)
     loaded = MetaRewardModel.load(tmp_path / "model")
     assert loaded.memory is None
+    encoder = loaded.encoder.encoder if as_parameter else loaded.encoder
+    assert (type(encoder), encoder.n_components) == (HashedTextEncoder, 6)  # what a fit of it takes, too
     assert_array_equal(loaded.predict(new), rewards)
     (tmp_path / "store").rename(tmp_path / "elsewhere")
     unpickled = pickle.loads(pickled)

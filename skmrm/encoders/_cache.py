@@ -18,7 +18,7 @@ from skmrm.encoders._made import made_of
 if TYPE_CHECKING:
     from skmrm.embeddings import EmbeddingStore
 
-__all__ = ["Memory", "as_memory", "as_store", "cached_fit", "cached_made", "digest"]
+__all__ = ["Memory", "as_memory", "as_store", "cached_fit", "cached_made", "digest", "of_store"]
 
 Memory: TypeAlias = "str | os.PathLike[str] | joblib.Memory | EmbeddingStore | None"
 
@@ -46,6 +46,12 @@ def as_store(memory: Memory) -> EmbeddingStore | None:
     """The embedding store that users passed, if they passed one."""
     is_store = hasattr(memory, "opened_with")  # the class is not imported, since it rests on this package
     return cast("EmbeddingStore", memory) if is_store else None
+
+
+def of_store(encoder: Any, memory: Memory) -> Any:
+    """The encoder, or that of a store where none was given: it has to be known where the store is not."""
+    store = as_store(memory)
+    return store.encoder_ if encoder is None and store is not None else encoder
 
 
 def digest(*parts: object) -> str:

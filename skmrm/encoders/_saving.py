@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skmrm.encoders._cache import of_store
 from skmrm.encoders._hashed import HashedTextEncoder
 from skmrm.encoders._statistics import TextStatistics
 from skmrm.encoders._text_encoder import TextEncoder, inner_encoder
@@ -59,10 +60,11 @@ def encoder_to_config(encoder: Any) -> dict[str, Any]:
         )
     if "model" in params:
         params["model"] = os.fspath(params["model"])
+    if "memory" in params:
+        params["encoder"] = of_store(params["encoder"], params["memory"])
+        params["memory"] = None  # a cache belongs to a machine
     if params.get("encoder") is not None:
         params["encoder"] = encoder_to_config(params["encoder"])
-    if "memory" in params:
-        params["memory"] = None  # a cache belongs to a machine
     if not isinstance(params.get("random_state"), int | None):
         params["random_state"] = None  # already used up by fit
     return {"class": kind, "params": params}

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
 from skmrm._data.wording import described
-from skmrm.encoders._cache import Memory, as_memory, as_store, cached_fit, cached_made, digest
+from skmrm.encoders._cache import Memory, as_memory, as_store, cached_fit, cached_made, digest, of_store
 from skmrm.encoders._distinct import distinct_items
 from skmrm.encoders._hashed import HashedTextEncoder
 from skmrm.encoders._items import Item, check_items
@@ -60,8 +60,8 @@ def build_encoder(
     check_encoder(encoder)
     if isinstance(encoder, TextEncoder):
         copy: TextEncoder = clone(encoder)
-        return copy.set_params(encoder=_of_store(copy.encoder, copy.memory))
-    encoder = _of_store(encoder, memory)
+        return copy.set_params(encoder=of_store(copy.encoder, copy.memory))
+    encoder = of_store(encoder, memory)
     return TextEncoder(encoder, text_statistics=text_statistics, memory=memory, n_jobs=n_jobs, verbose=verbose)
 
 
@@ -361,9 +361,3 @@ def check_encoder(encoder: Any) -> None:
     missing = [method for method in ("fit", "transform") if not hasattr(encoder, method)]
     if missing:
         raise ValueError(f"{rule}; got {described(encoder)} without {' and '.join(missing)}: add what is missing")
-
-
-def _of_store(encoder: Any, memory: Memory) -> Any:
-    """The encoder, or that of a store where none was given: a saved model is without its store, not its encoder."""
-    store = as_store(memory)
-    return store.encoder_ if encoder is None and store is not None else encoder

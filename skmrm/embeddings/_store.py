@@ -86,9 +86,9 @@ class EmbeddingStore:
     Examples
     --------
     >>> from skmrm.encoders import HFEncoder
-    >>> store = EmbeddingStore("embeddings", encoder=HFEncoder("Qwen/Qwen3-Embedding-0.6B"))  # doctest: +SKIP
-    >>> encode_dataset(episodes, store)  # doctest: +SKIP
-    Summary(12,000 texts, 12,000 new, 3,100,000 tokens at 21,000 a second, 0 cut, 147.6 s)
+    >>> encoder = HFEncoder("Qwen/Qwen3-Embedding-0.6B")
+    >>> store = EmbeddingStore("embeddings", encoder)  # doctest: +SKIP
+    >>> summary = encode_dataset(episodes, store)  # doctest: +SKIP
     >>> MetaRewardModel(max_memory=4).fit(store.attach(episodes))  # doctest: +SKIP
     """
 

@@ -24,8 +24,10 @@ from skmrm import MetaRewardModel
 from skmrm.datasets import load_style_preferences
 from skmrm.encoders import HFEncoder, TextEncoder, TextStatistics, build_encoder
 from skmrm.encoders import _transformers as hf_module
+from skmrm.encoders._hidden_states import hidden_states
 from skmrm.encoders._pretrained import folder_fingerprint
 from skmrm.encoders._saving import encoder_from_config
+from skmrm.encoders._tokens import Tokens
 from skmrm.exceptions import ModelFileError
 
 transformers = pytest.importorskip("transformers")
@@ -685,3 +687,13 @@ def test__save__encoder_that_may_run_code__refused_and_never_granted_by_a_file(b
         model.save(tmp_path / "model")
     with pytest.raises(ValueError, match="which no file may grant"):
         encoder_from_config({"class": "HFEncoder", "params": {"model": "a/b", "trust_remote_code": True}})
+
+
+def test__hidden_states__other_inputs_of_a_tokenizer__are_padded_and_passed_on(fitted):
+    tokens = Tokens({"input_ids": [[0, 5, 2], [0, 2]], "position_ids": [[4, 5, 6], [7, 8]]}, 0)
+    ((rows, hidden, mask),) = hidden_states(fitted.tokenizer_, fitted.network_, tokens, 100)
+    for row, states, there in zip(rows, hidden, mask.bool(), strict=True):
+        given = {name: torch.tensor([lists[row]]) for name, lists in tokens.inputs.items()}
+        with torch.inference_mode():
+            expected = fitted.network_(**given).last_hidden_state[0]
+        assert_allclose(states[there], expected, atol=1e-6)

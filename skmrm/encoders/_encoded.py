@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,15 @@ class Encoded:
 
 @runtime_checkable
 class CountingEncoder(Protocol):
-    """An encoder that counts: :class:`skmrm.encoders.HFEncoder`."""
+    """An encoder that counts: :class:`skmrm.encoders.HFEncoder`.
+
+    An `encode` alone may be anything: that of an encoder with an identity counts.
+    """
+
+    @property
+    def identity_(self) -> dict[str, Any]:
+        """All that decides its numbers."""
+        ...
 
     def encode(self, X: list[Item]) -> Encoded:
         """As `transform`, with counts."""

@@ -14,12 +14,9 @@ from skmrm.encoders._tokens import Tokens
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["States", "arguments_of", "hidden_states", "most_positions", "padded"]
+__all__ = ["States", "arguments_of", "hidden_states", "most_positions", "padded", "token_mask"]
 
 States = tuple[Rows, "torch.Tensor", "torch.Tensor"]
-
-# What fills up rows behind their end, and stands for nothing there.
-_FILLERS = ("input_ids", "token_type_ids")
 
 
 def hidden_states(
@@ -51,7 +48,7 @@ def hidden_states(
 
     takes = arguments_of(network)
     inputs = {name: lists for name, lists in tokens.inputs.items() if name in takes}
-    fillers = dict(zip(_FILLERS, (tokenizer.pad_token_id or 0, tokenizer.pad_token_type_id), strict=True))
+    fillers = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}
     cacheless = {"use_cache": False} if "use_cache" in takes else {}
     wanted = np.arange(len(tokens.ids)) if rows is None else rows
     lengths = [len(tokens.ids[row]) for row in wanted]
@@ -59,10 +56,10 @@ def hidden_states(
         places = wanted[batch]
         with torch.inference_mode():
             parts = {
-                name: padded([lists[row] for row in places], fillers[name]).to(network.device)
+                name: padded([lists[row] for row in places], fillers.get(name, 0)).to(network.device)
                 for name, lists in inputs.items()
             }
-            mask = padded([[1] * lengths[row] for row in batch], 0).to(network.device)
+            mask = token_mask([lengths[row] for row in batch]).to(network.device)
             output = network(**parts, attention_mask=mask, **cacheless)
             hidden = output.last_hidden_state
             mask = mask.to(hidden.device)
@@ -78,6 +75,14 @@ def padded(rows: Sequence[Sequence[int]], filler: int, *, left: bool = False) ->
     for place, row in enumerate(rows):
         table[place, slice(width - len(row), width) if left else slice(len(row))] = row
     return torch.from_numpy(table)
+
+
+def token_mask(lengths: Sequence[int], *, left: bool = False) -> torch.Tensor:
+    """1 for tokens, 0 for padding of rows of these lengths as `padded` makes them, (n, longest) int."""
+    import torch
+
+    places, counts = torch.arange(max(lengths)), torch.tensor(lengths)[:, None]
+    return (places >= max(lengths) - counts if left else places < counts).long()
 
 
 def arguments_of(network: Any) -> Mapping[str, Any]:

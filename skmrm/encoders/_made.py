@@ -32,8 +32,7 @@ def made_of(encoder: Any, items: Sequence[Item]) -> tuple[Any, int, int]:
         Tokens, and texts that were cut; 0 of an encoder that does not count.
     """
     with config_context(transform_output="default"):
-        # An `encode` alone may be anything: that of an encoder with an identity counts.
-        if isinstance(encoder, CountingEncoder) and hasattr(encoder, "identity_"):
+        if isinstance(encoder, CountingEncoder):
             encoded = encoder.encode(list(items))
             return encoded.features, encoded.n_tokens, encoded.n_cut
         return encoder.transform(items), 0, 0

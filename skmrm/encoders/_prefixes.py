@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from skmrm.encoders._batches import Rows, batches
-from skmrm.encoders._hidden_states import States, arguments_of, hidden_states, padded
+from skmrm.encoders._hidden_states import States, arguments_of, hidden_states, padded, token_mask
 from skmrm.encoders._tokens import Tokens
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class _Starts:
         takes = arguments_of(network)
         self._network, self._filler = network, filler
         self._cache_name = next(name for name in _CACHES if name in takes)
-        self._mask = padded([[1] * len(start) for start in starts], 0, left=True).to(network.device)
+        self._mask = token_mask([len(start) for start in starts], left=True).to(network.device)
         self._cache = DynamicCache(config=network.config)
         self._compute(padded(starts, filler, left=True), self._mask, _positions(self._mask), self._cache)
 
@@ -145,7 +145,7 @@ class _Starts:
         import torch
 
         of_group = torch.from_numpy(group).to(self._mask.device)
-        mask = padded([[1] * len(end) for end in ends], 0).to(self._mask.device)
+        mask = token_mask([len(end) for end in ends]).to(self._mask.device)
         # Padding stays within the positions of its text: there may be no more.
         positions = self._mask.sum(1)[of_group, None] + _positions(mask)
         whole = torch.cat([self._mask[of_group], mask], 1)

@@ -16,11 +16,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from .adaptation import BETAS, BY_HAND, EPS, Adaptation, with_pullback
+from .adaptation import Adaptation, with_pullback
 from .basis import Parameters, base_rewards
 from .epochs import Batch
+from .gradient_rule import BETAS, EPS
 from .inference import rule_parameters
 from .objectives import pair_margins, pair_sums, robust_weights
+from .pullback import BY_HAND
 
 __all__ = ["Adam", "batch_gradient", "batch_losses", "feature_gaps", "without_autograd"]
 

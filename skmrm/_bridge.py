@@ -12,6 +12,7 @@ import torch
 from joblib import Parallel, delayed, effective_n_jobs
 from numpy.typing import NDArray
 
+from skmrm._data.arrays import is_bfloat16
 from skmrm.episodes import EpisodeSet
 from skmrm.meta.adaptation import Adaptation
 from skmrm.meta.basis import standardise
@@ -218,9 +219,9 @@ def _tensors(params: Arrays, device: torch.device) -> dict[str, torch.Tensor]:
 
 
 def _tensor(array: NDArray[Any], device: torch.device) -> torch.Tensor:
-    """Share memory where torch can (not with read-only or reversed arrays); half precision becomes single."""
-    if array.dtype == np.float16:
-        array = array.astype(np.float32)
+    """Share memory where torch can: not with read-only or reversed arrays."""
     if not array.flags.writeable or any(stride < 0 for stride in array.strides):
         array = array.copy()
+    if is_bfloat16(array.dtype):  # of which torch knows the bits, not NumPy's name for them
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16).to(device)
     return torch.from_numpy(array).to(device)

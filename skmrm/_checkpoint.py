@@ -161,5 +161,6 @@ def _fingerprint(arrays: Iterable[NDArray[Any]], params: dict[str, Any]) -> str:
     for array in arrays:
         found.update(f"{array.dtype}{array.shape}".encode())
         for start in range(0, array.shape[0], 65536):
-            found.update(np.ascontiguousarray(array[start : start + 65536]).data)
+            rows = np.ascontiguousarray(array[start : start + 65536])
+            found.update(rows.view(np.uint8).data)  # bytes, since bfloat16 has no buffer of its own
     return found.hexdigest()

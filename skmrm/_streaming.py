@@ -16,8 +16,8 @@ from skmrm.meta.streaming import Block
 
 __all__ = ["Streamed", "divide", "fits"]
 
-# Of the memory allowed, in features in single precision: what the sample has (it is held raw, standardised, and once
-# more while it is worked on), and what a block has (raw, standardised, and as it is read).
+# Of the memory allowed: what the sample has as it is stored (it is held raw, standardised, and once more while it is
+# worked on), and what a block has in single precision (raw, standardised, and as it is read).
 _SAMPLE_SHARE = 1 / 6
 _BLOCK_SHARE = 1 / 12
 
@@ -80,7 +80,7 @@ class Streamed:
     @cached_property
     def _bounds(self) -> NDArray[np.intp]:
         """Where blocks begin, and the end."""
-        n_rows = max(2, int(_BLOCK_SHARE * self.max_memory * 2**30 / _row_bytes(self.episodes)))
+        n_rows = max(2, int(_BLOCK_SHARE * self.max_memory * 2**30 / _row_bytes(self.episodes, at_least=4)))
         block = np.cumsum(2 * self.episodes.pairs_per_user) // n_rows
         return np.append(np.flatnonzero(np.diff(block, prepend=-1)), self.episodes.n_users)
 
@@ -106,7 +106,7 @@ def _with_own_rows(episodes: EpisodeSet) -> EpisodeSet:
     )
 
 
-def _row_bytes(episodes: EpisodeSet) -> int:
-    """Bytes of a row of features as a fit works on it: single precision at least."""
+def _row_bytes(episodes: EpisodeSet, at_least: int = 1) -> int:
+    """Bytes of a row of features, as it is stored, or with so many bytes a number at least."""
     assert episodes.n_features is not None
-    return episodes.n_features * max(4, np.dtype(episodes.features.dtype).itemsize)
+    return episodes.n_features * max(at_least, np.dtype(episodes.features.dtype).itemsize)

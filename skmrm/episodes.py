@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skmrm._data.arrays import feature_dtype_problem, object_array
+from skmrm._data.arrays import feature_dtype_problem, object_array, without_torch
 from skmrm._data.cells import is_missing
 from skmrm._data.columns import factorize, set_from_features
 from skmrm._data.episode import Episode
@@ -98,9 +98,10 @@ def episodes_from_arrays(
 
     Parameters
     ----------
-    features : (n_items, n_features) array, memory map, or anything with shape, dtype and slices of rows
-        One row for each (prompt, response). Floats of 16 to 64 bits are kept as they are and not copied; integers
-        become float64.
+    features : (n_items, n_features) array, memory map, tensor, or anything with shape, dtype and slices of rows
+        One row for each (prompt, response). Floats of 16 to 64 bits are kept as they are and not copied, bfloat16 (of
+        the package ml_dtypes) among them; integers become float64. A tensor of torch on the CPU becomes an array of the
+        same memory.
     chosen, rejected : (n_pairs,) int array
         Rows of the preferred and of the rejected item. A pair of equal rows is kept: its gap is zero.
     users : (n_pairs,) sequence of hashables
@@ -171,7 +172,12 @@ _REMEDY = (
 
 
 def _feature_rows(features: Any, problems: list[str]) -> Any:
-    """Features as they are, or converted from integers or nested lists; None if they cannot be used."""
+    """Features as they are, or converted from tensors, integers or nested lists; None if they cannot be used."""
+    try:
+        features = without_torch(features)
+    except (TypeError, ValueError, RuntimeError) as error:  # TypeError, RuntimeError: sparse, quantised, 8 bits
+        problems.append(f"features must be what NumPy can read, got a {type(features).__name__}: {error}")
+        return None
     try:
         array = features if hasattr(features, "shape") and hasattr(features, "dtype") else np.asarray(features)
     except ValueError as error:

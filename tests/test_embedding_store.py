@@ -177,7 +177,7 @@ def test__stored_rows__any_slice_and_order__are_those_of_the_array(tmp_path_fact
     array = whole[rows]
     stored = pickle.loads(pickle.dumps(StoredRows(tuple(shards), rows, 3, dtype)))
     beside = np.arange(2.0 * len(rows), dtype=np.float32).reshape(-1, 2)
-    for lazy, plain in ((stored, array), (JoinedRows(stored, beside), np.hstack([array, beside], dtype=np.float32))):
+    for lazy, plain in ((stored, array), (JoinedRows(stored, beside), np.hstack([array, beside], dtype=array.dtype))):
         assert (lazy.shape, lazy.dtype, lazy.ndim, len(lazy)) == (plain.shape, plain.dtype, 2, len(plain))
         assert_array_equal(np.asarray(lazy), plain, strict=True)
         assert_array_equal(np.asarray(lazy, np.float64), plain.astype(np.float64), strict=True)

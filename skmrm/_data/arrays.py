@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from skmrm.exceptions import EpisodeError
 
-__all__ = ["feature_dtype_problem", "id_array", "index_column", "object_array", "read_only", "same"]
+__all__ = [
+    "feature_dtype_problem",
+    "id_array",
+    "index_column",
+    "is_bfloat16",
+    "object_array",
+    "read_only",
+    "same",
+    "without_torch",
+]
 
 
 def object_array(values: Sequence[Any] | NDArray[Any]) -> NDArray[np.object_]:
@@ -52,9 +62,42 @@ def index_column(values: ArrayLike, name: str, dtype: type) -> NDArray[Any]:
 def feature_dtype_problem(features: Any) -> str:
     """Say what is wrong with the dtype of features; empty if nothing is."""
     dtype = getattr(features, "dtype", None)
-    if isinstance(dtype, np.dtype) and dtype.type in (np.float16, np.float32, np.float64):
+    if isinstance(dtype, np.dtype) and (dtype.type in (np.float16, np.float32, np.float64) or is_bfloat16(dtype)):
         return ""
     return f"{type(features).__name__} of dtype {dtype}: convert it to a float32 or float64 NumPy array"
+
+
+def is_bfloat16(dtype: Any) -> bool:
+    """Whether a dtype is bfloat16, which NumPy has from the package ml_dtypes where that is installed."""
+    return isinstance(dtype, np.dtype) and dtype.name == "bfloat16"
+
+
+def without_torch(values: Any) -> Any:
+    """A tensor of torch as an array of the same memory; anything else as it is.
+
+    A gradient is left behind: nothing here differentiates with respect to features.
+
+    Raises
+    ------
+    ValueError
+        If NumPy cannot have it: a tensor of another device, or of bfloat16 where ml_dtypes is missing.
+    """
+    torch = sys.modules.get("torch")  # who has a tensor has imported it
+    if torch is None or not isinstance(values, torch.Tensor):
+        return values
+    tensor = values.detach()
+    if tensor.device.type != "cpu":
+        raise ValueError(f"a tensor must be on the CPU, got one on {tensor.device}: pass its .cpu()")
+    if tensor.dtype != torch.bfloat16:
+        return tensor.numpy()
+    try:
+        from ml_dtypes import bfloat16
+    except ImportError as error:
+        raise ValueError(
+            "a bfloat16 tensor needs the package ml_dtypes, without which NumPy has no such numbers: "
+            "pip install ml_dtypes, or pass its .half() or .float()"
+        ) from error
+    return tensor.view(torch.int16).numpy().view(bfloat16)
 
 
 def same(ours: Any, theirs: Any) -> bool:

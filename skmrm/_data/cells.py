@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm._data.arrays import feature_dtype_problem, object_array
+from skmrm._data.arrays import feature_dtype_problem, object_array, without_torch
 from skmrm._data.messages import Conversation, as_conversation, extract_prompt, is_messages
 from skmrm._data.wording import described
 
@@ -176,7 +176,7 @@ def _as_array(column: Any) -> NDArray[Any] | str | None:
     if isinstance(column, list | tuple) or not hasattr(column, "__array__"):
         return None
     try:
-        return np.asarray(column)
+        return np.asarray(without_torch(column))
     except (TypeError, ValueError, RuntimeError) as error:
         return f"a {type(column).__name__} that NumPy cannot read ({error}): convert it to a float NumPy array"
 
@@ -211,7 +211,7 @@ def _stack_vectors(values: NDArray[Any]) -> Cells:
     if len(sizes) > 1:
         listed = ", ".join(map(str, sizes[:4])) + (" …" if len(sizes) > 4 else "")
         return _unreadable(f"feature vectors of different lengths ({listed}): give all the same features")
-    return _feature_cells(np.stack([np.asarray(value) for value in values]))
+    return _feature_cells(np.stack([np.asarray(without_torch(value)) for value in values]))
 
 
 def _text_cells(values: NDArray[Any]) -> Cells:

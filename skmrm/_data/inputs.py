@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skmrm._data.arrays import is_bfloat16, without_torch
 from skmrm._data.messages import as_conversation, is_messages
 
 __all__ = ["as_text", "check_features", "check_items", "responses_to_rank", "responses_to_score"]
@@ -15,11 +16,12 @@ __all__ = ["as_text", "check_features", "check_items", "responses_to_rank", "res
 
 def check_features(X: Any, n_features: int, caller: str, owner: str) -> NDArray[Any]:
     """An (n, n_features) float array of finite numbers, or an error that says what came."""
+    X = without_torch(X)
     try:
         features = np.asarray(X)
     except ValueError:
         features = np.asarray(X, dtype=object)
-    if features.dtype.kind not in "fiu" or features.ndim != 2:
+    if (features.dtype.kind not in "fiu" and not is_bfloat16(features.dtype)) or features.ndim != 2:
         raise TypeError(
             f"{caller} of a model fitted on feature vectors takes an array of shape (n, {n_features}); "
             f"got {type(X).__name__} of dtype {features.dtype} and shape {features.shape}: encode texts with the "
@@ -34,7 +36,7 @@ def check_features(X: Any, n_features: int, caller: str, owner: str) -> NDArray[
     if not finite.all():
         rows = np.flatnonzero(~finite)
         raise ValueError(f"{caller}: features must be finite; {len(rows)} rows are not, the first is row {rows[0]}")
-    return features if features.dtype.kind == "f" else features.astype(np.float64)
+    return features.astype(np.float64) if features.dtype.kind in "iu" else features
 
 
 def check_items(X: Any, caller: str) -> list[tuple[str, str]]:

@@ -76,7 +76,7 @@ class StoredRows(LazyRows):
 
 
 class JoinedRows(LazyRows):
-    """Rows of a store with further columns beside them, which are few and held in memory; float32.
+    """Rows of a store with further columns beside them, which are few and held in memory; of the store's precision.
 
     Parameters
     ----------
@@ -87,10 +87,14 @@ class JoinedRows(LazyRows):
     def __init__(self, stored: StoredRows, columns: NDArray[Any]) -> None:
         self.stored, self.columns = stored, columns
         self.rows = stored.rows
-        self.shape, self.dtype = (len(stored), stored.shape[1] + columns.shape[1]), np.dtype(np.float32)
+        self.shape, self.dtype = (len(stored), stored.shape[1] + columns.shape[1]), stored.dtype
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         return np.hstack([self.stored[key], self.columns[key]], dtype=self.dtype)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """All rows at once; in a higher precision, the columns as they are."""
+        return np.hstack([self.stored[:], self.columns], dtype=dtype or self.dtype)
 
     def taken(self, places: NDArray[np.integer]) -> JoinedRows:
         """Some of these rows in another order, not read yet."""

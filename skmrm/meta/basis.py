@@ -17,21 +17,39 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, silu
 
-__all__ = ["Parameters", "base_rewards", "bumps", "init_basis", "init_standardisation", "standardise"]
+from .tables import is_half, map_rows, n_cached_rows
+
+__all__ = [
+    "Parameters",
+    "base_rewards",
+    "bumps",
+    "init_basis",
+    "init_standardisation",
+    "standardise",
+    "standardised_table",
+]
 
 Parameters = dict[str, Tensor]
 
 
 def init_standardisation(features: Tensor) -> Parameters:
-    """Mean and scale of each feature over the items; a feature that is constant to rounding keeps scale 1."""
-    mean = features.mean(0, dtype=torch.float64)
+    """Mean and scale of each feature over the items; a feature that is constant to rounding keeps scale 1.
+
+    In the features' precision, or in single where theirs is half.
+    """
+    dtype = torch.float32 if is_half(features) else features.dtype
+    mean = torch.zeros(features.shape[1], dtype=torch.float64, device=features.device)
     square = torch.zeros_like(mean)
-    for chunk in features.split(65536):
-        square += ((chunk.to(torch.float64) - mean) ** 2).sum(0)
+    chunks = features.split(n_cached_rows(features))
+    for chunk in chunks:
+        mean += chunk.sum(0, dtype=torch.float64)
+    mean /= features.shape[0]
+    for chunk in chunks:
+        square += (chunk.to(torch.float64) - mean).square_().sum(0)
     deviation = (square / features.shape[0]).sqrt()
-    rounding = 10 * torch.finfo(features.dtype).eps * mean.abs()
+    rounding = 10 * torch.finfo(dtype).eps * mean.abs()
     scale = torch.where(deviation > rounding, deviation, 1.0)
-    return {"mean": mean.to(features.dtype), "scale": scale.to(features.dtype)}
+    return {"mean": mean.to(dtype), "scale": scale.to(dtype)}
 
 
 def init_basis(
@@ -77,7 +95,20 @@ def init_basis(
 
 def standardise(params: Parameters, features: Tensor) -> Tensor:
     """Zero mean and unit scale, by the training items' mean and scale, in the parameters' dtype."""
-    return (features.to(params["mean"].dtype) - params["mean"]) / params["scale"]
+    return (features.to(params["mean"].dtype) - params["mean"]).div_(params["scale"])
+
+
+def standardised_table(params: Parameters, features: Tensor) -> Tensor:
+    """As `standardise`, for a table to learn from: of half precision if the features are.
+
+    The values are computed in single precision and rounded once, to as many digits as the features had. What those had
+    lost stays lost: a feature whose mean is many times its deviation is known to few digits of its deviation, in half
+    precision as given. Of parameters in double precision the table is in double precision, too.
+    """
+    if not is_half(features) or params["mean"].dtype != torch.float32:
+        return standardise(params, features)
+    largest = torch.finfo(features.dtype).max  # of features unlike those that the parameters are from
+    return map_rows(features, lambda rows: standardise(params, rows).clamp_(-largest, largest), features.dtype)
 
 
 def bumps(points: Tensor, landmarks: Tensor, precision: Tensor) -> Tensor:

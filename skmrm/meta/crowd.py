@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .adaptation import RuleParameters
-from .basis import init_standardisation, standardise
+from .basis import init_standardisation, standardised_table
 from .batching import Pairs
 from .fitting import Fitted, group_folds, user_folds
 from .kernel import Features, Kernel, bent_where_it_helps
@@ -115,7 +115,7 @@ def find_crowd(
         Whether the reward may bend around landmarks; see :mod:`skmrm.meta.kernel`.
     """
     standardisation = init_standardisation(features)
-    table = standardise(standardisation, features)
+    table = standardised_table(standardisation, features)
     found = Features(table)
     splits = [draw_split() for _ in range(N_SPLITS)]
     judged = torch.stack([split.judged(pairs) for split in splits]).all(0)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .adaptation import Adaptation
-from .basis import Parameters, init_standardisation, standardise
+from .basis import Parameters, init_standardisation, standardised_table
 from .batching import Pairs
 from .checkpoints import KEEPS_NOTHING, Keeper
 from .kernel import unfolded
@@ -92,7 +92,7 @@ def meta_fit(
         Further users, streamed: the pooled reward of a linear spectral start and the outer loop learn from them, too.
     """
     standardisation = init_standardisation(features)
-    table = standardise(standardisation, features)
+    table = standardised_table(standardisation, features)
     splits = [draw_split() for _ in range(options.n_splits)]
     judged = torch.stack([split.judged(pairs) for split in splits]).all(0)
     folds = user_folds(judged, options.validation_fraction, generator)
@@ -178,7 +178,7 @@ def meta_continue(
     everyone = split.judged(pairs)
     if not everyone.any():
         return params, None
-    table, wide, fold = unfolded(params, standardise(params, features))
+    table, wide, fold = unfolded(params, standardised_table(params, features))
     nobody = torch.zeros_like(everyone)
     one = replace(options, max_epochs=1)
     trained = meta_train(wide, rule, table, pairs, lambda: split, everyone, nobody, [], one, generator)

@@ -27,6 +27,7 @@ from .basis import Parameters, bumps
 from .batching import Pairs
 from .pooled import row_space
 from .selection import new_group_losses, new_user_losses
+from .tables import in_single, map_rows, rows_times
 
 __all__ = [
     "Bend",
@@ -70,8 +71,8 @@ class Landmarks:
     root: Tensor
 
     def bumps(self, table: Tensor) -> Tensor:
-        r""":math:`\psi` of items (n_items, d): (n_items, rank)."""
-        return bumps(table, self.points, self.precision) @ self.root
+        r""":math:`\psi` of items (n_items, d): (n_items, rank), in the precision of the table."""
+        return map_rows(table, lambda rows: bumps(rows, self.points, self.precision) @ self.root, table.dtype)
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class Pooled:
 
     def wide(self, table: Tensor) -> Tensor:
         """Standardised features (n_items, d) of the same items, and the bend if there is one."""
-        return table if self.bend is None else torch.cat([table, self.table[:, -1:]], 1)
+        return table if self.bend is None else _beside(table, self.table[:, -1])
 
     @property
     def plain(self) -> Tensor:
@@ -142,14 +143,20 @@ def unfolded(params: Parameters, table: Tensor) -> tuple[Tensor, Parameters, Cal
     out = params["kernel.out"]
     direction = out[out.norm(dim=1).argmax()]
     direction = direction / direction.norm().clamp_min(torch.finfo(out.dtype).tiny)
-    bend = bumps(table, params["kernel.points"], params["kernel.precision"]) @ direction
+    points, precision = params["kernel.points"], params["kernel.precision"]
+    bend = map_rows(table, lambda rows: bumps(rows, points, precision) @ direction)
     wide = {name: value for name, value in params.items() if not name.startswith("kernel.")}
     wide["bases"] = torch.cat([params["bases"], (out @ direction).unsqueeze(1)], 1)
 
     def fold(bases: Tensor) -> Parameters:
         return {"bases": bases[:, :-1].contiguous(), "kernel.out": bases[:, -1:] * direction}
 
-    return torch.cat([table, bend.unsqueeze(1)], 1), wide, fold
+    return _beside(table, bend), wide, fold
+
+
+def _beside(table: Tensor, column: Tensor) -> Tensor:
+    """A table with one more column (n_items,), in the precision of the table."""
+    return torch.cat([table, column.unsqueeze(1).to(table.dtype)], 1)
 
 
 class Features:
@@ -182,7 +189,7 @@ class Features:
         if self._landmarks is None:
             return Pooled(self.table, solution, self.span)
         linear, weights = (self.span @ solution).tensor_split([len(self._plain_span)])
-        table = torch.cat([self._plain, (self._bumps @ weights).unsqueeze(1)], 1)
+        table = _beside(self._plain, rows_times(self._bumps, weights))
         coefficients = torch.cat([self._plain_span.T @ linear, linear.new_ones(1)])
         span = torch.block_diag(self._plain_span, torch.ones_like(linear[:1, None]))
         return Pooled(table, coefficients, span, Bend(self._landmarks, weights))
@@ -192,12 +199,12 @@ def choose_landmarks(table: Tensor) -> Landmarks:
     """Items spread evenly over the rows of a table (n_items, d) of standardised features."""
     n_items = table.shape[0]
     rows = torch.linspace(0, n_items - 1, min(MAX_LANDMARKS, n_items), device=table.device).round().long()
-    points = table[rows]
-    size = (table**2).sum(1).mean().clamp_min(torch.finfo(table.dtype).tiny)
+    points = in_single(table[rows])
+    size = map_rows(table, lambda rows: (rows**2).sum(1)).mean().clamp_min(torch.finfo(points.dtype).tiny)
     values, vectors = torch.linalg.eigh(bumps(points, points, 1 / size).double())
     kept = values > SMALLEST_EIGENVALUE
     root = (SHARE * size.double()).sqrt() * vectors[:, kept] / values[kept].sqrt()
-    return Landmarks(points, 1 / size, root.to(table.dtype))
+    return Landmarks(points, 1 / size, root.to(points.dtype))
 
 
 def bent_where_it_helps(

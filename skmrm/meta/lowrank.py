@@ -34,6 +34,7 @@ from .fitting import Fitted
 from .objectives import bradley_terry_loss
 from .selection import Setting, Split, validate_settings
 from .simplex import SimplexAdaptation
+from .tables import in_single, rows_times
 
 __all__ = ["LowRankOptions", "lowrank_fit", "train_lowrank"]
 
@@ -167,9 +168,9 @@ def train_lowrank(
     """
     assert options.n_bases is not None
     table, centre = crowd.features.table, crowd.solution
-    noise = init_basis(table.shape[1], options.n_bases, (), generator, table)["bases"]
+    noise = init_basis(table.shape[1], options.n_bases, (), generator, centre)["bases"]
     bases = (centre + START_SPREAD * noise).requires_grad_()
-    logits = table.new_zeros(pairs.n_users, options.n_bases).requires_grad_()
+    logits = centre.new_zeros(pairs.n_users, options.n_bases).requires_grad_()
     optimizer = torch.optim.Adam(
         [
             {"params": [bases], "lr": options.learning_rate},
@@ -220,7 +221,8 @@ def _mixture_losses(bases: Tensor, logits: Tensor, table: Tensor, pairs: Pairs, 
     """Loss of each user of a batch, (len(users),); all arithmetic on real pairs only."""
     index, present = pack_users(pairs.offsets, users)
     rows = index[present]
-    flat = (table[pairs.chosen[rows]] - table[pairs.rejected[rows]]) @ bases.T
+    chosen, rejected = (in_single(table[ends[rows]]) for ends in (pairs.chosen, pairs.rejected))
+    flat = (chosen - rejected) @ bases.T
     gaps = flat.new_zeros(*index.shape, bases.shape[0])
     gaps[present] = flat
     return bradley_terry_loss(torch.softmax(logits[users], -1), gaps, present.to(flat.dtype))
@@ -235,7 +237,7 @@ def _validation_loss(params: Parameters, crowd: Crowd, pairs: Pairs, held_out: T
     """Mean query loss of the users held out, each adapted on its own support; None where nobody is."""
     if not held_out.any():
         return None
-    rewards = crowd.features.table @ params["bases"].T
+    rewards = rows_times(crowd.features.table, params["bases"].T)
     current = Setting("current", SimplexAdaptation(tolerance=STOPPING_TOLERANCE), {})
     splits = crowd.splits[:STOPPING_SPLITS]
     losses, _ = validate_settings([current], params["start"], rewards, pairs, splits, held_out)

@@ -20,13 +20,14 @@ import torch
 from torch import Tensor
 
 from .adaptation import MapAdaptation, RuleParameters
-from .basis import init_standardisation, standardise
+from .basis import init_standardisation, standardised_table
 from .batching import Pairs, length_buckets, pack_users
 from .crowd import ridge_report
 from .fitting import MIN_JUDGED_USERS, Fitted
 from .inference import MAX_CELLS
 from .objectives import bradley_terry_loss
 from .selection import Split
+from .tables import in_single, working
 
 __all__ = ["SpanAdaptation", "choose_user_ridge", "per_user_fit"]
 
@@ -140,8 +141,8 @@ def choose_user_ridge(
     losses : Tensor of shape (len(ridges), len(users))
         In nats a pair.
     """
-    losses = table.new_zeros(len(ridges), users.numel())
-    start = table.new_zeros(table.shape[1])
+    losses = working(table).new_zeros(len(ridges), users.numel())
+    start = losses.new_zeros(table.shape[1])
     for split in splits:
         support, query = pairs.where(split.support), pairs.where(split.query)
         longest = torch.maximum(support.counts, query.counts)[users]
@@ -157,8 +158,9 @@ def choose_user_ridge(
 def _packed(table: Tensor, pairs: Pairs, users: Tensor) -> tuple[Tensor, Tensor]:
     """Gaps (users, pairs, d) and mask (users, pairs) of some users."""
     index, present = pack_users(pairs.offsets, users)
-    mask = present.to(table.dtype)
-    return (table[pairs.chosen[index]] - table[pairs.rejected[index]]) * mask.unsqueeze(-1), mask
+    chosen, rejected = (in_single(table[ends[index]]) for ends in (pairs.chosen, pairs.rejected))
+    mask = present.to(chosen.dtype)
+    return (chosen - rejected) * mask.unsqueeze(-1), mask
 
 
 def per_user_fit(
@@ -182,7 +184,7 @@ def per_user_fit(
         Draws the users to judge, where they are very many.
     """
     standardisation = init_standardisation(features)
-    table = standardise(standardisation, features)
+    table = standardised_table(standardisation, features)
     splits = [draw_split() for _ in range(N_SPLITS)]
     judged = torch.nonzero(torch.stack([split.judged(pairs) for split in splits]).all(0)).squeeze(1)
     chosen, selection = ridge, list[dict[str, Any]]()
@@ -193,5 +195,5 @@ def per_user_fit(
             chosen, losses = choose_user_ridge(table, pairs, splits, judged[drawn.to(judged.device)], USER_RIDGES)
             selection = ridge_report(USER_RIDGES, losses, chosen)
     assert chosen is not None
-    params = standardisation | {"start": table.new_zeros(table.shape[1])}
+    params = standardisation | {"start": working(table).new_zeros(table.shape[1])}
     return Fitted(params, SpanAdaptation(chosen), chosen, selection, [], judged.numel())

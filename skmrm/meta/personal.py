@@ -19,6 +19,7 @@ from .adaptation import RuleParameters
 from .batching import Pairs
 from .prior import Prior, fit_prior, log_shares
 from .spectral import spectral_bases
+from .tables import rows_times
 
 __all__ = ["AUTO_BASES", "Personal", "PersonalBases"]
 
@@ -100,7 +101,7 @@ class PersonalBases:
         self._n_bases = n_bases
         self._pairs, self._generator = pairs, generator
         self.table = table
-        self._rewards = table @ self._guess.T
+        self._rewards = rows_times(table, self._guess.T)
         self._gram = self._hessian_gram(ridge)
         self._priors: dict[int, Prior] = {}
 

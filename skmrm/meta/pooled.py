@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from .batching import Pairs
+from .tables import in_single, quadratic_form, rows_times, transposed_times, working
 
 __all__ = ["Curvature", "cholesky_with_ridge", "fit_pooled", "item_pull", "pooled_hessian", "row_space"]
 
@@ -37,7 +38,7 @@ def pooled_hessian(table: Tensor, pairs: Pairs, curvature: Tensor) -> Tensor:
     laplacian = torch.sparse_coo_tensor(
         torch.stack([rows, columns]), weights, (n_items, n_items), check_invariants=False
     )
-    return table.T @ torch.sparse.mm(laplacian.coalesce(), table) / max(pairs.chosen.numel(), 1)
+    return quadratic_form(laplacian.coalesce(), table) / max(pairs.chosen.numel(), 1)
 
 
 def row_space(table: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,8 +49,9 @@ def row_space(table: Tensor) -> tuple[Tensor, Tensor]:
     """
     n_items, n_features = table.shape
     if n_features <= n_items:
-        return table, torch.eye(n_features, dtype=table.dtype, device=table.device)
-    span, coordinates = torch.linalg.qr(table.T)
+        like = working(table)
+        return table, torch.eye(n_features, dtype=like.dtype, device=like.device)
+    span, coordinates = torch.linalg.qr(in_single(table).T)
     return coordinates.T.contiguous(), span
 
 
@@ -57,7 +59,7 @@ class Curvature:
     """The pooled Hessian at b = 0, shared by the fits along a path of ridges as their preconditioner."""
 
     def __init__(self, table: Tensor, pairs: Pairs) -> None:
-        quarter = torch.full((pairs.chosen.numel(),), 0.25, dtype=table.dtype, device=table.device)
+        quarter = working(table).new_full((pairs.chosen.numel(),), 0.25)
         self.hessian = pooled_hessian(table, pairs, quarter)
 
     def factor(self, ridge: float) -> Tensor:
@@ -107,14 +109,15 @@ def fit_pooled(
     tolerance : float
         Stop when the gradient's norm, measured in the metric of the curvature, is below it (in units of sqrt nats).
     """
+    zero = working(table).new_zeros(table.shape[1])
     if pairs.chosen.numel() == 0:
-        return table.new_zeros(table.shape[1])
+        return zero
     curvature = curvature or Curvature(table, pairs)
     factor = curvature.factor(ridge)
     n = pairs.chosen.numel()
 
     def margins_of(vector: Tensor) -> Tensor:
-        reward = table @ vector
+        reward = rows_times(table, vector)
         return reward[pairs.chosen] - reward[pairs.rejected]
 
     def objective(vector: Tensor) -> Tensor:
@@ -123,17 +126,18 @@ def fit_pooled(
     def precondition(vector: Tensor) -> Tensor:
         return torch.cholesky_solve(vector.unsqueeze(-1), factor).squeeze(-1)
 
-    solution = table.new_zeros(table.shape[1]) if start is None else start.clone()
+    solution = zero if start is None else start.clone()
     value = objective(solution)
     for _ in range(max_steps):
         chance = torch.sigmoid(margins_of(solution))
-        gradient = ridge * solution - table.T @ item_pull(pairs, (1 - chance) / n, table.shape[0])
+        gradient = ridge * solution - transposed_times(table, item_pull(pairs, (1 - chance) / n, table.shape[0]))
         if float(gradient @ precondition(gradient)) < tolerance**2:
             break
         weight = chance * (1 - chance) / n
 
         def hessian_product(vector: Tensor, weight: Tensor = weight) -> Tensor:
-            return ridge * vector + table.T @ item_pull(pairs, weight * margins_of(vector), table.shape[0])
+            pull = item_pull(pairs, weight * margins_of(vector), table.shape[0])
+            return ridge * vector + transposed_times(table, pull)
 
         direction = -_conjugate_gradient(hessian_product, gradient, precondition)
         step, descent = 1.0, float(gradient @ direction)

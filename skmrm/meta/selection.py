@@ -19,6 +19,7 @@ from .adaptation import Adaptation, RuleParameters
 from .batching import Pairs
 from .inference import adapt_users, mean_by_user, query_losses
 from .pooled import Curvature, fit_pooled
+from .tables import rows_times, working
 
 __all__ = [
     "Setting",
@@ -105,7 +106,7 @@ def new_user_losses(
     table: Tensor, pairs: Pairs, folds: Sequence[Tensor], ridges: Sequence[float]
 ) -> tuple[list[list[Tensor]], Tensor]:
     """Each fold's pooled solutions without its users, and the users' losses (n_ridges, n_users); NaN in no fold."""
-    losses = table.new_full((len(ridges), pairs.n_users), torch.nan)
+    losses = working(table).new_full((len(ridges), pairs.n_users), torch.nan)
     paths = []
     for held_out in folds:
         outside = held_out[pairs.user]
@@ -119,7 +120,7 @@ def new_group_losses(
     table: Tensor, pairs: Pairs, folds: Sequence[Tensor], new_groups: Sequence[Tensor], ridges: Sequence[float]
 ) -> Tensor:
     """Losses (n_ridges, n_users) of each fold's users on its groups, of solutions that saw neither; NaN without any."""
-    losses = table.new_full((len(ridges), pairs.n_users), torch.nan)
+    losses = working(table).new_full((len(ridges), pairs.n_users), torch.nan)
     for held_out, new in zip(folds, new_groups, strict=True):
         outside = held_out[pairs.user]
         _, loss = _ridge_path(table, pairs, ~(outside | new), outside & new, ridges)
@@ -137,7 +138,7 @@ def _ridge_path(
     losses = []
     for ridge in ridges:
         path.append(fit_pooled(table, learnt, ridge, curvature=curvature, start=path[-1] if path else None))
-        reward = table @ path[-1]
+        reward = rows_times(table, path[-1])
         losses.append(mean_by_user(softplus(reward[judged.rejected] - reward[judged.chosen]), judged))
     return path, torch.stack(losses)
 

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from .batching import Pairs
 from .pooled import cholesky_with_ridge, pooled_hessian
+from .tables import rows_times, sparse_times
 
 __all__ = ["spectral_bases", "user_gradients"]
 
@@ -53,14 +54,14 @@ def user_gradients(table: Tensor, pairs: Pairs, coefficients: Tensor, share: Ten
     -------
     Tensor of shape (n_users, d)
     """
-    reward = table @ coefficients
+    reward = rows_times(table, coefficients)
     pull = torch.sigmoid(reward[pairs.rejected] - reward[pairs.chosen]) * share
     user = pairs.user
     index = torch.stack([torch.cat([user, user]), torch.cat([pairs.chosen, pairs.rejected])])
     pulls = torch.sparse_coo_tensor(
         index, torch.cat([pull, -pull]), (pairs.n_users, table.shape[0]), check_invariants=False
     )
-    return torch.sparse.mm(pulls.coalesce(), table)
+    return sparse_times(pulls.coalesce(), table)
 
 
 def spectral_bases(
@@ -90,17 +91,17 @@ def spectral_bases(
     variances : Tensor of shape (n_bases - 1,)
         Eigenvalues less the noise in them, and at least a small share of the largest; squared logits.
     """
-    reward = table @ coefficients
+    reward = rows_times(table, coefficients)
     chance = torch.sigmoid(reward[pairs.chosen] - reward[pairs.rejected])
     factor = cholesky_with_ridge(pooled_hessian(table, pairs, chance * (1 - chance)), ridge)
 
-    whitened = table.new_zeros(table.shape[1], table.shape[1])
+    whitened = coefficients.new_zeros(table.shape[1], table.shape[1])
     for half in halves:
         (first, n_first), (second, n_second) = (
             _whitened_gradients(table, pairs, coefficients, side, factor) for side in (half, ~half)
         )
         reliability = n_first / (n_first + RELIABLE_PAIRS) * n_second / (n_second + RELIABLE_PAIRS)
-        weight = (reliability / reliability.sum().clamp_min(torch.finfo(table.dtype).tiny)).unsqueeze(-1)
+        weight = (reliability / reliability.sum().clamp_min(torch.finfo(factor.dtype).tiny)).unsqueeze(-1)
         first, second = first - (weight * first).sum(0), second - (weight * second).sum(0)
         cross = (weight * first).T @ second
         whitened += (cross + cross.T) / (2 * len(halves))
@@ -113,10 +114,10 @@ def spectral_bases(
     if n_directions > 0:
         variances = variances.clamp_min(torch.minimum(HIDDEN * reach, SMALLEST * variances[0]))
     directions = _fix_signs(torch.linalg.solve_triangular(factor.T, vectors[:, leading], upper=True)) * variances.sqrt()
-    bases = table.new_zeros(n_bases, table.shape[1])
+    bases = coefficients.new_zeros(n_bases, table.shape[1])
     bases[0] = coefficients
     bases[1 : 1 + n_directions] = directions.T
-    padded = table.new_zeros(n_bases - 1)
+    padded = coefficients.new_zeros(n_bases - 1)
     padded[:n_directions] = variances
     return bases, padded
 
@@ -131,8 +132,8 @@ def _whitened_gradients(
     table: Tensor, pairs: Pairs, coefficients: Tensor, side: Tensor, factor: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Mean gradients over one side of each user's pairs, where the Hessian is the identity; and how many pairs."""
-    counts = torch.zeros(pairs.n_users, dtype=table.dtype, device=table.device)
-    counts.index_add_(0, pairs.user, side.to(table.dtype))
+    counts = coefficients.new_zeros(pairs.n_users)
+    counts.index_add_(0, pairs.user, side.to(counts.dtype))
     share = side / counts.clamp_min(1)[pairs.user]
     gradients = user_gradients(table, pairs, coefficients, share)
     return torch.linalg.solve_triangular(factor, gradients.T, upper=False).T, counts

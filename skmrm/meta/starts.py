@@ -18,6 +18,7 @@ from .pooled import fit_pooled
 from .selection import Split, choose_ridge
 from .streaming import Others, refine_pooled
 from .strength import choose_strength, unvalidated
+from .tables import working
 from .training import OuterOptions
 
 __all__ = ["FitOptions", "Start", "random_start", "spectral_start"]
@@ -81,11 +82,12 @@ def random_start(
 ) -> Start:
     """Random base functions; a user starts with the same weight on each."""
     n_bases = options.n_bases or RANDOM_BASES
-    basis = init_basis(table.shape[1], n_bases, options.hidden_layers, generator, table)
+    like = working(table)
+    basis = init_basis(table.shape[1], n_bases, options.hidden_layers, generator, like)
     simplex = getattr(options.rule, "simplex", False)
     level = 0.0 if simplex else 1.0 / n_bases
-    params = basis | {"start": table.new_full((n_bases,), level)}
-    params |= _named(options.rule.init(n_bases, table))
+    params = basis | {"start": like.new_full((n_bases,), level)}
+    params |= _named(options.rule.init(n_bases, like))
     return Start(table, params, table, params, options.rule, None, [])
 
 
@@ -148,7 +150,7 @@ def spectral_start(
 
 def _hidden_layers(table: Tensor, options: FitOptions, generator: torch.Generator) -> Parameters:
     """Hidden layers for any number of base functions."""
-    basis = init_basis(table.shape[1], 1, options.hidden_layers, generator, table)
+    basis = init_basis(table.shape[1], 1, options.hidden_layers, generator, working(table))
     return {name: value for name, value in basis.items() if name.startswith("hidden.")}
 
 

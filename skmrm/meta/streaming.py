@@ -23,6 +23,7 @@ from .basis import Parameters, standardise
 from .batching import Pairs
 from .pooled import cholesky_with_ridge, item_pull, pooled_hessian
 from .selection import Split
+from .tables import rows_times, transposed_times
 
 __all__ = ["Block", "Others", "refine_pooled"]
 
@@ -82,7 +83,7 @@ def refine_pooled(
     ridge : float
     """
     n_pairs = pairs.chosen.numel() + others.n_pairs
-    chance = torch.sigmoid(pairs.gaps(table @ solution))
+    chance = torch.sigmoid(pairs.gaps(rows_times(table, solution)))
     factor = cholesky_with_ridge(pooled_hessian(table, pairs, chance * (1 - chance)), ridge)
     for _ in range(PASSES):
         pull = _pull(solution, table, pairs)
@@ -95,4 +96,5 @@ def refine_pooled(
 
 def _pull(solution: Tensor, table: Tensor, pairs: Pairs) -> Tensor:
     """Sum over pairs of sigmoid(-margin) times gap, (d,)."""
-    return table.T @ item_pull(pairs, torch.sigmoid(-pairs.gaps(table @ solution)), len(table))
+    pull = item_pull(pairs, torch.sigmoid(-pairs.gaps(rows_times(table, solution))), len(table))
+    return transposed_times(table, pull)

@@ -18,6 +18,7 @@ from .batching import Pairs
 from .mixture import MixtureAdaptation
 from .personal import Personal, PersonalBases
 from .selection import Setting, Split, least_personalised, validate_settings
+from .tables import rows_times, working
 
 __all__ = ["Candidate", "Judged", "choose_strength", "unvalidated"]
 
@@ -167,14 +168,14 @@ def _judge(
     splits: Sequence[Split],
 ) -> Judged:
     """Judge candidates on each fold's users with what was learnt without them."""
-    losses = learnt[0].table.new_full((len(candidates), pairs.n_users), torch.nan)
+    losses = working(learnt[0].table).new_full((len(candidates), pairs.n_users), torch.nan)
     movement = losses.new_zeros(len(candidates))
     for n_components in sorted({candidate.n_components for candidate in candidates}):
         rows = [i for i, candidate in enumerate(candidates) if candidate.n_components == n_components]
         for held_out, personal in zip(folds, learnt, strict=True):
             found = personal.of_kinds(n_components)
             settings = [candidates[i].on(found) for i in rows]
-            rewards = personal.table @ found.bases.T
+            rewards = rows_times(personal.table, found.bases.T)
             loss, moved = validate_settings(settings, found.start, rewards, pairs, splits, held_out)
             losses[rows] = torch.where(held_out, loss, losses[rows])
             movement[rows] += moved / len(folds)

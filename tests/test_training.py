@@ -63,7 +63,7 @@ def test__user_batches__an_epoch__visits_each_user_once():
 
 
 @pytest.mark.parametrize("hidden", [(), (7, 4)])
-def test__base_rewards__chunks_and_standardisation__agree_with_the_formula(hidden):
+def test__base_rewards__chunks_and_standardisation__agree_with_the_formula(hidden, monkeypatch):
     features = 5 + 3 * torch.randn(50, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     features[:, 2] = 1e6  # constant
     params = init_standardisation(features)
@@ -80,7 +80,8 @@ def test__base_rewards__chunks_and_standardisation__agree_with_the_formula(hidde
         h = torch.nn.functional.silu(h @ params["hidden.1.weight"].T + params["hidden.1.bias"])
         expected = expected + h @ params["hidden.out"].T
     torch.testing.assert_close(base_rewards(params, z), expected)
-    torch.testing.assert_close(item_rewards(params, features, rows=7), expected)
+    monkeypatch.setattr("skmrm.meta.tables.CHUNK_CELLS", 7 * features.shape[1])
+    torch.testing.assert_close(item_rewards(params, features), expected)
 
 
 @pytest.mark.parametrize("rule", [MapAdaptation(), GradientAdaptation(steps=2, step_size=0.5)], ids=["map", "gradient"])
@@ -91,7 +92,7 @@ def test__batch_losses__fit_and_adapt__give_the_same_weights(rule):
     params |= random_start(table, rule)
     split = draw()
     users = torch.tensor([2, 30, 7])
-    (batch,) = pack_epoch(pairs, split, [users], torch.float64)
+    (batch,) = pack_epoch(pairs, split, [users], torch.float64, lambda values: values)
     in_fit = batch_losses(params, rule, table, batch)
     rewards = item_rewards(params, features)
     weights, _ = adapt_users(params, rule, rewards, pairs.where(split.support))

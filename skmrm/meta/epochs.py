@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from .arrays import Array, handy
 from .batching import Pairs
 from .selection import Split
 
@@ -25,35 +28,37 @@ class Batch:
     ----------
     ends : int64 Tensor of shape (n_pairs, 2)
         Rows of the feature table: of the chosen and of the rejected item.
-    signs : Tensor of shape (2 * n_pairs,)
-        1 and -1 in turn.
-    bags : int64 Tensor of shape (n_pairs,)
-        Where the two ends of each pair begin among all ends, one after the other.
-    cells : int64 Tensor of shape (n_pairs,) or None
+    cells : int64 Tensor or array of shape (n_pairs,), or None
         Place of each pair in a padded table of users and pairs, row by row; None where there is no padding.
-    support : Tensor of shape (n_users, longest)
+    support : Tensor or array of shape (n_users, longest)
         Weight of each pair in the inner loop: one or zero.
-    query : Tensor of shape (n_users, longest)
+    query : Tensor or array of shape (n_users, longest)
         Share of each pair in its user's query loss.
     """
 
     ends: Tensor
-    signs: Tensor
-    bags: Tensor
-    cells: Tensor | None
-    support: Tensor
-    query: Tensor
+    cells: Any
+    support: Any
+    query: Any
 
-    def padded(self, flat: Tensor) -> Tensor:
+    def padded(self, flat: Array) -> Array:
         """Rows (n_pairs, k) of the pairs as (n_users, longest, k), padding zero."""
         n_users, longest = self.support.shape
-        if self.cells is None:
-            return flat.view(n_users, longest, -1)
-        table = flat.new_zeros(n_users * longest, flat.shape[1])
-        return table.index_copy_(0, self.cells, flat).view(n_users, longest, -1)
+        if isinstance(flat, np.ndarray):  # which is slow along short axes: the k are laid out first
+            columns = flat.T
+            if self.cells is not None:
+                columns = np.zeros((flat.shape[1], n_users * longest), flat.dtype)
+                columns[:, self.cells] = flat.T
+            return columns.reshape(-1, n_users, longest).transpose(1, 2, 0)
+        if self.cells is not None:
+            flat = flat.new_zeros(n_users * longest, flat.shape[1]).index_copy_(0, self.cells, flat)
+        return flat.reshape(n_users, longest, -1)
 
-    def flat(self, padded: Tensor) -> Tensor:
+    def flat(self, padded: Array) -> Array:
         """The inverse of `padded`."""
+        if isinstance(padded, np.ndarray):
+            columns = padded.transpose(2, 0, 1).reshape(padded.shape[-1], -1)
+            return (columns if self.cells is None else columns.take(self.cells, 1)).T
         rows = padded.reshape(-1, padded.shape[-1])
         return rows if self.cells is None else rows[self.cells]
 
@@ -80,7 +85,13 @@ def user_batches(
         yield flat[place]
 
 
-def pack_epoch(pairs: Pairs, split: Split, batches: list[Tensor], dtype: torch.dtype) -> list[Batch]:
+def pack_epoch(
+    pairs: Pairs,
+    split: Split,
+    batches: list[Tensor],
+    dtype: torch.dtype,
+    view: Callable[[Tensor], Any] = handy,
+) -> list[Batch]:
     """Pack the pairs of batches of users that a split uses.
 
     Parameters
@@ -93,41 +104,41 @@ def pack_epoch(pairs: Pairs, split: Split, batches: list[Tensor], dtype: torch.d
         Users, each with pairs in the split.
     dtype : torch.dtype
         Of the weights.
+    view : callable
+        What batches hold of cells, support and query: tensors as they are, or views in numpy.
     """
     if not batches:
         return []
     used = split.support | split.query
-    order = torch.cat(batches)
-    sizes = torch.tensor([len(batch) for batch in batches], device=order.device)
-    offsets = pairs.offsets_where(used)
+    order, offsets = torch.cat(batches), pairs.offsets_where(used)
     counts = offsets.diff()[order]
-    n_batches = len(batches)
-    batch_of_user = torch.repeat_interleave(torch.arange(n_batches, device=order.device), sizes)
+    sizes = torch.tensor([len(batch) for batch in batches], device=order.device)
+    batch_of_user = torch.repeat_interleave(sizes)
     longest = torch.zeros_like(sizes).scatter_reduce_(0, batch_of_user, counts, "amax")
+    n_pairs = torch.zeros_like(sizes).index_add_(0, batch_of_user, counts)
+    # index_select is several times as fast as the same in brackets
+    user, first_pair = torch.repeat_interleave(counts), counts.cumsum(0) - counts
+    place = torch.arange(len(user), device=order.device)
+    source = place + (offsets[order] - first_pair).index_select(0, user)
+    if int(offsets[-1]) < len(used):
+        source = torch.nonzero(used).squeeze(1).index_select(0, source)
+    ends = torch.stack([side.index_select(0, source) for side in (pairs.chosen, pairs.rejected)], 1)
+    n_query = pairs.offsets_where(split.query).diff()[order].clamp_min(1)
+    query = split.query.index_select(0, source) * (1 / n_query.to(dtype)).index_select(0, user)
+    weights = torch.stack([split.support.index_select(0, source).to(dtype), query])
+
     # where each user's cells begin: whole rows of the users before, each as long as its batch's longest
     row = longest[batch_of_user]
-    first_cell = row.cumsum(0) - row
-    first_pair = counts.cumsum(0) - counts
-    user = torch.repeat_interleave(torch.arange(len(order), device=order.device), counts)
-    place = torch.arange(len(user), device=order.device) - first_pair[user]
-    source = torch.nonzero(used).squeeze(1)[offsets[order][user] + place]
-    cell = first_cell[user] + place
-
-    ends = torch.stack([pairs.chosen[source], pairs.rejected[source]], 1)
-    weights = torch.zeros(2, int(row.sum()), dtype=dtype, device=order.device)
-    weights[0, cell] = split.support[source].to(dtype)
-    query = split.query[source].to(dtype)
-    n_query = torch.zeros(len(order), dtype=dtype, device=order.device).index_add_(0, user, query)
-    weights[1, cell] = query / n_query.clamp_min(1)[user]
-    n_pairs = torch.zeros_like(sizes).index_add_(0, batch_of_user, counts)
-    lengths, rows = n_pairs.tolist(), longest.tolist()
-    signs = weights.new_tensor([1.0, -1.0]).repeat(max(lengths))
-    bags = 2 * torch.arange(max(lengths), device=order.device)
+    cell = place + (row.cumsum(0) - row - first_pair).index_select(0, user)
+    if int(row.sum()) > len(user):
+        weights = weights.new_zeros(2, int(row.sum())).index_copy_(1, cell, weights)
+    cell, weights = view(cell), view(weights)
+    lengths = n_pairs.tolist()
     found, pair, origin = [], 0, 0
-    for batch, row_length, length in zip(batches, rows, lengths, strict=True):
-        own, n_cells = slice(pair, pair + length), len(batch) * row_length
-        support, query = weights[:, origin : origin + n_cells].view(2, len(batch), row_length)
-        cells = None if n_cells == length else cell[own] - origin
-        found.append(Batch(ends[own], signs[: 2 * length], bags[:length], cells, support, query))
+    for batch, own, length, row_length in zip(batches, ends.split(lengths), lengths, longest.tolist(), strict=True):
+        n_cells = len(batch) * row_length
+        cells = None if n_cells == length else cell[pair : pair + length] - origin
+        support, query = weights[:, origin : origin + n_cells].reshape(2, len(batch), row_length)
+        found.append(Batch(own, cells, support, query))
         pair, origin = pair + length, origin + n_cells
     return found

@@ -13,36 +13,44 @@ Personalization Objective (arXiv 2601.18731) weights each user of a batch by how
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from .arrays import Array, ascending, constant, filled, sigmoid, summed
+
 __all__ = ["bradley_terry_loss", "normalised", "pair_margins", "pair_sums", "robust_mean", "robust_weights"]
 
 
-def pair_margins(weights: Tensor, gaps: Tensor) -> Tensor:
+def pair_margins(weights: Array, gaps: Array) -> Array:
     """Reward of the chosen minus reward of the rejected response, in logits.
 
     Parameters
     ----------
-    weights : Tensor of shape (users, bases)
-    gaps : Tensor of shape (users, pairs, bases)
+    weights : Tensor or array of shape (users, bases)
+    gaps : Tensor or array of shape (users, pairs, bases)
 
     Returns
     -------
-    Tensor of shape (users, pairs)
+    Tensor or array of shape (users, pairs)
     """
-    return torch.bmm(gaps, weights.unsqueeze(2)).squeeze(2)
+    if isinstance(gaps, np.ndarray):
+        return (gaps @ weights[..., None])[..., 0]
+    return torch.bmm(weights.unsqueeze(1), gaps.mT).squeeze(1)  # many times as fast as gaps @ weights for wide gaps
 
 
-def pair_sums(values: Tensor, gaps: Tensor) -> Tensor:
+def pair_sums(values: Array, gaps: Array) -> Array:
     """Gaps summed over each user's pairs, weighted by values (users, pairs): (users, bases)."""
+    if isinstance(gaps, np.ndarray):
+        return (values[:, None] @ gaps)[:, 0]
     return torch.bmm(values.unsqueeze(1), gaps).squeeze(1)
 
 
-def normalised(mask: Tensor) -> Tensor:
+def normalised(mask: Array) -> Array:
     """Pair weights that sum to one for each user, and to zero for a user without pairs."""
-    return mask / mask.sum(-1, keepdim=True).clamp_min(torch.finfo(mask.dtype).tiny)
+    total = summed(mask)
+    return mask / (total + (total == 0))
 
 
 def bradley_terry_loss(weights: Tensor, gaps: Tensor, mask: Tensor, margins: Tensor | None = None) -> Tensor:
@@ -68,26 +76,26 @@ def bradley_terry_loss(weights: Tensor, gaps: Tensor, mask: Tensor, margins: Ten
     return (softplus(shortfall) * normalised(mask)).sum(-1)
 
 
-def robust_weights(losses: Tensor, ratio: float, temperature: float | None) -> Tensor:
+def robust_weights(losses: Array, ratio: float, temperature: float | None) -> Array:
     r"""Weight of each user in the outer loss, summing to one; constants to the optimiser.
 
     Parameters
     ----------
-    losses : Tensor of shape (users,)
+    losses : Tensor or array of shape (users,)
     ratio : float in (0, 1]
         :math:`\rho`, the share of users regarded as hard.
     temperature : float >= 0 or None
         :math:`\gamma`, in nats. None weights all users alike (the plain mean); 0 keeps only the users at or above
         the threshold.
     """
-    losses = losses.detach()
+    losses = constant(losses)
     if temperature is None:
-        return torch.full_like(losses, 1.0 / max(losses.numel(), 1))
+        return filled(losses, 1 / max(len(losses), 1))
     threshold = _quantile(losses, 1.0 - ratio)
     if temperature == 0:
-        hardness = (losses >= threshold).to(losses.dtype)
+        hardness = filled(losses, 1.0) * (losses >= threshold)
     else:
-        hardness = torch.sigmoid((losses - threshold) / temperature)
+        hardness = sigmoid((losses - threshold) / temperature)
     return hardness / hardness.sum()
 
 
@@ -96,10 +104,10 @@ def robust_mean(losses: Tensor, ratio: float = 1.0, temperature: float | None = 
     return (robust_weights(losses, ratio, temperature) * losses).sum()
 
 
-def _quantile(values: Tensor, share: float) -> Tensor:
+def _quantile(values: Array, share: float) -> Array:
     """As torch.quantile, at a fifth of its overhead."""
-    place = share * (values.numel() - 1)
-    below = min(int(place), values.numel() - 1)
-    ordered = values.sort().values
-    above = min(below + 1, values.numel() - 1)
-    return torch.lerp(ordered[below], ordered[above], place - below)
+    place = share * (len(values) - 1)
+    below = min(int(place), len(values) - 1)
+    above = min(below + 1, len(values) - 1)
+    ordered = ascending(values)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])

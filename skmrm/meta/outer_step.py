@@ -9,22 +9,41 @@ So a batch's features are gathered once, and read twice. Autograd has the last p
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import accumulate, groupby
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from .adaptation import Adaptation, with_pullback
+from .arrays import at_most, handy, joined, like, outer, sigmoid, softplus, tensor
 from .basis import Parameters, base_rewards
 from .epochs import Batch
 from .gradient_rule import BETAS, EPS
 from .inference import rule_parameters
 from .objectives import pair_margins, pair_sums, robust_weights
 from .pullback import BY_HAND
+from .tables import is_half, n_cached_rows
 
-__all__ = ["Adam", "batch_gradient", "batch_losses", "feature_gaps", "without_autograd"]
+__all__ = [
+    "Adam",
+    "batch_gradient",
+    "batch_losses",
+    "feature_gaps",
+    "gaps_in_turn",
+    "view_of_batches",
+    "without_autograd",
+]
+
+_PIECE = 1 << 20  # numbers in a batch's gaps that are multiplied at once; products as long as wide are slow beyond
+_FEW_BASES = 16
+
+
+def view_of_batches(n_bases: int) -> Callable[[Tensor], Any]:
+    """What small operations are fastest on: numpy's views on a CPU, but with many base functions torch's tensors."""
+    return handy if n_bases < _FEW_BASES else lambda values: values
 
 
 def without_autograd(rule: Adaptation, params: Parameters) -> AbstractContextManager[None]:
@@ -33,18 +52,37 @@ def without_autograd(rule: Adaptation, params: Parameters) -> AbstractContextMan
     return torch.inference_mode() if by_hand else torch.no_grad()
 
 
-def feature_gaps(table: Tensor, batch: Batch) -> Tensor:
-    """Rows of the chosen minus rows of the rejected items of a batch, (n_pairs, d); from half precision, in single."""
-    if table.dtype in (torch.float16, torch.bfloat16):
-        return table[batch.ends[:, 0]].float() - table[batch.ends[:, 1]].float()
+def feature_gaps(table: Tensor, ends: Tensor) -> Tensor:
+    """Rows of the chosen minus rows of the rejected items of pairs (n, 2): (n, d); from half precision, in single."""
+    if is_half(table):
+        return table[ends[:, 0]].float() - table[ends[:, 1]].float()
     # a weighted sum of two rows in one pass, which copies neither
-    return torch.embedding_bag(table, batch.ends.view(-1), batch.bags, per_sample_weights=batch.signs)[0]
+    signs = table.new_tensor([1.0, -1.0]).repeat(len(ends))
+    bags = torch.arange(0, 2 * len(ends), 2, device=ends.device)
+    return torch.embedding_bag(table, ends.reshape(-1), bags, per_sample_weights=signs)[0]
+
+
+def gaps_in_turn(table: Tensor, batches: Sequence[Batch]) -> Iterator[Tensor]:
+    """Gaps of features (n_pairs, d) of each batch; those of small batches are made several at a time."""
+    most = n_cached_rows(table)
+    parts = (n_pairs // most for n_pairs in accumulate(len(batch.ends) for batch in batches))
+    for _, some in groupby(batches, lambda batch: next(parts)):
+        ends = [batch.ends for batch in some]
+        yield from feature_gaps(table, torch.cat(ends)).split([len(own) for own in ends])
 
 
 def batch_gradient(
-    params: Parameters, rule: Adaptation, table: Tensor, batch: Batch, ratio: float, temperature: float | None
-) -> tuple[Tensor, Parameters]:
+    params: Parameters,
+    rule: Adaptation,
+    table: Tensor,
+    batch: Batch,
+    ratio: float,
+    temperature: float | None,
+    known: Tensor | None = None,
+) -> tuple[Any, dict[str, Any]]:
     """Query loss of each user of a batch, (n_users,), and the gradient of their robust mean.
+
+    They are numpy arrays where the batch's are, and tensors where those are.
 
     Parameters
     ----------
@@ -55,17 +93,22 @@ def batch_gradient(
     batch : Batch
     ratio, temperature
         As of :func:`skmrm.meta.objectives.robust_weights`.
+    known : Tensor of shape (n_pairs, d), optional
+        The batch's gaps of features; of no use where there are hidden layers.
     """
-    flat, to_basis = _gap_rewards(params, table, batch)
-    gaps = batch.padded(flat)
-    weights, to_start = with_pullback(rule, params["start"], gaps, batch.support, rule_parameters(params))
-    margins = pair_margins(weights, gaps)
-    losses = (softplus(-margins) * batch.query).sum(-1)
+    flat, to_basis = _gap_rewards(params, table, batch, known)
+    gaps = batch.padded(like(flat, batch.query))
+    start, rule_params = like(params["start"], gaps), rule_parameters(params)
+    if rule_params:
+        rule_params = {name: like(value, gaps) for name, value in rule_params.items()}
+    weights, to_start = with_pullback(rule, start, gaps, batch.support, rule_params)
+    margins = -pair_margins(weights, gaps)
+    losses = (softplus(margins) * batch.query).sum(-1)
     share = robust_weights(losses, ratio, temperature)
-    d_margins = -torch.sigmoid(-margins) * batch.query * share.unsqueeze(-1)
+    d_margins = sigmoid(margins) * batch.query * -share[:, None]
     d_start, d_gaps, d_rule = to_start(pair_sums(d_margins, gaps))
-    d_gaps = d_gaps + d_margins.unsqueeze(-1) * weights.unsqueeze(1)
-    gradient = to_basis(batch.flat(d_gaps)) | {"start": d_start}
+    d_flat = batch.flat(d_gaps + outer(d_margins, weights))
+    gradient = {name: like(value, gaps) for name, value in to_basis(tensor(d_flat)).items()} | {"start": d_start}
     return losses, gradient | {f"rule.{name}": value for name, value in d_rule.items()}
 
 
@@ -78,12 +121,26 @@ def batch_losses(params: Parameters, rule: Adaptation, table: Tensor, batch: Bat
     return (softplus(-pair_margins(weights, gaps)) * batch.query).sum(-1)
 
 
-def _gap_rewards(params: Parameters, table: Tensor, batch: Batch) -> tuple[Tensor, Callable[[Tensor], Parameters]]:
+def _gap_rewards(
+    params: Parameters, table: Tensor, batch: Batch, known: Tensor | None
+) -> tuple[Tensor, Callable[[Tensor], Parameters]]:
     """Gaps of base rewards (n_pairs, n_bases), and from their gradient to that of the base functions."""
     hidden = [name for name in params if name.startswith("hidden.")]
     if not hidden:
-        gaps = feature_gaps(table, batch)
-        return gaps @ params["bases"].T, lambda given: {"bases": given.T @ gaps}
+        gaps = feature_gaps(table, batch.ends) if known is None else known
+        pieces = gaps.split(max(1, _PIECE // gaps.shape[1]))
+        rewards = [params["bases"] @ piece.T for piece in pieces]
+        flat = (rewards[0] if len(rewards) == 1 else torch.cat(rewards, 1)).T
+
+        def to_bases(given: Tensor) -> Parameters:
+            if len(pieces) == 1:
+                return {"bases": given.T @ gaps}
+            gradient = torch.zeros_like(params["bases"])
+            for part, piece in zip(given.split(len(pieces[0])), pieces, strict=True):
+                gradient.addmm_(part.T, piece)
+            return {"bases": gradient}
+
+        return flat, to_bases
     with torch.enable_grad():
         leaves = {name: params[name].detach().requires_grad_() for name in ("bases", *hidden)}
         dtype = params["bases"].dtype
@@ -110,7 +167,7 @@ class Adam:
     def __init__(self, params: Parameters) -> None:
         self.n_steps = 0
         self._shapes = {name: value.shape for name, value in params.items()}
-        self.values = self._flat(params)
+        self.values = torch.cat([value.reshape(-1) for value in params.values()])
         self.first, self.second = torch.zeros_like(self.values), torch.zeros_like(self.values)
 
     @property
@@ -119,15 +176,18 @@ class Adam:
         parts = self.values.split([shape.numel() for shape in self._shapes.values()])
         return {name: part.view(shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)}
 
-    def step(self, gradient: Parameters, learning_rate: float, max_norm: float) -> None:
-        """Move the parameters; those without a gradient have a gradient of zero."""
-        given = self._flat({name: gradient[name] for name in self._shapes})
-        given *= (max_norm / (torch.linalg.vector_norm(given) + 1e-6)).clamp_max(1.0)
+    def step(self, gradient: Mapping[str, Any], learning_rate: float, max_norm: float) -> None:
+        """Move the parameters, by gradients as :func:`batch_gradient` gives them, one for each."""
+        given = joined([gradient[name] for name in self._shapes])
+        values, first, second = (like(own, given) for own in (self.values, self.first, self.second))
+        given *= at_most(max_norm / ((given @ given) ** 0.5 + 1e-6), 1.0)
         self.n_steps += 1
-        self.first.lerp_(given, 1 - BETAS[0])
-        self.second.mul_(BETAS[1]).addcmul_(given, given, value=1 - BETAS[1])
-        root = (self.second / (1 - BETAS[1] ** self.n_steps)).sqrt_().add_(EPS)
-        self.values.addcdiv_(self.first, root, value=-learning_rate / (1 - BETAS[0] ** self.n_steps))
-
-    def _flat(self, named: Parameters) -> Tensor:
-        return torch.cat([value.reshape(-1) for value in named.values()])
+        corrections = [1 - beta**self.n_steps for beta in BETAS]
+        first *= BETAS[0]
+        first += (1 - BETAS[0]) * given
+        second *= BETAS[1]
+        given *= given
+        second += (1 - BETAS[1]) * given
+        # numerator and denominator are multiplied by the root of the second correction
+        size = second**0.5 + EPS * corrections[1] ** 0.5
+        values -= learning_rate * corrections[1] ** 0.5 / corrections[0] * first / size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -16,9 +17,11 @@ from .batching import Pairs
 from .checkpoints import KEEPS_NOTHING, Keeper
 from .epochs import pack_epoch, user_batches
 from .inference import rule_parameters
-from .outer_step import Adam, batch_gradient, without_autograd
+from .memory import keep_freed_memory
+from .outer_step import Adam, batch_gradient, gaps_in_turn, view_of_batches, without_autograd
 from .selection import Setting, Split, validate_settings
 from .streaming import Others
+from .tables import map_rows
 
 __all__ = ["OuterOptions", "Trained", "learning_rate_factor", "meta_train"]
 
@@ -128,9 +131,12 @@ def meta_train(
     -----
     An interrupt (Ctrl-C) ends the training after the last whole epoch.
     """
+    keep_freed_memory()
     learnt = {name: value for name, value in params.items() if name not in FIXED and value.is_floating_point()}
     adam = Adam(learnt)
     current = params | adam.params
+    view = view_of_batches(len(current["start"]))
+    is_linear = not any(name.startswith("hidden.") for name in current)
     sizes = [int(trained.sum()), *([] if others is None else others.block_sizes)]
     total_steps = options.max_epochs * sum(math.ceil(size / options.users_per_batch) for size in sizes)
     validate = _Validation(rule, table, pairs, validation_splits, validated)
@@ -143,20 +149,23 @@ def meta_train(
     for record in state.history:
         progress(record)
 
-    def learn(table: Tensor, pairs: Pairs, split: Split, users: Tensor) -> tuple[Tensor, float, int]:
+    def learn(table: Tensor, pairs: Pairs, split: Split, users: Tensor) -> tuple[Any, float, int]:
         """Learn from some users: their summed losses, the last learning rate, how many they were."""
         learners = torch.nonzero(users & split.judged(pairs)).squeeze(1)
         counts = pairs.offsets_where(split.support | split.query).diff()
         batches = list(user_batches(learners, options.users_per_batch, generator, counts))
-        total, rate = table.new_zeros((), dtype=adam.values.dtype), 0.0
+        total, rate = 0.0, 0.0
         with without_autograd(rule, current):
-            for batch in pack_epoch(pairs, split, batches, adam.values.dtype):
+            packed = pack_epoch(pairs, split, batches, adam.values.dtype, view)
+            gaps = gaps_in_turn(table, packed) if is_linear else repeat(None)
+            for batch in packed:
                 rate = options.learning_rate * learning_rate_factor(adam.n_steps, total_steps, options.warmup)
+                # nothing here holds a batch's gaps when those of the next are made, where they lay
                 losses, gradient = batch_gradient(
-                    current, rule, table, batch, options.robust_ratio, options.robust_temperature
+                    current, rule, table, batch, options.robust_ratio, options.robust_temperature, next(gaps)
                 )
                 adam.step(gradient, rate, options.max_gradient_norm)
-                total += losses.sum()
+                total = total + losses.sum()
         return total, rate, len(learners)
 
     def one_epoch() -> None:
@@ -261,7 +270,7 @@ class _Validation:
             return params["start"].new_full((self._pairs.n_users,), torch.nan)
         current = Setting("current", self._rule, rule_parameters(params))
         with torch.no_grad():
-            rewards = base_rewards(params, self._table[self._items].to(params["bases"].dtype))
+            rewards = map_rows(self._table[self._items], lambda rows: base_rewards(params, rows))
             losses, _ = validate_settings([current], params["start"], rewards, self._pairs, self._splits, self._users)
         return losses[0]
 

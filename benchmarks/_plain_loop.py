@@ -1,6 +1,8 @@
-"""The plain way: one user at a time, gradients by autograd. What the package is timed and checked against.
+"""The plain way: one user at a time. What the package is timed and checked against.
 
-A stand-in for the paper's reference implementation, leaner than it: no data loaders and no copies of modules.
+For the paper's rule a stand-in for its reference implementation, leaner than it: gradients by autograd, no data loaders
+and no copies of modules. For MAP two: gradients by autograd and LBFGS, as one would change that implementation; and the
+textbook's Newton method by formula (iteratively reweighted least squares), in a tenth of the time.
 """
 
 from __future__ import annotations
@@ -12,11 +14,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import logsigmoid
 
+from skmrm.meta.basis import Parameters
 from skmrm.meta.batching import Pairs
 from skmrm.meta.selection import Split
 from skmrm.meta.training import OuterOptions, learning_rate_factor
 
-__all__ = ["PlainModel", "plain_adapt", "plain_epochs"]
+__all__ = ["PlainModel", "plain_adapt", "plain_epochs", "plain_map_adapt", "plain_map_by_autograd"]
 
 
 class PlainModel(nn.Module):
@@ -101,3 +104,78 @@ def plain_adapt(model: PlainModel, table: Tensor, pairs: Pairs, users: Sequence[
         logits = model.adapt(table[pairs.chosen[own]], table[pairs.rejected[own]], create_graph=False)
         found.append(torch.softmax(logits.detach(), 0))
     return torch.stack(found)
+
+
+def plain_map_by_autograd(params: Parameters, table: Tensor, pairs: Pairs, users: Sequence[int]) -> Tensor:
+    """Modes of the posterior (len(users), n_bases), as :func:`plain_map_adapt` finds them, without its formulas."""
+    start, scale = params["start"], params["rule.prior_scale"]
+    offsets = pairs.offsets.tolist()
+    found = []
+    for user in users:
+        own = slice(offsets[user], offsets[user + 1])
+        gaps = (table[pairs.chosen[own]] - table[pairs.rejected[own]]) @ params["bases"].T
+        weights = start.clone().requires_grad_()
+        optimizer = torch.optim.LBFGS([weights], max_iter=50, tolerance_change=1e-6, line_search_fn="strong_wolfe")
+
+        def loss(
+            gaps: Tensor = gaps, weights: Tensor = weights, optimizer: torch.optim.Optimizer = optimizer
+        ) -> Tensor:
+            optimizer.zero_grad()
+            value = -logsigmoid(gaps @ weights).sum() + 0.5 * (((weights - start) / scale) ** 2).sum()
+            value.backward()
+            return value
+
+        optimizer.step(loss)
+        found.append(weights.detach())
+    return torch.stack(found)
+
+
+def plain_map_adapt(
+    params: Parameters, table: Tensor, pairs: Pairs, users: Sequence[int], with_covariance: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """Modes of the posterior of users adapted on all of their pairs, one after the other.
+
+    Parameters
+    ----------
+    params : dict of Tensor
+        ``bases``, ``start`` and ``rule.prior_scale``.
+    table : Tensor of shape (n_items, d)
+        Standardised features.
+    pairs : Pairs
+    users : sequence of int
+    with_covariance : bool
+        Also return the inverse of the Hessian at the mode.
+
+    Returns
+    -------
+    weights : Tensor of shape (len(users), n_bases)
+    covariance : Tensor of shape (len(users), n_bases, n_bases) or None
+    """
+    start, precision = params["start"], params["rule.prior_scale"] ** -2
+    offsets = pairs.offsets.tolist()
+    weights, covariances = [], []
+    for user in users:
+        own = slice(offsets[user], offsets[user + 1])
+        gaps = (table[pairs.chosen[own]] - table[pairs.rejected[own]]) @ params["bases"].T
+        mode = _plain_newton(gaps, start, precision)
+        weights.append(mode)
+        if with_covariance:
+            covariances.append(torch.linalg.inv(_plain_hessian(torch.sigmoid(-(gaps @ mode)), gaps, precision)))
+    return torch.stack(weights), torch.stack(covariances) if with_covariance else None
+
+
+def _plain_newton(gaps: Tensor, start: Tensor, precision: Tensor, tolerance: float = 1e-3) -> Tensor:
+    """Whole steps until one moves no weight by more than the tolerance; its error is of the order of its square."""
+    weights = start
+    for _ in range(50):
+        chance = torch.sigmoid(-(gaps @ weights))
+        gradient = (weights - start) * precision - gaps.T @ chance
+        step = torch.linalg.solve(_plain_hessian(chance, gaps, precision), gradient)
+        weights = weights - step
+        if step.abs().max() <= tolerance:
+            break
+    return weights
+
+
+def _plain_hessian(chance: Tensor, gaps: Tensor, precision: Tensor) -> Tensor:
+    return torch.diag(precision) + (gaps.T * (chance * (1 - chance))) @ gaps

@@ -10,16 +10,17 @@ import numpy as np
 import torch
 
 from benchmarks._areas import Found
-from benchmarks._plain_loop import PlainModel, plain_adapt, plain_epochs
+from benchmarks._plain_loop import PlainModel, plain_adapt, plain_epochs, plain_map_adapt, plain_map_by_autograd
 from benchmarks._timing import in_turn
 from skmrm import MetaRewardModel
 from skmrm.datasets import make_user_preferences
-from skmrm.meta.adaptation import GradientAdaptation, MapAdaptation
+from skmrm.meta.adaptation import Adaptation, GradientAdaptation, MapAdaptation
 from skmrm.meta.basis import Parameters
 from skmrm.meta.batching import Pairs
 from skmrm.meta.epochs import user_batches
 from skmrm.meta.inference import adapt_users, item_rewards
 from skmrm.meta.selection import Split
+from skmrm.meta.tables import n_cached_rows
 from skmrm.meta.training import OuterOptions, meta_train
 
 __all__ = ["PARTS", "World", "make_world"]
@@ -144,7 +145,7 @@ def fit(bandwidth: float, quick: bool) -> Found:
 
 
 def adapt(bandwidth: float, quick: bool) -> Found:
-    """Time adapting many users by MAP, from raw features on, against the plain loop and the floor."""
+    """Time adapting many users, from raw features on, against plain loops, what has to be read and the bare product."""
     n_users, n_pairs, d, n_bases = 500 if quick else 10_000, 20, 384, 8
     world = make_world(n_users, n_pairs, d)
     params = _start(d, n_bases) | {
@@ -153,34 +154,61 @@ def adapt(bandwidth: float, quick: bool) -> Found:
         "rule.prior_scale": torch.ones(n_bases),
     }
     plain = PlainModel(params["bases"], params["start"])
-    few = range(min(200, n_users))
-    found: dict[str, torch.Tensor] = {}
+    few, rewards = range(min(200, n_users)), item_rewards(params, world.table)
 
-    def rewards() -> None:
-        found["rewards"] = item_rewards(params, world.table)
+    def weights(rule: Adaptation, with_covariance: bool = False) -> Callable[[], object]:
+        return partial(adapt_users, params, rule, rewards, world.pairs, with_covariance)
 
-    seconds = in_turn(
-        {
-            "rewards": rewards,
-            "weights": lambda: adapt_users(params, MapAdaptation(), found["rewards"], world.pairs),
-            "plain": lambda: plain_adapt(plain, world.table, world.pairs, few),
-        },
-        1 if quick else 5,
-    )
-    rewarded, weighed = (1e6 * seconds[name] / n_users for name in ("rewards", "weights"))
-    alone = 1e6 * seconds["plain"] / len(few)
-    floor = 1e6 * _bytes(world.table) / bandwidth / n_users
-    row = {
-        "base rewards, us": rewarded,
-        "weights, us": weighed,
-        "a user, us": rewarded + weighed,
-        "plain loop, us": alone,
-        "times faster": alone / (rewarded + weighed),
-        "floor, us": floor,
-        "times the floor": (rewarded + weighed) / floor,
+    ours = {
+        "gradient": weights(_RULE),
+        "map": weights(MapAdaptation()),
+        "map and covariance": weights(MapAdaptation(), True),
     }
-    title = f"adapt_many: {n_users} users of {n_pairs} pairs, d = {d}, K = {n_bases}; floor: features read once"
-    return Found(title, dict.fromkeys(row, ".1f"), [row])
+    # rule, how the plain loop goes about the same, and that loop
+    by_formula = partial(plain_map_adapt, params, world.table, world.pairs, few)
+    loops: list[tuple[str, str, Callable[[], object]]] = [
+        ("gradient", "autograd", partial(plain_adapt, plain, world.table, world.pairs, few)),
+        ("map", "autograd", partial(plain_map_by_autograd, params, world.table, world.pairs, few)),
+        ("map", "by formula", by_formula),
+        ("map and covariance", "by formula", partial(by_formula, True)),
+    ]
+    runs: dict[str, Callable[[], object]] = {
+        "rewards": partial(item_rewards, params, world.table),
+        "product": partial(_bare_product, world.table, params["bases"], torch.empty_like(rewards)),
+    }
+    runs |= ours | {f"{rule}, {kind}": loop for rule, kind, loop in loops}
+    seconds = in_turn(runs, 1 if quick else 5)
+    rewarded, product = (1e6 * seconds[name] / n_users for name in ("rewards", "product"))
+    floor = 1e6 * _bytes(world.table) / bandwidth / n_users
+    rows = []
+    for rule, kind, _ in loops:
+        weighed, alone = 1e6 * seconds[rule] / n_users, 1e6 * seconds[f"{rule}, {kind}"] / len(few)
+        rows.append(
+            {
+                "rule": rule,
+                "plain loop": kind,
+                "base rewards, us": rewarded,
+                "weights, us": weighed,
+                "a user, us": rewarded + weighed,
+                "plain loop, us": alone,
+                "times faster": alone / (rewarded + weighed),
+                "floor, us": floor,
+                "times the floor": (rewarded + weighed) / floor,
+                "bare product, us": product,
+            }
+        )
+    title = (
+        f"adapt_many: {n_users} users of {n_pairs} pairs, d = {d}, K = {n_bases}; floor: features read once; "
+        "bare product: features times base functions, nothing else"
+    )
+    return Found(title, dict.fromkeys(rows[0], ".1f") | {"rule": "s", "plain loop": "s"}, rows)
+
+
+def _bare_product(table: torch.Tensor, bases: torch.Tensor, out: torch.Tensor) -> None:
+    """The matrix product in base rewards, as many rows at a time as the caches hold."""
+    n_rows = n_cached_rows(table)
+    for rows, chunk in zip(out.split(n_rows), table.split(n_rows), strict=True):
+        torch.mm(chunk, bases.T, out=rows)
 
 
 def single(bandwidth: float, quick: bool) -> Found:
@@ -220,7 +248,7 @@ def gpu(bandwidth: float, quick: bool) -> Found:
     adapted = params | {"rule.prior_scale": torch.ones(8, device=place)}
 
     def adapt_all() -> None:
-        adapt_users(adapted, MapAdaptation(), item_rewards(params, world.table, 65536), world.pairs)
+        adapt_users(adapted, MapAdaptation(), item_rewards(params, world.table), world.pairs)
         torch.cuda.synchronize()
 
     def train_once() -> None:

@@ -6,8 +6,10 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from skmrm.meta.adaptation import Adaptation, GradientAdaptation, MapAdaptation
+from skmrm.meta.map_rule import _step_length
 from skmrm.meta.mixture import MixtureAdaptation
 from skmrm.meta.objectives import bradley_terry_loss
+from skmrm.meta.posterior import PosteriorHessian, pull_and_curvature
 
 RULES = {
     "sgd": GradientAdaptation(steps=3, step_size=0.5),
@@ -179,6 +181,48 @@ def test__map__mode__equals_a_general_optimiser(seed, tempering):
     best = minimize(objective, w0, method="BFGS", options={"gtol": 1e-10})
     np.testing.assert_allclose(weights, best.x, atol=1e-6)
     assert objective(weights.numpy()) <= best.fun + 1e-12
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    size=st.sampled_from([0.1, 1.0, 10.0]),
+    misled=st.sampled_from([0.0, 1.0, 30.0]),
+    n_pairs=st.sampled_from([1, 6, 40]),
+    tempering=st.sampled_from([0.0, 0.5]),
+)
+@settings(max_examples=60, deadline=None)
+def test__map__large_gaps_and_misleading_starts__has_no_gradient_left(seed, size, misled, n_pairs, tempering):
+    """However many logits the start is wrong by, and whether or not the pairs are separable."""
+    start, gaps, mask = problem(seed, pairs=n_pairs, bases=8, scale=size)
+    start, scale = misled * start, torch.linspace(0.2, 2, 8, dtype=torch.float64)
+    weights = MapAdaptation(tempering=tempering).adapt(start, gaps, mask, {"prior_scale": scale})
+    weight = mask * mask.sum(1, keepdim=True) ** -tempering
+    pull = torch.sigmoid(-torch.einsum("upk,uk->up", gaps, weights)) * weight
+    gradient = (weights - start) / scale - scale * torch.einsum("up,upk->uk", pull, gaps)
+    assert gradient.abs().max() < 1e-9 * (1 + size * n_pairs) * (1 + misled)
+
+
+@given(seed=st.integers(0, 10**6), size=st.sampled_from([0.3, 3.0, 100.0]))
+@settings(max_examples=30, deadline=None)
+def test__map__step_length__lowers_the_objective(seed, size):
+    """Of any Newton step; the objective is not minimised exactly on it, but never higher at its end."""
+    generator = torch.Generator().manual_seed(seed)
+    gaps = size * torch.randn(5, 7, 3, dtype=torch.float64, generator=generator)
+    mode, weight = torch.randn(5, 3, dtype=torch.float64, generator=generator), torch.rand(5, 7, generator=generator)
+
+    def objective(mode):
+        loss = torch.nn.functional.softplus(-(gaps @ mode.unsqueeze(-1)).squeeze(-1))
+        return (loss * weight).sum(1) + 0.5 * (mode**2).sum(1)
+
+    margins = (gaps @ mode.unsqueeze(-1)).squeeze(-1)
+    pull, curvature = pull_and_curvature(margins, weight.double())
+    moved = PosteriorHessian(curvature, gaps).solve(torch.einsum("up,upk->uk", pull, gaps) - mode)
+    added = (gaps @ moved.unsqueeze(-1)).squeeze(-1)
+    length = _step_length(mode, moved, margins, added, weight.double())
+    assert length.shape == (5, 1)
+    assert (objective(mode + length * moved) < objective(mode)).all()
+    whole = added.abs().amax(1) <= 1
+    assert (objective(mode + moved) < objective(mode))[whole].all()
 
 
 def test__map__infinitely_strong_prior__gives_the_starting_weights_exactly():

@@ -10,7 +10,7 @@ from skmrm import Episode, MetaRewardModel
 from skmrm.datasets import make_user_preferences
 from skmrm.meta.adaptation import MapAdaptation
 from skmrm.meta.mixture import MixtureAdaptation
-from skmrm.meta.posterior import PosteriorHessian
+from skmrm.meta.posterior import PosteriorHessian, pull_and_curvature
 
 START = torch.tensor([0.5, -0.2], dtype=torch.float64)
 
@@ -97,8 +97,9 @@ def test__posterior_hessian__in_either_space__is_the_dense_matrix(seed, n_pairs,
     margins = torch.randn(3, n_pairs, dtype=torch.float64, generator=generator)
     weight = torch.randint(0, 3, (3, n_pairs), generator=generator).double()  # 0: padding
     vectors = torch.randn(3, n_bases, dtype=torch.float64, generator=generator)
-    found = PosteriorHessian(margins, scaled, weight)
     curvature = torch.sigmoid(margins) * torch.sigmoid(-margins) * weight
+    torch.testing.assert_close(pull_and_curvature(margins, weight), (torch.sigmoid(-margins) * weight, curvature))
+    found = PosteriorHessian(curvature, scaled)
     dense = torch.eye(n_bases, dtype=torch.float64) + torch.einsum("up,upk,upl->ukl", curvature, scaled, scaled)
     torch.testing.assert_close(found.solve(vectors), torch.linalg.solve(dense, vectors), rtol=1e-7, atol=1e-9)
     torch.testing.assert_close(found.inverse(), torch.linalg.inv(dense), rtol=1e-7, atol=1e-9)

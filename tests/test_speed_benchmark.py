@@ -9,9 +9,9 @@ import torch
 
 from benchmarks import __main__ as every
 from benchmarks import _timing, speed
-from benchmarks._plain_loop import PlainModel, plain_adapt
+from benchmarks._plain_loop import PlainModel, plain_adapt, plain_map_adapt, plain_map_by_autograd
 from benchmarks._speed_parts import World, make_world, train, train_plainly
-from skmrm.meta.adaptation import GradientAdaptation
+from skmrm.meta.adaptation import GradientAdaptation, MapAdaptation
 from skmrm.meta.inference import adapt_users
 
 
@@ -38,6 +38,24 @@ def test__plain_adapt__users_one_by_one__have_the_packages_weights():
     expected, _ = adapt_users(start, rule, rewards, world.pairs)
     plain = PlainModel(start["bases"], start["start"], inner_lr=0.2)
     torch.testing.assert_close(plain_adapt(plain, world.table, world.pairs, range(5)), expected)
+
+
+def test__plain_map_adapt__users_one_by_one__have_the_packages_modes_and_covariances():
+    world = make_world(7, 8, 6, torch.float64)
+    params = make_start(6) | {
+        "start": torch.tensor([0.3, -0.1], dtype=torch.float64),
+        "rule.prior_scale": torch.tensor([0.5, 2.0], dtype=torch.float64),
+    }
+    rewards = world.table @ params["bases"].T
+    expected = adapt_users(params, MapAdaptation(), rewards, world.pairs, with_covariance=True)
+    assert (expected[0] - params["start"]).abs().max() > 0.1
+    found = plain_map_adapt(params, world.table, world.pairs, range(7), with_covariance=True)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    modes, nothing = plain_map_adapt(params, world.table, world.pairs, range(7))
+    assert torch.equal(modes, found[0])
+    assert nothing is None
+    by_autograd = plain_map_by_autograd(params, world.table, world.pairs, range(7))
+    torch.testing.assert_close(by_autograd, expected[0], rtol=0, atol=2e-3)  # where LBFGS stops by itself
 
 
 def test__in_turn__runs__are_interleaved_and_the_first_round_is_not_counted(monkeypatch):

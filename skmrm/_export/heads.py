@@ -20,14 +20,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from skmrm.meta.inference import mean_folds
+
 __all__ = ["Graph", "Params", "add_shared_head", "add_user_head", "user_params"]
 
 Params = Mapping[str, NDArray[Any]]
 
 _PREFIX = "head."  # names of an encoder's graph begin otherwise
 OPSET, IR_VERSION = 18, 10  # what onnxruntime 1.20 reads, and torch's exporter writes
-# A constant is folded only if what cancels between it and W x costs no more than this, in logits.
-_CANCELLATION = 1e-6
 _READ_OUT = ("bases", "hidden.out", "kernel.out")  # (n_bases, ...) each: where base rewards are linear in parameters
 
 
@@ -147,10 +147,9 @@ def _exact(params: Params) -> dict[str, NDArray[np.float64]]:
 def _add_linear(graph: Graph, params: Params, features: str, to: str | None, transposed: bool = False) -> str:
     """W x + c (n, K), or (1, n) transposed; or W (x - m), where features are so far out that digits would cancel."""
     matrix = params["bases"] / params["scale"]
-    moved = matrix * params["mean"]
-    lost = np.finfo(graph.dtype).eps * np.sqrt((moved**2).sum(1)).max(initial=0)
-    offset = [graph.constant("offset", -moved.sum(1))] if lost <= _CANCELLATION else []
-    if not offset:
+    folds = mean_folds(matrix, params["mean"], float(np.finfo(graph.dtype).eps))
+    offset = [graph.constant("offset", -(matrix @ params["mean"]))] if folds else []
+    if not folds:
         features = graph.add("Sub", features, graph.constant("mean", params["mean"]))
     if transposed:
         return graph.add("Gemm", graph.constant("matrix", matrix), features, *offset, to=to, transB=1)

@@ -10,12 +10,17 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from .objectives import pair_margins, pair_sums
-from .posterior import PosteriorHessian
+from .posterior import PosteriorHessian, pull_and_curvature
 from .rule import Pullback, RuleParameters
 
 __all__ = ["MapAdaptation"]
 
-_LINE_SEARCH_STEPS = (1.0, 0.5, 0.25, 0.0625, 0.00390625)
+# The curvature of a logistic loss changes by a factor of e^m at most while no margin moves by more than m logits. So a
+# Newton step that moves none by more than one lowers the objective, and so does log(1 + m) / m of any Newton step
+# (generalised self-concordance; Sun and Tran-Dinh, 2019).
+_SURE_MOVE = 1.0
+_ESTIMATED = (0.25, 2.0)  # lengths of a step that an estimate is trusted with
+_POWERS = (0.0, 0.25, 0.5, 0.75, 1.0)  # lengths from a whole step to one that is sure to lower the objective
 
 
 @dataclass(frozen=True)
@@ -45,8 +50,9 @@ class MapAdaptation:
     max_steps : int > 0
         Newton steps at most.
     tolerance : float > 0, optional
-        Stop when no coordinate moved by more; the default is the square root of the machine's precision for the dtype,
-        which one more (quadratically convergent) step turns into full precision.
+        Logits. After a step that moved no margin by more, one more is the last. A step that moves margins by
+        :math:`\epsilon` leaves an error of order :math:`\epsilon^2`, however large the gaps are; so the default, the
+        fourth root of the machine's precision for the dtype, gives full precision.
     """
 
     prior_scale: float = 1.0
@@ -74,9 +80,8 @@ class MapAdaptation:
 
         def pull_back(given: Tensor) -> tuple[Tensor, Tensor, RuleParameters]:
             adjoint = found.hessian.solve(scale * given)
-            chance = torch.sigmoid(-found.margins)
-            pull = chance * found.weight
-            bend = pair_margins(adjoint, found.scaled) * pull * (1 - chance)
+            pull = found.pull
+            bend = pair_margins(adjoint, found.scaled) * found.curvature
             before = start + scale * found.before
             d_gaps = pull.unsqueeze(-1) * (scale * adjoint).unsqueeze(1) - bend.unsqueeze(-1) * before.unsqueeze(1)
             level = pair_sums(bend, gaps)
@@ -88,8 +93,8 @@ class MapAdaptation:
     def covariance(self, weights: Tensor, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor:
         r"""Inverse Hessian of the objective at the weights: :math:`S (I + S G^\top D G S)^{-1} S`."""
         scale = params["prior_scale"]
-        margins = pair_margins(weights, gaps)
-        inverse = PosteriorHessian(margins, gaps * scale, self._tempered(mask)).inverse()
+        _, curvature = pull_and_curvature(pair_margins(weights, gaps), self._tempered(mask))
+        inverse = PosteriorHessian(curvature, gaps * scale).inverse()
         return scale.unsqueeze(-1) * inverse * scale
 
     def _solve(self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> _Mode:
@@ -99,9 +104,10 @@ class MapAdaptation:
         with torch.no_grad():
             before = self._newton(scaled, offset, weight)
         margins = offset + pair_margins(before, scaled)
-        hessian = PosteriorHessian(margins.detach(), scaled.detach(), weight)
-        mode = before - hessian.solve(_posterior_gradient(before, margins, scaled, weight))
-        return _Mode(mode, before, margins, scaled, weight, hessian)
+        pull, curvature = pull_and_curvature(margins, weight)
+        hessian = PosteriorHessian(curvature.detach(), scaled.detach())
+        mode = before + hessian.solve(pair_sums(pull, scaled) - before)
+        return _Mode(mode, before, pull, curvature, scaled, hessian)
 
     def _tempered(self, mask: Tensor) -> Tensor:
         if self.tempering == 0:
@@ -110,41 +116,33 @@ class MapAdaptation:
         return mask * torch.where(n_pairs > 1, n_pairs, 1.0) ** -self.tempering
 
     def _newton(self, scaled: Tensor, offset: Tensor, weight: Tensor) -> Tensor:
-        """Newton's method; where a whole step is no good for somebody, each takes the best of a few.
-
-        Most users are done before the last: once half are, the others go on alone.
-        """
-        tolerance = self.tolerance or torch.finfo(scaled.dtype).eps ** 0.5
-        shorter = scaled.new_tensor(_LINE_SEARCH_STEPS)[:, None, None]
-
-        def objective(mode: Tensor, margins: Tensor) -> Tensor:
-            return (softplus(-margins) * weight).sum(-1) + 0.5 * (mode**2).sum(-1)
-
+        """Newton's method; most users are done before the last: once half are, the others go on alone."""
+        tolerance = self.tolerance or torch.finfo(scaled.dtype).eps ** 0.25
         mode = scaled.new_zeros(scaled.shape[0], scaled.shape[-1])
-        found, users = mode.clone(), torch.arange(len(mode), device=mode.device)
-        margins, value = offset, objective(mode, offset)
+        if scaled.shape[1] == 0:
+            return mode
+        found, users, margins = mode.clone(), torch.arange(len(mode), device=mode.device), offset
         for _ in range(self.max_steps):
-            gradient = _posterior_gradient(mode, margins, scaled, weight)
-            moved = -PosteriorHessian(margins, scaled, weight).solve(gradient)
+            pull, curvature = pull_and_curvature(margins, weight)
+            moved = PosteriorHessian(curvature, scaled).solve(pair_sums(pull, scaled) - mode)
             added = pair_margins(moved, scaled)
-            reached = objective(mode + moved, margins + added)
-            if bool((reached > value + 1e-4 * (gradient * moved).sum(-1)).any()):
-                values = objective(mode + shorter * moved, margins + shorter * added)
-                reached, best = values.min(0)
-                moved, added = (shorter[best].squeeze(-1) * x for x in (moved, added))
-            mode, margins, value = mode + moved, margins + added, reached
-            unfinished = (moved.abs() > tolerance * (1 + mode.abs())).any(-1)
-            n_unfinished = int(unfinished.sum())
-            if 2 * n_unfinished > len(mode):
+            furthest = added.abs().amax(-1)
+            unsure = (furthest > _SURE_MOVE).nonzero().squeeze(-1)
+            if len(unsure) > 0:
+                line = (x.index_select(0, unsure) for x in (mode, moved, margins, added, weight))
+                length = mode.new_ones(len(mode), 1).index_copy_(0, unsure, _step_length(*line))
+                moved, added = length * moved, length * added
+            mode, margins = mode + moved, margins + added
+            unfinished = (furthest > tolerance).nonzero().squeeze(-1)
+            if 2 * len(unfinished) > len(mode):
                 continue
-            found[users] = mode
-            if n_unfinished == 0:
+            found.index_copy_(0, users, mode)
+            if len(unfinished) == 0:
                 return found
-            users, mode, margins, value, scaled, weight = (
-                x[unfinished] for x in (users, mode, margins, value, scaled, weight)
+            users, mode, margins, scaled, weight = (
+                x.index_select(0, unfinished) for x in (users, mode, margins, scaled, weight)
             )
-        found[users] = mode
-        return found
+        return found.index_copy_(0, users, mode)
 
 
 class _Mode(NamedTuple):
@@ -152,11 +150,30 @@ class _Mode(NamedTuple):
 
     mode: Tensor
     before: Tensor
-    margins: Tensor
+    pull: Tensor
+    curvature: Tensor
     scaled: Tensor
-    weight: Tensor
     hessian: PosteriorHessian
 
 
-def _posterior_gradient(mode: Tensor, margins: Tensor, scaled: Tensor, weight: Tensor) -> Tensor:
-    return mode - pair_sums(torch.sigmoid(-margins) * weight, scaled)
+def _step_length(mode: Tensor, moved: Tensor, margins: Tensor, added: Tensor, weight: Tensor) -> Tensor:
+    """How far to go along each user's Newton step, (users, 1): to about where the objective is lowest on that line.
+
+    One Newton step on the line says where, from the end of the whole step. Should that be no good for somebody, each
+    takes the best of a few lengths, the shortest of which is sure to lower the objective.
+    """
+    pull, curvature = pull_and_curvature(margins + added, weight)
+    slope = ((mode + moved) * moved).sum(-1) - (pull * added).sum(-1)
+    bend = (moved**2).sum(-1) + (curvature * added**2).sum(-1)
+    length = (1 - slope / bend).clamp(*_ESTIMATED).unsqueeze(-1)
+
+    def objective(length: Tensor | float) -> Tensor:
+        loss = (softplus(-(margins + length * added)) * weight).sum(-1)
+        return loss + 0.5 * ((mode + length * moved) ** 2).sum(-1)
+
+    if not bool((objective(length) > objective(0.0)).any()):
+        return length
+    furthest = added.abs().amax(-1, keepdim=True)
+    sure = torch.log1p(furthest) / furthest
+    lengths = torch.cat([length.unsqueeze(0), sure ** length.new_tensor(_POWERS)[:, None, None]])
+    return lengths.gather(0, objective(lengths).min(0).indices[None, :, None]).squeeze(0)

@@ -21,7 +21,7 @@ from torch.nn.functional import softplus
 
 from .adaptation import MapAdaptation, RuleParameters
 from .objectives import pair_margins
-from .posterior import PosteriorHessian
+from .posterior import PosteriorHessian, pull_and_curvature
 
 __all__ = ["MixtureAdaptation"]
 
@@ -80,7 +80,7 @@ class MixtureAdaptation(MapAdaptation):
         gaps, mask = gaps.repeat(n_kinds, 1, 1), mask.repeat(n_kinds, 1)
         modes = super().adapt(starts, gaps, mask, params)
         margins, weight = pair_margins(modes, gaps), self._tempered(mask)
-        hessians = PosteriorHessian(margins, gaps * scale, weight)
+        hessians = PosteriorHessian(pull_and_curvature(margins, weight)[1], gaps * scale)
         moved = torch.where(scale != 0, (modes - starts) / torch.where(scale != 0, scale, 1.0), 0.0)
         objective = (softplus(-margins) * weight).sum(-1) + 0.5 * (moved**2).sum(-1)
         evidence = (-objective - hessians.half_log_det()).unflatten(0, (n_kinds, n_users)) + log_shares.unsqueeze(1)

@@ -5,7 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["PosteriorHessian", "safe_sqrt"]
+from .arrays import safe_sqrt
+
+__all__ = ["PosteriorHessian", "pull_and_curvature"]
+
+
+def pull_and_curvature(margins: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Minus the first and the second derivative of each pair's weighted log loss in its margin, (users, pairs)."""
+    chance = torch.sigmoid(-margins)
+    pull = chance * weight
+    return pull, pull * (1 - chance)
 
 
 class PosteriorHessian:
@@ -17,31 +26,29 @@ class PosteriorHessian:
 
     Parameters
     ----------
-    margins : Tensor of shape (users, pairs)
-        At which D is taken.
+    curvature : Tensor of shape (users, pairs)
+        Diagonal of D: each pair's weight in the likelihood times its chance of either choice.
     scaled : Tensor of shape (users, pairs, bases)
         G S, gaps times prior standard deviations.
-    weight : Tensor of shape (users, pairs)
-        Weight of each pair in the likelihood.
     """
 
-    def __init__(self, margins: Tensor, scaled: Tensor, weight: Tensor) -> None:
-        chance = torch.sigmoid(margins)
-        curvature = chance * (1 - chance) * weight
+    def __init__(self, curvature: Tensor, scaled: Tensor) -> None:
         self._by_pairs = scaled.shape[-2] < scaled.shape[-1]
         if self._by_pairs:
             self._root = safe_sqrt(curvature).unsqueeze(-1) * scaled
             inner = self._root @ self._root.mT
         else:
             inner = scaled.mT @ (curvature.unsqueeze(-1) * scaled)
-        self._factor = torch.linalg.cholesky(_plus_identity(inner))
+        # the upper factor: LAPACK counts columns first, and torch copies and clears less
+        self._factor = torch.linalg.cholesky(_plus_identity(inner), upper=True)
 
     def solve(self, vectors: Tensor) -> Tensor:
         """Solve for vectors (users, bases)."""
         columns = vectors.unsqueeze(-1)
         if not self._by_pairs:
-            return torch.cholesky_solve(columns, self._factor).squeeze(-1)
-        return vectors - (self._root.mT @ torch.cholesky_solve(self._root @ columns, self._factor)).squeeze(-1)
+            return torch.cholesky_solve(columns, self._factor, upper=True).squeeze(-1)
+        inner = torch.cholesky_solve(self._root @ columns, self._factor, upper=True)
+        return vectors - (self._root.mT @ inner).squeeze(-1)
 
     def half_log_det(self) -> Tensor:
         """Half the logarithm of the determinant, (users,)."""
@@ -50,8 +57,8 @@ class PosteriorHessian:
     def inverse(self) -> Tensor:
         """Inverse, (users, bases, bases)."""
         if not self._by_pairs:
-            return torch.cholesky_inverse(self._factor)
-        half = torch.linalg.solve_triangular(self._factor, self._root, upper=False)
+            return torch.cholesky_inverse(self._factor, upper=True)
+        half = torch.linalg.solve_triangular(self._factor.mT, self._root, upper=False)
         return _plus_identity(-half.mT @ half)
 
 
@@ -59,9 +66,3 @@ def _plus_identity(matrix: Tensor) -> Tensor:
     """Add the identity in place."""
     matrix.diagonal(dim1=-2, dim2=-1).add_(1.0)
     return matrix
-
-
-def safe_sqrt(values: Tensor) -> Tensor:
-    """Square root whose derivative at zero, where a pair is padding, is zero instead of infinite."""
-    positive = values > 0
-    return torch.where(positive, torch.where(positive, values, 1.0).sqrt(), 0.0)

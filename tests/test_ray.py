@@ -105,8 +105,18 @@ def filled(folder, items=ITEMS, encoder=None):
     return store
 
 
+@pytest.fixture
+def one_thread():
+    """Ray gives an actor as many threads as it has cores; sums over other numbers of threads differ in the last bit."""
+    torch = pytest.importorskip("torch")
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
 def test__encode_dataset__two_actors_with_a_network__store_is_the_local_one_to_the_byte(
-    cluster, save_reward_model, tmp_path
+    cluster, save_reward_model, one_thread, tmp_path
 ):
     pytest.importorskip("transformers")
     save_reward_model(tmp_path / "model")

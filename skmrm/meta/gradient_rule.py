@@ -161,8 +161,8 @@ def _adam_direction(
 ) -> tuple[Array, Array, _AdamState | None]:
     """Adam's direction (Kingma and Ba 2015) as a pure function of its state, None before the first step.
 
-    Also what the mean gradient was divided by, and the state after the step, which nobody asks for after the last
-    first one. A user without pairs has a gradient of exactly zero.
+    Also what the mean gradient was divided by, and the state after the step: None after a first step that is the last,
+    since nobody asks for it. A user without pairs has a gradient of exactly zero.
     """
     if state is None:  # the state and its corrections for starting at zero cancel
         size = abs(gradient) + EPS

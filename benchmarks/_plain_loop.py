@@ -7,7 +7,7 @@ textbook's Newton method by formula (iteratively reweighted least squares), in a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -109,25 +109,7 @@ def plain_adapt(model: PlainModel, table: Tensor, pairs: Pairs, users: Sequence[
 def plain_map_by_autograd(params: Parameters, table: Tensor, pairs: Pairs, users: Sequence[int]) -> Tensor:
     """Modes of the posterior (len(users), n_bases), as :func:`plain_map_adapt` finds them, without its formulas."""
     start, scale = params["start"], params["rule.prior_scale"]
-    offsets = pairs.offsets.tolist()
-    found = []
-    for user in users:
-        own = slice(offsets[user], offsets[user + 1])
-        gaps = (table[pairs.chosen[own]] - table[pairs.rejected[own]]) @ params["bases"].T
-        weights = start.clone().requires_grad_()
-        optimizer = torch.optim.LBFGS([weights], max_iter=50, tolerance_change=1e-6, line_search_fn="strong_wolfe")
-
-        def loss(
-            gaps: Tensor = gaps, weights: Tensor = weights, optimizer: torch.optim.Optimizer = optimizer
-        ) -> Tensor:
-            optimizer.zero_grad()
-            value = -logsigmoid(gaps @ weights).sum() + 0.5 * (((weights - start) / scale) ** 2).sum()
-            value.backward()
-            return value
-
-        optimizer.step(loss)
-        found.append(weights.detach())
-    return torch.stack(found)
+    return torch.stack([_plain_lbfgs(gaps, start, scale) for gaps in _gaps_of_each(params, table, pairs, users)])
 
 
 def plain_map_adapt(
@@ -152,16 +134,36 @@ def plain_map_adapt(
     covariance : Tensor of shape (len(users), n_bases, n_bases) or None
     """
     start, precision = params["start"], params["rule.prior_scale"] ** -2
-    offsets = pairs.offsets.tolist()
     weights, covariances = [], []
-    for user in users:
-        own = slice(offsets[user], offsets[user + 1])
-        gaps = (table[pairs.chosen[own]] - table[pairs.rejected[own]]) @ params["bases"].T
+    for gaps in _gaps_of_each(params, table, pairs, users):
         mode = _plain_newton(gaps, start, precision)
         weights.append(mode)
         if with_covariance:
             covariances.append(torch.linalg.inv(_plain_hessian(torch.sigmoid(-(gaps @ mode)), gaps, precision)))
     return torch.stack(weights), torch.stack(covariances) if with_covariance else None
+
+
+def _gaps_of_each(params: Parameters, table: Tensor, pairs: Pairs, users: Sequence[int]) -> Iterator[Tensor]:
+    """Gaps of base rewards (n_pairs, n_bases) of one user after the other."""
+    offsets = pairs.offsets.tolist()
+    for user in users:
+        own = slice(offsets[user], offsets[user + 1])
+        yield (table[pairs.chosen[own]] - table[pairs.rejected[own]]) @ params["bases"].T
+
+
+def _plain_lbfgs(gaps: Tensor, start: Tensor, scale: Tensor) -> Tensor:
+    """Until LBFGS stops by itself."""
+    weights = start.clone().requires_grad_()
+    optimizer = torch.optim.LBFGS([weights], max_iter=50, tolerance_change=1e-6, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value = -logsigmoid(gaps @ weights).sum() + 0.5 * (((weights - start) / scale) ** 2).sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return weights.detach()
 
 
 def _plain_newton(gaps: Tensor, start: Tensor, precision: Tensor, tolerance: float = 1e-3) -> Tensor:

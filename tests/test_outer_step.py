@@ -176,7 +176,7 @@ def test__gaps_in_turn__batches_of_any_size__are_those_of_each_batch(counts, per
     packed = pack_epoch(pairs, split, list(users.split(per_batch)), torch.float64)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("skmrm.meta.tables.CHUNK_CELLS", cached)
-        found = list(gaps_in_turn(table, packed))
+        found = list(gaps_in_turn({}, table, packed))
     assert len(found) == len(packed)
     for gaps, batch in zip(found, packed, strict=True):
         torch.testing.assert_close(gaps, feature_gaps(table, batch.ends), rtol=0, atol=0)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .tables import row_gaps
+
 __all__ = ["Pairs", "length_buckets", "pack_users"]
 
 _FREE_CELLS = 4096  # padding of a batch up to this size is not worth a batch more
@@ -57,9 +59,16 @@ class Pairs:
         """The offsets of `where`, without its columns."""
         return torch.cat([self.offsets.new_zeros(1), keep.cumsum(0)])[self.offsets]
 
-    def gaps(self, table: Tensor) -> Tensor:
-        """Rows of the chosen minus rows of the rejected items of `table`: (n_pairs, columns)."""
-        return table[self.chosen] - table[self.rejected]
+    def gaps(self, table: Tensor, places: Tensor | None = None) -> Tensor:
+        """Rows of the chosen minus rows of the rejected items of `table`: (n_pairs, columns).
+
+        With positions of pairs (...,), those of these pairs: (..., columns).
+        """
+        if places is None:
+            return row_gaps(table, self.chosen, self.rejected)
+        flat = places.flatten()
+        gaps = row_gaps(table, self.chosen.index_select(0, flat), self.rejected.index_select(0, flat))
+        return gaps.unflatten(0, places.shape)
 
 
 def pack_users(offsets: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:

@@ -129,9 +129,9 @@ def pack_epoch(
 
     # where each user's cells begin: whole rows of the users before, each as long as its batch's longest
     row = longest[batch_of_user]
-    cell = place + (row.cumsum(0) - row - first_pair).index_select(0, user)
-    if int(row.sum()) > len(user):
-        weights = weights.new_zeros(2, int(row.sum())).index_copy_(1, cell, weights)
+    cell, n_cells = place + (row.cumsum(0) - row - first_pair).index_select(0, user), int(row.sum())
+    if n_cells > len(user):
+        weights = weights.new_zeros(2, n_cells).index_copy_(1, cell, weights)
     cell, weights = view(cell), view(weights)
     lengths = n_pairs.tolist()
     found, pair, origin = [], 0, 0

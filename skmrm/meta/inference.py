@@ -94,7 +94,7 @@ def adapt_users(
         for users in length_buckets(pairs.counts, max(1, most // width)):
             index, present = pack_users(pairs.offsets, users)
             mask = present.to(rewards.dtype)
-            gaps = _packed_gaps(rewards, pairs, index)
+            gaps = pairs.gaps(rewards, index)
             if not bool(present.all()):
                 gaps *= mask.unsqueeze(-1)
             weights[users] = rule.adapt(start, gaps, mask, rule_params)
@@ -105,14 +105,6 @@ def adapt_users(
                         covariances = found.new_empty(pairs.n_users, *found.shape[1:])
                     covariances[users] = found
     return weights, covariances
-
-
-def _packed_gaps(rewards: Tensor, pairs: Pairs, index: Tensor) -> Tensor:
-    """Gaps (users, pairs, n_bases) of the pairs at the positions (users, pairs)."""
-    places = index.flatten()  # to select rows takes a fraction of the time of indexing
-    gaps = rewards.index_select(0, pairs.chosen.index_select(0, places))
-    gaps -= rewards.index_select(0, pairs.rejected.index_select(0, places))
-    return gaps.unflatten(0, index.shape)
 
 
 def mean_by_user(values: Tensor, pairs: Pairs) -> Tensor:

@@ -34,7 +34,7 @@ from .fitting import Fitted
 from .objectives import bradley_terry_loss
 from .selection import Setting, Split, validate_settings
 from .simplex import SimplexAdaptation
-from .tables import in_single, rows_times
+from .tables import rows_times
 
 __all__ = ["LowRankOptions", "lowrank_fit", "train_lowrank"]
 
@@ -221,8 +221,7 @@ def _mixture_losses(bases: Tensor, logits: Tensor, table: Tensor, pairs: Pairs, 
     """Loss of each user of a batch, (len(users),); all arithmetic on real pairs only."""
     index, present = pack_users(pairs.offsets, users)
     rows = index[present]
-    chosen, rejected = (in_single(table[ends[rows]]) for ends in (pairs.chosen, pairs.rejected))
-    flat = (chosen - rejected) @ bases.T
+    flat = pairs.gaps(table, rows) @ bases.T
     gaps = flat.new_zeros(*index.shape, bases.shape[0])
     gaps[present] = flat
     return bradley_terry_loss(torch.softmax(logits[users], -1), gaps, present.to(flat.dtype))

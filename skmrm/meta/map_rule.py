@@ -168,6 +168,7 @@ def _step_length(mode: Tensor, moved: Tensor, margins: Tensor, added: Tensor, we
     length = (1 - slope / bend).clamp(*_ESTIMATED).unsqueeze(-1)
 
     def objective(length: Tensor | float) -> Tensor:
+        """What is minimised, so far along the step."""
         loss = (softplus(-(margins + length * added)) * weight).sum(-1)
         return loss + 0.5 * ((mode + length * moved) ** 2).sum(-1)
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from itertools import accumulate, groupby
+from itertools import accumulate, groupby, repeat
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ from .gradient_rule import BETAS, EPS
 from .inference import rule_parameters
 from .objectives import pair_margins, pair_sums, robust_weights
 from .pullback import BY_HAND
-from .tables import is_half, n_cached_rows
+from .tables import is_half, n_cached_rows, row_gaps
 
 __all__ = [
     "Adam",
@@ -48,26 +49,32 @@ def view_of_batches(n_bases: int) -> Callable[[Tensor], Any]:
 
 def without_autograd(rule: Adaptation, params: Parameters) -> AbstractContextManager[None]:
     """A context in which `batch_gradient` works for this rule: autograd off altogether where no part needs it."""
-    by_hand = type(rule) in BY_HAND and not any(name.startswith("hidden.") for name in params)
+    by_hand = type(rule) in BY_HAND and not _hidden_layers(params)
     return torch.inference_mode() if by_hand else torch.no_grad()
 
 
 def feature_gaps(table: Tensor, ends: Tensor) -> Tensor:
     """Rows of the chosen minus rows of the rejected items of pairs (n, 2): (n, d); from half precision, in single."""
     if is_half(table):
-        return table[ends[:, 0]].float() - table[ends[:, 1]].float()
+        return row_gaps(table, *ends.T)
     # a weighted sum of two rows in one pass, which copies neither
     signs = table.new_tensor([1.0, -1.0]).repeat(len(ends))
     bags = torch.arange(0, 2 * len(ends), 2, device=ends.device)
     return torch.embedding_bag(table, ends.reshape(-1), bags, per_sample_weights=signs)[0]
 
 
-def gaps_in_turn(table: Tensor, batches: Sequence[Batch]) -> Iterator[Tensor]:
-    """Gaps of features (n_pairs, d) of each batch; those of small batches are made several at a time."""
+def gaps_in_turn(params: Parameters, table: Tensor, batches: Sequence[Batch]) -> Iterator[Tensor | None]:
+    """Gaps of features (n_pairs, d) of each batch; those of small batches are made several at a time.
+
+    None where there are hidden layers, which need the features themselves.
+    """
+    if _hidden_layers(params):
+        yield from repeat(None, len(batches))
+        return
     most = n_cached_rows(table)
-    parts = (n_pairs // most for n_pairs in accumulate(len(batch.ends) for batch in batches))
-    for _, some in groupby(batches, lambda batch: next(parts)):
-        ends = [batch.ends for batch in some]
+    parts = [n_pairs // most for n_pairs in accumulate(len(batch.ends) for batch in batches)]
+    for _, some in groupby(zip(parts, batches, strict=True), itemgetter(0)):
+        ends = [batch.ends for _, batch in some]
         yield from feature_gaps(table, torch.cat(ends)).split([len(own) for own in ends])
 
 
@@ -94,13 +101,12 @@ def batch_gradient(
     ratio, temperature
         As of :func:`skmrm.meta.objectives.robust_weights`.
     known : Tensor of shape (n_pairs, d), optional
-        The batch's gaps of features; of no use where there are hidden layers.
+        The batch's gaps of features, as :func:`gaps_in_turn` gives them.
     """
     flat, to_basis = _gap_rewards(params, table, batch, known)
     gaps = batch.padded(like(flat, batch.query))
-    start, rule_params = like(params["start"], gaps), rule_parameters(params)
-    if rule_params:
-        rule_params = {name: like(value, gaps) for name, value in rule_params.items()}
+    start = like(params["start"], gaps)
+    rule_params = {name: like(value, gaps) for name, value in rule_parameters(params).items()}
     weights, to_start = with_pullback(rule, start, gaps, batch.support, rule_params)
     margins = -pair_margins(weights, gaps)
     losses = (softplus(margins) * batch.query).sum(-1)
@@ -125,7 +131,7 @@ def _gap_rewards(
     params: Parameters, table: Tensor, batch: Batch, known: Tensor | None
 ) -> tuple[Tensor, Callable[[Tensor], Parameters]]:
     """Gaps of base rewards (n_pairs, n_bases), and from their gradient to that of the base functions."""
-    hidden = [name for name in params if name.startswith("hidden.")]
+    hidden = _hidden_layers(params)
     if not hidden:
         gaps = feature_gaps(table, batch.ends) if known is None else known
         pieces = gaps.split(max(1, _PIECE // gaps.shape[1]))
@@ -153,6 +159,11 @@ def _gap_rewards(
     return flat.detach(), pull_back
 
 
+def _hidden_layers(params: Parameters) -> list[str]:
+    """Names of the parameters of hidden layers."""
+    return [name for name in params if name.startswith("hidden.")]
+
+
 class Adam:
     """Adam (Kingma and Ba 2015) on named tensors as one vector, after clipping the gradient's norm.
 
@@ -167,7 +178,7 @@ class Adam:
     def __init__(self, params: Parameters) -> None:
         self.n_steps = 0
         self._shapes = {name: value.shape for name, value in params.items()}
-        self.values = torch.cat([value.reshape(-1) for value in params.values()])
+        self.values = joined(list(params.values()))
         self.first, self.second = torch.zeros_like(self.values), torch.zeros_like(self.values)
 
     @property

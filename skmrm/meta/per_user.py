@@ -27,7 +27,7 @@ from .fitting import MIN_JUDGED_USERS, Fitted
 from .inference import MAX_CELLS
 from .objectives import bradley_terry_loss
 from .selection import Split
-from .tables import in_single, working
+from .tables import working
 
 __all__ = ["SpanAdaptation", "choose_user_ridge", "per_user_fit"]
 
@@ -158,9 +158,9 @@ def choose_user_ridge(
 def _packed(table: Tensor, pairs: Pairs, users: Tensor) -> tuple[Tensor, Tensor]:
     """Gaps (users, pairs, d) and mask (users, pairs) of some users."""
     index, present = pack_users(pairs.offsets, users)
-    chosen, rejected = (in_single(table[ends[index]]) for ends in (pairs.chosen, pairs.rejected))
-    mask = present.to(chosen.dtype)
-    return (chosen - rejected) * mask.unsqueeze(-1), mask
+    gaps = pairs.gaps(table, index)
+    mask = present.to(gaps.dtype)
+    return gaps * mask.unsqueeze(-1), mask
 
 
 def per_user_fit(

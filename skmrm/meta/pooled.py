@@ -117,8 +117,7 @@ def fit_pooled(
     n = pairs.chosen.numel()
 
     def margins_of(vector: Tensor) -> Tensor:
-        reward = rows_times(table, vector)
-        return reward[pairs.chosen] - reward[pairs.rejected]
+        return pairs.gaps(rows_times(table, vector))
 
     def objective(vector: Tensor) -> Tensor:
         return -logsigmoid(margins_of(vector)).mean() + 0.5 * ridge * vector @ vector

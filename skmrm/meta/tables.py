@@ -18,6 +18,7 @@ __all__ = [
     "map_rows",
     "n_cached_rows",
     "quadratic_form",
+    "row_gaps",
     "rows_times",
     "sparse_times",
     "transposed_times",
@@ -83,6 +84,14 @@ def transposed_times(table: Tensor, values: Tensor) -> Tensor:
     for rows, part in zip(_chunks_in_single(table), values.split(n_cached_rows(table)), strict=True):
         total += rows.T @ part
     return total
+
+
+def row_gaps(table: Tensor, chosen: Tensor, rejected: Tensor) -> Tensor:
+    """Rows `chosen` less rows `rejected`, (n,) each, of a table or a column: (n, d) or (n,)."""
+    # to select rows takes a fraction of the time of indexing
+    gaps = in_single(table.index_select(0, chosen))
+    gaps -= in_single(table.index_select(0, rejected))
+    return gaps
 
 
 def sparse_times(sparse: Tensor, table: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Any
 
 import torch
@@ -136,7 +135,6 @@ def meta_train(
     adam = Adam(learnt)
     current = params | adam.params
     view = view_of_batches(len(current["start"]))
-    is_linear = not any(name.startswith("hidden.") for name in current)
     sizes = [int(trained.sum()), *([] if others is None else others.block_sizes)]
     total_steps = options.max_epochs * sum(math.ceil(size / options.users_per_batch) for size in sizes)
     validate = _Validation(rule, table, pairs, validation_splits, validated)
@@ -157,7 +155,7 @@ def meta_train(
         total, rate = 0.0, 0.0
         with without_autograd(rule, current):
             packed = pack_epoch(pairs, split, batches, adam.values.dtype, view)
-            gaps = gaps_in_turn(table, packed) if is_linear else repeat(None)
+            gaps = gaps_in_turn(current, table, packed)
             for batch in packed:
                 rate = options.learning_rate * learning_rate_factor(adam.n_steps, total_steps, options.warmup)
                 # nothing here holds a batch's gaps when those of the next are made, where they lay

@@ -12,9 +12,9 @@ rule's own meta-learnt parameters:
 The same code runs in ``fit`` and in ``adapt``. It knows tensors only.
 """
 
-from .gradient_rule import GradientAdaptation
-from .map_rule import MapAdaptation
-from .pullback import with_pullback
-from .rule import Adaptation, Pullback, RuleParameters
+from skmrm.meta.gradient_rule import GradientAdaptation
+from skmrm.meta.map_rule import MapAdaptation
+from skmrm.meta.pullback import with_pullback
+from skmrm.meta.rule import Adaptation, Pullback, RuleParameters
 
 __all__ = ["Adaptation", "GradientAdaptation", "MapAdaptation", "Pullback", "RuleParameters", "with_pullback"]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, silu
 
-from .tables import is_half, map_rows, n_cached_rows
+from skmrm.meta.tables import is_half, map_rows, n_cached_rows
 
 __all__ = [
     "Parameters",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .tables import row_gaps
+from skmrm.meta.tables import row_gaps
 
 __all__ = ["Pairs", "length_buckets", "pack_users"]
 

@@ -17,14 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .adaptation import RuleParameters
-from .basis import init_standardisation, standardised_table
-from .batching import Pairs
-from .fitting import Fitted, group_folds, user_folds
-from .kernel import Features, Kernel, bent_where_it_helps
-from .pooled import fit_pooled
-from .selection import Split, choose_ridge
-from .starts import DEFAULT_RIDGE, RIDGES
+from skmrm.meta.adaptation import RuleParameters
+from skmrm.meta.basis import init_standardisation, standardised_table
+from skmrm.meta.batching import Pairs
+from skmrm.meta.fitting import Fitted, group_folds, user_folds
+from skmrm.meta.kernel import Features, Kernel, bent_where_it_helps
+from skmrm.meta.pooled import fit_pooled
+from skmrm.meta.selection import Split, choose_ridge
+from skmrm.meta.starts import DEFAULT_RIDGE, RIDGES
 
 __all__ = ["Crowd", "FixedAdaptation", "crowd_fit", "find_crowd"]
 

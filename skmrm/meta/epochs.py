@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .arrays import Array, handy
-from .batching import Pairs
-from .selection import Split
+from skmrm.meta.arrays import Array, handy
+from skmrm.meta.batching import Pairs
+from skmrm.meta.selection import Split
 
 __all__ = ["Batch", "pack_epoch", "user_batches"]
 

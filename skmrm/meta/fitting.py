@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .adaptation import Adaptation
-from .basis import Parameters, init_standardisation, standardised_table
-from .batching import Pairs
-from .checkpoints import KEEPS_NOTHING, Keeper
-from .kernel import unfolded
-from .selection import Split
-from .starts import FitOptions, random_start, spectral_start
-from .streaming import Others
-from .training import OuterOptions, Trained, meta_train
+from skmrm.meta.adaptation import Adaptation
+from skmrm.meta.basis import Parameters, init_standardisation, standardised_table
+from skmrm.meta.batching import Pairs
+from skmrm.meta.checkpoints import KEEPS_NOTHING, Keeper
+from skmrm.meta.kernel import unfolded
+from skmrm.meta.selection import Split
+from skmrm.meta.starts import FitOptions, random_start, spectral_start
+from skmrm.meta.streaming import Others
+from skmrm.meta.training import OuterOptions, Trained, meta_train
 
 __all__ = ["Fitted", "group_folds", "meta_continue", "meta_fit", "user_folds"]
 

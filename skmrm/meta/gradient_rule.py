@@ -9,9 +9,9 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from .arrays import Array, constant, divided, outer, repeated, safe_sqrt, sigmoid, softmax, summed
-from .objectives import normalised, pair_margins, pair_sums
-from .rule import RuleParameters
+from skmrm.meta.arrays import Array, constant, divided, outer, repeated, safe_sqrt, sigmoid, softmax, summed
+from skmrm.meta.objectives import normalised, pair_margins, pair_sums
+from skmrm.meta.rule import RuleParameters
 
 __all__ = ["BETAS", "EPS", "GradientAdaptation"]
 

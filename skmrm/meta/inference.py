@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from .adaptation import Adaptation, RuleParameters
-from .arrays import Array
-from .basis import Parameters, base_rewards, standardise
-from .batching import Pairs, length_buckets, pack_users
-from .tables import n_cached_rows
+from skmrm.meta.adaptation import Adaptation, RuleParameters
+from skmrm.meta.arrays import Array
+from skmrm.meta.basis import Parameters, base_rewards, standardise
+from skmrm.meta.batching import Pairs, length_buckets, pack_users
+from skmrm.meta.tables import n_cached_rows
 
 __all__ = ["adapt_users", "item_rewards", "mean_by_user", "mean_folds", "query_losses", "rule_parameters"]
 

@@ -23,11 +23,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .basis import Parameters, bumps
-from .batching import Pairs
-from .pooled import row_space
-from .selection import new_group_losses, new_user_losses
-from .tables import in_single, map_rows, rows_times
+from skmrm.meta.basis import Parameters, bumps
+from skmrm.meta.batching import Pairs
+from skmrm.meta.pooled import row_space
+from skmrm.meta.selection import new_group_losses, new_user_losses
+from skmrm.meta.tables import in_single, map_rows, rows_times
 
 __all__ = [
     "Bend",

@@ -26,15 +26,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .basis import Parameters, init_basis
-from .batching import Pairs, pack_users
-from .crowd import Crowd, find_crowd
-from .epochs import user_batches
-from .fitting import Fitted
-from .objectives import bradley_terry_loss
-from .selection import Setting, Split, validate_settings
-from .simplex import SimplexAdaptation
-from .tables import rows_times
+from skmrm.meta.basis import Parameters, init_basis
+from skmrm.meta.batching import Pairs, pack_users
+from skmrm.meta.crowd import Crowd, find_crowd
+from skmrm.meta.epochs import user_batches
+from skmrm.meta.fitting import Fitted
+from skmrm.meta.objectives import bradley_terry_loss
+from skmrm.meta.selection import Setting, Split, validate_settings
+from skmrm.meta.simplex import SimplexAdaptation
+from skmrm.meta.tables import rows_times
 
 __all__ = ["LowRankOptions", "lowrank_fit", "train_lowrank"]
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from .objectives import pair_margins, pair_sums
-from .posterior import PosteriorHessian, pull_and_curvature
-from .rule import Pullback, RuleParameters
+from skmrm.meta.objectives import pair_margins, pair_sums
+from skmrm.meta.posterior import PosteriorHessian, pull_and_curvature
+from skmrm.meta.rule import Pullback, RuleParameters
 
 __all__ = ["MapAdaptation"]
 

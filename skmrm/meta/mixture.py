@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from .adaptation import MapAdaptation, RuleParameters
-from .objectives import pair_margins
-from .posterior import PosteriorHessian, pull_and_curvature
+from skmrm.meta.adaptation import MapAdaptation, RuleParameters
+from skmrm.meta.objectives import pair_margins
+from skmrm.meta.posterior import PosteriorHessian, pull_and_curvature
 
 __all__ = ["MixtureAdaptation"]
 

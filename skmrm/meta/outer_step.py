@@ -18,15 +18,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .adaptation import Adaptation, with_pullback
-from .arrays import at_most, handy, joined, like, outer, sigmoid, softplus, tensor
-from .basis import Parameters, base_rewards
-from .epochs import Batch
-from .gradient_rule import BETAS, EPS
-from .inference import rule_parameters
-from .objectives import pair_margins, pair_sums, robust_weights
-from .pullback import BY_HAND
-from .tables import is_half, n_cached_rows, row_gaps
+from skmrm.meta.adaptation import Adaptation, with_pullback
+from skmrm.meta.arrays import at_most, handy, joined, like, outer, sigmoid, softplus, tensor
+from skmrm.meta.basis import Parameters, base_rewards
+from skmrm.meta.epochs import Batch
+from skmrm.meta.gradient_rule import BETAS, EPS
+from skmrm.meta.inference import rule_parameters
+from skmrm.meta.objectives import pair_margins, pair_sums, robust_weights
+from skmrm.meta.pullback import BY_HAND
+from skmrm.meta.tables import is_half, n_cached_rows, row_gaps
 
 __all__ = [
     "Adam",

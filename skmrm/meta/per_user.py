@@ -19,15 +19,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .adaptation import MapAdaptation, RuleParameters
-from .basis import init_standardisation, standardised_table
-from .batching import Pairs, length_buckets, pack_users
-from .crowd import ridge_report
-from .fitting import MIN_JUDGED_USERS, Fitted
-from .inference import MAX_CELLS
-from .objectives import bradley_terry_loss
-from .selection import Split
-from .tables import working
+from skmrm.meta.adaptation import MapAdaptation, RuleParameters
+from skmrm.meta.basis import init_standardisation, standardised_table
+from skmrm.meta.batching import Pairs, length_buckets, pack_users
+from skmrm.meta.crowd import ridge_report
+from skmrm.meta.fitting import MIN_JUDGED_USERS, Fitted
+from skmrm.meta.inference import MAX_CELLS
+from skmrm.meta.objectives import bradley_terry_loss
+from skmrm.meta.selection import Split
+from skmrm.meta.tables import working
 
 __all__ = ["SpanAdaptation", "choose_user_ridge", "per_user_fit"]
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .adaptation import RuleParameters
-from .batching import Pairs
-from .prior import Prior, fit_prior, log_shares
-from .spectral import spectral_bases
-from .tables import rows_times
+from skmrm.meta.adaptation import RuleParameters
+from skmrm.meta.batching import Pairs
+from skmrm.meta.prior import Prior, fit_prior, log_shares
+from skmrm.meta.spectral import spectral_bases
+from skmrm.meta.tables import rows_times
 
 __all__ = ["AUTO_BASES", "Personal", "PersonalBases"]
 

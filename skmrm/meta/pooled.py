@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from .batching import Pairs
-from .tables import in_single, quadratic_form, rows_times, transposed_times, working
+from skmrm.meta.batching import Pairs
+from skmrm.meta.tables import in_single, quadratic_form, rows_times, transposed_times, working
 
 __all__ = ["Curvature", "cholesky_with_ridge", "fit_pooled", "item_pull", "pooled_hessian", "row_space"]
 

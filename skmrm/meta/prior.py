@@ -33,8 +33,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from .batching import Pairs, length_buckets, pack_users
-from .inference import MAX_CELLS
+from skmrm.meta.batching import Pairs, length_buckets, pack_users
+from skmrm.meta.inference import MAX_CELLS
 
 __all__ = ["Prior", "fit_prior", "log_shares"]
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .arrays import Array, like, tensor
-from .gradient_rule import GradientAdaptation
-from .map_rule import MapAdaptation
-from .rule import Adaptation, Pullback, RuleParameters
+from skmrm.meta.arrays import Array, like, tensor
+from skmrm.meta.gradient_rule import GradientAdaptation
+from skmrm.meta.map_rule import MapAdaptation
+from skmrm.meta.rule import Adaptation, Pullback, RuleParameters
 
 __all__ = ["BY_HAND", "with_pullback"]
 

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from .adaptation import Adaptation, RuleParameters
-from .batching import Pairs
-from .inference import adapt_users, mean_by_user, query_losses
-from .pooled import Curvature, fit_pooled
-from .tables import rows_times, working
+from skmrm.meta.adaptation import Adaptation, RuleParameters
+from skmrm.meta.batching import Pairs
+from skmrm.meta.inference import adapt_users, mean_by_user, query_losses
+from skmrm.meta.pooled import Curvature, fit_pooled
+from skmrm.meta.tables import rows_times, working
 
 __all__ = [
     "Setting",

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .adaptation import RuleParameters
-from .objectives import normalised, pair_margins
+from skmrm.meta.adaptation import RuleParameters
+from skmrm.meta.objectives import normalised, pair_margins
 
 __all__ = ["SimplexAdaptation", "project_to_simplex"]
 

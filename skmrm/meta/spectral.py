@@ -25,9 +25,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .batching import Pairs
-from .pooled import cholesky_with_ridge, pooled_hessian
-from .tables import rows_times, sparse_times
+from skmrm.meta.batching import Pairs
+from skmrm.meta.pooled import cholesky_with_ridge, pooled_hessian
+from skmrm.meta.tables import rows_times, sparse_times
 
 __all__ = ["spectral_bases", "user_gradients"]
 

@@ -9,17 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .adaptation import Adaptation, MapAdaptation
-from .basis import Parameters, init_basis
-from .batching import Pairs
-from .kernel import Features, Kernel, Pooled, bent_where_it_helps
-from .personal import Personal, PersonalBases
-from .pooled import fit_pooled
-from .selection import Split, choose_ridge
-from .streaming import Others, refine_pooled
-from .strength import choose_strength, unvalidated
-from .tables import working
-from .training import OuterOptions
+from skmrm.meta.adaptation import Adaptation, MapAdaptation
+from skmrm.meta.basis import Parameters, init_basis
+from skmrm.meta.batching import Pairs
+from skmrm.meta.kernel import Features, Kernel, Pooled, bent_where_it_helps
+from skmrm.meta.personal import Personal, PersonalBases
+from skmrm.meta.pooled import fit_pooled
+from skmrm.meta.selection import Split, choose_ridge
+from skmrm.meta.streaming import Others, refine_pooled
+from skmrm.meta.strength import choose_strength, unvalidated
+from skmrm.meta.tables import working
+from skmrm.meta.training import OuterOptions
 
 __all__ = ["FitOptions", "Start", "random_start", "spectral_start"]
 

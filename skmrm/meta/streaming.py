@@ -19,11 +19,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .basis import Parameters, standardise
-from .batching import Pairs
-from .pooled import cholesky_with_ridge, item_pull, pooled_hessian
-from .selection import Split
-from .tables import rows_times, transposed_times
+from skmrm.meta.basis import Parameters, standardise
+from skmrm.meta.batching import Pairs
+from skmrm.meta.pooled import cholesky_with_ridge, item_pull, pooled_hessian
+from skmrm.meta.selection import Split
+from skmrm.meta.tables import rows_times, transposed_times
 
 __all__ = ["Block", "Others", "refine_pooled"]
 

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .adaptation import Adaptation, GradientAdaptation, MapAdaptation
-from .batching import Pairs
-from .mixture import MixtureAdaptation
-from .personal import Personal, PersonalBases
-from .selection import Setting, Split, least_personalised, validate_settings
-from .tables import rows_times, working
+from skmrm.meta.adaptation import Adaptation, GradientAdaptation, MapAdaptation
+from skmrm.meta.batching import Pairs
+from skmrm.meta.mixture import MixtureAdaptation
+from skmrm.meta.personal import Personal, PersonalBases
+from skmrm.meta.selection import Setting, Split, least_personalised, validate_settings
+from skmrm.meta.tables import rows_times, working
 
 __all__ = ["Candidate", "Judged", "choose_strength", "unvalidated"]
 

@@ -10,17 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .adaptation import Adaptation
-from .basis import Parameters, base_rewards, standardise
-from .batching import Pairs
-from .checkpoints import KEEPS_NOTHING, Keeper
-from .epochs import pack_epoch, user_batches
-from .inference import rule_parameters
-from .memory import keep_freed_memory
-from .outer_step import Adam, batch_gradient, gaps_in_turn, view_of_batches, without_autograd
-from .selection import Setting, Split, validate_settings
-from .streaming import Others
-from .tables import map_rows
+from skmrm.meta.adaptation import Adaptation
+from skmrm.meta.basis import Parameters, base_rewards, standardise
+from skmrm.meta.batching import Pairs
+from skmrm.meta.checkpoints import KEEPS_NOTHING, Keeper
+from skmrm.meta.epochs import pack_epoch, user_batches
+from skmrm.meta.inference import rule_parameters
+from skmrm.meta.memory import keep_freed_memory
+from skmrm.meta.outer_step import Adam, batch_gradient, gaps_in_turn, view_of_batches, without_autograd
+from skmrm.meta.selection import Setting, Split, validate_settings
+from skmrm.meta.streaming import Others
+from skmrm.meta.tables import map_rows
 
 __all__ = ["OuterOptions", "Trained", "learning_rate_factor", "meta_train"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -12,7 +12,8 @@ import torch
 from joblib import Parallel, delayed, effective_n_jobs
 from numpy.typing import NDArray
 
-from skmrm._data.arrays import is_bfloat16
+from skmrm._support.device import resolve_device
+from skmrm._support.tensors import Arrays, as_tensor, as_tensors
 from skmrm.episodes import EpisodeSet
 from skmrm.meta.adaptation import Adaptation
 from skmrm.meta.basis import standardise
@@ -23,30 +24,12 @@ from skmrm.meta.selection import Split
 from skmrm.meta.streaming import Block, Others
 from skmrm.splits import draw_support_query, random_places
 
-__all__ = [
-    "CoreData",
-    "adapt_arrays",
-    "base_rewards_of",
-    "core_data",
-    "make_block",
-    "numpy_parameters",
-    "resolve_device",
-    "standardised_of",
-    "tensor_parameters",
-]
+__all__ = ["CoreData", "adapt_arrays", "base_rewards_of", "core_data", "make_block", "standardised_of"]
 
-Arrays = Mapping[str, NDArray[Any]]
 
 # Pairs of one user that an epoch or a validation looks at, at most; drawn anew each time.
 MAX_PAIRS_PER_USER = 512
 _USERS_PER_JOB = 1000  # fewer are not worth a thread
-
-
-def resolve_device(device: str) -> torch.device:
-    """Turn "auto" into the GPU where there is one, else the CPU."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(device)
 
 
 @dataclass(frozen=True)
@@ -103,34 +86,24 @@ def make_block(
     place = resolve_device(device)
     user, n_users = episodes.user, episodes.n_users
     return Block(
-        _tensor(features, place),
+        as_tensor(features, place),
         _pairs(episodes.chosen, episodes.rejected, user, n_users, place, episodes.group),
         lambda: _draw_split(user, episodes.group, n_users, support_fraction, rng, place),
     )
-
-
-def numpy_parameters(params: Mapping[str, torch.Tensor]) -> dict[str, NDArray[Any]]:
-    """Parameters that the core learnt, as numpy arrays."""
-    return {name: value.detach().cpu().numpy() for name, value in params.items()}
-
-
-def tensor_parameters(params: Arrays, device: str) -> dict[str, torch.Tensor]:
-    """The inverse of `numpy_parameters`."""
-    return _tensors(params, resolve_device(device))
 
 
 def base_rewards_of(params: Arrays, features: NDArray[Any], device: str) -> NDArray[Any]:
     """Base rewards (n_items, n_bases) of raw features (n_items, n_features)."""
     place = resolve_device(device)
     with torch.no_grad():
-        rewards = item_rewards(_tensors(params, place), _tensor(features, place))
+        rewards = item_rewards(as_tensors(params, place), as_tensor(features, place))
     return rewards.cpu().numpy()
 
 
 def standardised_of(params: Arrays, features: NDArray[Any], device: str) -> NDArray[Any]:
     """Standardised features (n_items, n_features) of raw ones."""
     place = resolve_device(device)
-    return standardise(_tensors(params, place), _tensor(features, place)).cpu().numpy()
+    return standardise(as_tensors(params, place), as_tensor(features, place)).cpu().numpy()
 
 
 def adapt_arrays(
@@ -149,7 +122,7 @@ def adapt_arrays(
     With `n_jobs`, parts of the users are adapted in so many threads of joblib (torch lets go of Python's lock).
     """
     place = resolve_device(device)
-    found, table = _tensors(params, place), _tensor(rewards, place)
+    found, table = as_tensors(params, place), as_tensor(rewards, place)
 
     def adapt(first: int, last: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         own = slice(*np.searchsorted(user, [first, last]))
@@ -212,16 +185,3 @@ def _pairs(
     wanted = (chosen, rejected, offsets, *group)
     columns = (torch.from_numpy(np.array(column, np.int64)).to(device) for column in wanted)
     return Pairs(*columns)
-
-
-def _tensors(params: Arrays, device: torch.device) -> dict[str, torch.Tensor]:
-    return {name: _tensor(value, device) for name, value in params.items()}
-
-
-def _tensor(array: NDArray[Any], device: torch.device) -> torch.Tensor:
-    """Share memory where torch can: not with read-only or reversed arrays."""
-    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
-        array = array.copy()
-    if is_bfloat16(array.dtype):  # of which torch knows the bits, not NumPy's name for them
-        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16).to(device)
-    return torch.from_numpy(array).to(device)

@@ -13,10 +13,12 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import HasMethods
 
-from skmrm._bridge import CoreData, core_data, numpy_parameters, resolve_device
+from skmrm._bridge import CoreData, core_data
 from skmrm._checkpoint import Checkpoints
 from skmrm._feature_rewards import make_base_rewards
 from skmrm._streaming import Streamed, divide, fits
+from skmrm._support.device import resolve_device
+from skmrm._support.tensors import numpy_parameters
 from skmrm.base_rewards import BaseRewards
 from skmrm.embeddings._rows import in_stored_order
 from skmrm.encoders._cache import Memory, as_store

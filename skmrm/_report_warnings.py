@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from skmrm._curves import Comparison
 from skmrm._judging import judged_users
 from skmrm._report_verdict import percent, size_key
+from skmrm._support.wording import name_some
 from skmrm.episodes import EpisodeSet
-from skmrm.exceptions import name_some
 from skmrm.splits import SupportQuery
 
 __all__ = ["find_warnings"]

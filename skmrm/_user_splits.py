@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from skmrm._data.columns import factorize
 from skmrm._data.episode_set import EpisodeSet
-from skmrm._random import RandomState, as_generator
+from skmrm._support.randomness import RandomState, as_generator
 
 __all__ = ["split_users", "split_users_and_groups"]
 

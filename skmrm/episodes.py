@@ -16,8 +16,8 @@ from skmrm._data.episode_list import read_episodes
 from skmrm._data.episode_set import EpisodeSet
 from skmrm._data.rules import set_problems
 from skmrm._data.tables import episodes_from_frame
-from skmrm._data.wording import described
-from skmrm.exceptions import EpisodeError, name_some
+from skmrm._support.wording import described, name_some
+from skmrm.exceptions import EpisodeError
 
 __all__ = ["Episode", "EpisodeSet", "as_episode_set", "episodes_from_arrays", "episodes_from_frame"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 __all__ = ["EpisodeError", "ModelFileError", "StoreInUseError"]
 
@@ -37,11 +37,3 @@ class ModelFileError(ValueError):
 
 class StoreInUseError(ValueError):
     """An embedding store that somebody else is writing to: there is one writer at a time."""
-
-
-def name_some(names: Iterable[object], limit: int = 3) -> str:
-    """List the first few names and count the rest: ``'u1', 'u2', 'u3' and 4 more``."""
-    listed = list(names)
-    shown = ", ".join(repr(name) for name in listed[:limit])
-    rest = len(listed) - limit
-    return f"{shown} and {rest} more" if rest > 0 else shown

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skmrm._curves import AdaptationCurve, Comparison, compare, mean_of_known
-from skmrm._data.wording import counted, described
 from skmrm._judging import draw_splits, encoded, judge, judged_users
+from skmrm._support.wording import counted, described
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
 from skmrm.exceptions import EpisodeError
 from skmrm.metrics import worst_decile

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm._documents import is_intact, sealed, write_whole
+from skmrm._support.files import is_intact, sealed, write_whole
 from skmrm.encoders._cache import of_store
 from skmrm.encoders._saving import encoder_from_config, encoder_to_config, fitted_arrays, restore_fitted
 from skmrm.exceptions import ModelFileError

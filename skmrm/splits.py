@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skmrm._data.episode_set import EpisodeSet
-from skmrm._random import RandomState, as_generator
+from skmrm._support.randomness import RandomState, as_generator
 from skmrm._user_splits import split_users, split_users_and_groups
 
 __all__ = [

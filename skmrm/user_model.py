@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from skmrm._data.inputs import responses_to_rank, responses_to_score
 from skmrm._data.user_pairs import read_user_pairs
 from skmrm._export.sources import Source, user_source, users_source
+from skmrm._support.wording import name_some
 from skmrm.base_rewards import BaseRewards
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
-from skmrm.exceptions import name_some
 from skmrm.export import OnnxExport
 
 if TYPE_CHECKING:

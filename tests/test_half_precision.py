@@ -16,7 +16,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
 from skmrm import Episode, MetaRewardModel, episodes_from_arrays
-from skmrm._bridge import _tensor
+from skmrm._support.tensors import as_tensor
 from skmrm.baselines import LowRankRewards, PerUserBradleyTerry, PooledBradleyTerry
 from skmrm.datasets import make_user_preferences
 from skmrm.episodes import as_episode_set
@@ -165,7 +165,7 @@ def test__episodes_from_arrays__a_tensor__shares_its_memory(dtype):
     with torch.no_grad():
         tensor[0, 1] = 7
     assert float(episodes.features[0, 1]) == 7
-    back = _tensor(episodes.features, torch.device("cpu"))
+    back = as_tensor(episodes.features, torch.device("cpu"))
     assert back.dtype == dtype
     assert back.data_ptr() == tensor.data_ptr()
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skmrm import MetaRewardModel, split_users
-from skmrm._documents import sealed
+from skmrm._support.files import sealed
 from skmrm.datasets import load_style_preferences
 from skmrm.exceptions import EpisodeError, ModelFileError
 from skmrm.meta.adaptation import GradientAdaptation, MapAdaptation

@@ -9,18 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skmrm._support.arrays import is_bfloat16
 from skmrm.exceptions import EpisodeError
 
-__all__ = [
-    "feature_dtype_problem",
-    "id_array",
-    "index_column",
-    "is_bfloat16",
-    "object_array",
-    "read_only",
-    "same",
-    "without_torch",
-]
+__all__ = ["feature_dtype_problem", "id_array", "index_column", "object_array", "read_only", "same", "without_torch"]
 
 
 def object_array(values: Sequence[Any] | NDArray[Any]) -> NDArray[np.object_]:
@@ -65,11 +57,6 @@ def feature_dtype_problem(features: Any) -> str:
     if isinstance(dtype, np.dtype) and (dtype.type in (np.float16, np.float32, np.float64) or is_bfloat16(dtype)):
         return ""
     return f"{type(features).__name__} of dtype {dtype}: convert it to a float32 or float64 NumPy array"
-
-
-def is_bfloat16(dtype: Any) -> bool:
-    """Whether a dtype is bfloat16, which NumPy has from the package ml_dtypes where that is installed."""
-    return isinstance(dtype, np.dtype) and dtype.name == "bfloat16"
 
 
 def without_torch(values: Any) -> Any:

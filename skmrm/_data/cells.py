@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from skmrm._data.arrays import feature_dtype_problem, object_array, without_torch
 from skmrm._data.messages import Conversation, as_conversation, extract_prompt, is_messages
-from skmrm._data.wording import described
+from skmrm._support.wording import described
 
 __all__ = ["MISSING", "Cells", "is_missing", "mixed_rows", "read_cells", "settle_prompts"]
 

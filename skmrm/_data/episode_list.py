@@ -16,7 +16,7 @@ from skmrm._data.columns import Coder, set_from_features, set_from_texts
 from skmrm._data.episode import Episode, EpisodeView
 from skmrm._data.episode_set import EpisodeSet
 from skmrm._data.rules import Problems
-from skmrm.exceptions import name_some
+from skmrm._support.wording import name_some
 
 __all__ = ["read_episodes"]
 

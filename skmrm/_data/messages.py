@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from skmrm._data.wording import described
+from skmrm._support.wording import described
 
 __all__ = ["Conversation", "as_conversation", "extract_prompt", "is_messages"]
 

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from skmrm._data.episode_set import EpisodeSet
 from skmrm._data.rows import row_chunks
-from skmrm._data.wording import counted
-from skmrm.exceptions import name_some
+from skmrm._support.wording import counted, name_some
 
 __all__ = ["Problems", "set_problems"]
 

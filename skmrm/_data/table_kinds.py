@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from skmrm._data.episode import Episode
 from skmrm._data.episode_set import EpisodeSet
-from skmrm._data.wording import described
-from skmrm.exceptions import EpisodeError, name_some
+from skmrm._support.wording import described, name_some
+from skmrm.exceptions import EpisodeError
 
 __all__ = ["Table", "open_table"]
 

@@ -14,8 +14,8 @@ from skmrm._data.columns import Coder, factorize, set_from_features, set_from_te
 from skmrm._data.episode_set import EpisodeSet
 from skmrm._data.rules import set_problems
 from skmrm._data.table_kinds import Table, open_table
-from skmrm._data.wording import counted
-from skmrm.exceptions import EpisodeError, name_some
+from skmrm._support.wording import counted, name_some
+from skmrm.exceptions import EpisodeError
 
 __all__ = ["episodes_from_frame"]
 

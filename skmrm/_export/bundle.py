@@ -9,7 +9,7 @@ from typing import Any
 
 import onnx
 
-from skmrm._documents import move_into_place, sealed
+from skmrm._support.files import move_into_place, sealed
 from skmrm.serving._bundle import (
     CONFIG_FILE,
     DATA_FILE,

@@ -42,3 +42,26 @@ def move_into_place(partial: Path, file: Path) -> None:
 
 def _digest(document: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def write_durably(file: Path, data: bytes) -> None:
+    """Write a file in one step, and its name to the disk too."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, data)
+    _sync_folder(file.parent)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove files that were never finished; nobody else may be writing."""
+    for file in folder.rglob(f"*{PARTIAL}"):
+        file.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # has no such thing
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

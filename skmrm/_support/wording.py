@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from skmrm.exceptions import name_some
-
-__all__ = ["counted", "described"]
+__all__ = ["counted", "described", "name_some"]
 
 
 def counted(count: int, noun: str) -> str:
@@ -25,3 +23,11 @@ def described(value: object) -> str:
     name = type(value).__name__
     article = "an" if name[:1].lower() in tuple("aeiou") else "a"
     return f"{article} {name} with keys {name_some(value)}" if isinstance(value, Mapping) else f"{article} {name}"
+
+
+def name_some(names: Iterable[object], limit: int = 3) -> str:
+    """List the first few names and count the rest: ``'u1', 'u2', 'u3' and 4 more``."""
+    listed = list(names)
+    shown = ", ".join(repr(name) for name in listed[:limit])
+    rest = len(listed) - limit
+    return f"{shown} and {rest} more" if rest > 0 else shown

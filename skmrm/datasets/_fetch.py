@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from skmrm._data.wording import counted
+from skmrm._support.wording import counted
 from skmrm.datasets._simulated import integer_problems, random_state_problems
 
 __all__ = ["Files", "Source", "find_files", "option_problems"]

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from skmrm._support.wording import name_some
 from skmrm.datasets._fetch import Files
-from skmrm.exceptions import name_some
 
 __all__ = ["read_columns", "read_lines"]
 

@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from skmrm._documents import is_intact, sealed
-from skmrm.embeddings._files import write_durably
+from skmrm._support.files import is_intact, sealed, write_durably
 from skmrm.exceptions import ModelFileError
 
 __all__ = ["FACTS_FILE", "StoreFacts", "read_facts"]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from skmrm.embeddings._files import write_durably
+from skmrm._support.files import write_durably
 from skmrm.embeddings._keys import KEY_BYTES, sortable
 from skmrm.embeddings._shards import Shard, read_keys
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from skmrm.embeddings._files import write_durably
+from skmrm._support.files import write_durably
 from skmrm.embeddings._keys import KEY_BYTES
 from skmrm.exceptions import ModelFileError
 

@@ -13,10 +13,9 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import ArrayLike
 
-from skmrm._data.wording import counted
-from skmrm._documents import PARTIAL
+from skmrm._support.files import PARTIAL, remove_leftovers
+from skmrm._support.wording import counted, name_some
 from skmrm.embeddings._facts import FACTS_FILE, StoreFacts, read_facts
-from skmrm.embeddings._files import remove_leftovers
 from skmrm.embeddings._identity import fitted_encoder, identity_of, width_of
 from skmrm.embeddings._index import Index, load_index
 from skmrm.embeddings._keys import content_keys
@@ -25,7 +24,7 @@ from skmrm.embeddings._shards import read_shard, shard_name, shard_names, write_
 from skmrm.encoders._distinct import distinct_items
 from skmrm.encoders._items import Item, check_items
 from skmrm.episodes import EpisodeSet
-from skmrm.exceptions import ModelFileError, StoreInUseError, name_some
+from skmrm.exceptions import ModelFileError, StoreInUseError
 
 if TYPE_CHECKING:
     from typing import Self

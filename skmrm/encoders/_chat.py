@@ -8,9 +8,8 @@ from datetime import date
 from typing import Any
 
 from skmrm._data.messages import Conversation
-from skmrm._data.wording import counted
+from skmrm._support.wording import counted, name_some
 from skmrm.encoders._items import Item, encodable
-from skmrm.exceptions import name_some
 
 __all__ = ["rendered"]
 

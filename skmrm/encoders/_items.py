@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from skmrm._data.wording import counted, described
-from skmrm.exceptions import name_some
+from skmrm._support.wording import counted, described, name_some
 
 __all__ = ["Item", "check_items", "encodable"]
 

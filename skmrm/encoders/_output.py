@@ -8,8 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from skmrm._data.wording import counted
-from skmrm.exceptions import name_some
+from skmrm._support.wording import counted, name_some
 
 __all__ = ["WIDEST_SPARSE", "checked_output", "own_names"]
 

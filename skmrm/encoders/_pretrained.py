@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from skmrm.exceptions import name_some
+from skmrm._support.wording import name_some
 
 __all__ = ["NetworkOptions", "Pretrained", "commit_of", "find_pretrained", "folder_fingerprint"]
 
@@ -119,7 +119,7 @@ class Pretrained:
         import torch
         from transformers import AutoModel, AutoModelForSequenceClassification
 
-        from skmrm._bridge import resolve_device
+        from skmrm._support.device import resolve_device
 
         kind = AutoModelForSequenceClassification if options.reward_head else AutoModel
         asked = {"device_map": options.device_map, "attn_implementation": options.attn_implementation}

@@ -99,7 +99,7 @@ def settled_dtype(asked: str, config: Any, device: str) -> str:
     """
     if asked != "auto":
         return asked
-    from skmrm._bridge import resolve_device
+    from skmrm._support.device import resolve_device
 
     saved = str(getattr(config, "dtype", None)).removeprefix("torch.")
     return saved if saved in _HALVES and resolve_device(device).type != "cpu" else "float32"

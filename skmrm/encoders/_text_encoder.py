@@ -17,7 +17,7 @@ from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
-from skmrm._data.wording import described
+from skmrm._support.wording import described
 from skmrm.encoders._cache import Memory, as_memory, as_store, cached_fit, cached_made, digest, of_store
 from skmrm.encoders._distinct import distinct_items
 from skmrm.encoders._hashed import HashedTextEncoder

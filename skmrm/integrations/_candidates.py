@@ -10,8 +10,7 @@ import numpy as np
 
 from skmrm._data.messages import is_messages
 from skmrm._data.table_kinds import Table, open_table
-from skmrm._data.wording import described
-from skmrm.exceptions import name_some
+from skmrm._support.wording import described, name_some
 from skmrm.integrations._read_texts import read_items
 from skmrm.integrations._row_rewards import Item, OnUnknownUser, RowRewards
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skmrm._data.wording import counted
+from skmrm._support.wording import counted
 from skmrm.encoders._encoded import Encoded
 from skmrm.encoders._items import Item
 

@@ -7,8 +7,7 @@ from typing import Any
 
 from skmrm._data.cells import MISSING, read_cells
 from skmrm._data.messages import is_messages
-from skmrm._data.wording import counted
-from skmrm.exceptions import name_some
+from skmrm._support.wording import counted, name_some
 from skmrm.integrations._row_rewards import Item
 
 __all__ = ["read_items"]

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm._data.wording import described
-from skmrm.exceptions import name_some
+from skmrm._support.wording import described, name_some
 
 if TYPE_CHECKING:
     from skmrm.user_model import UserModels

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from skmrm._data.table_kinds import open_table
+from skmrm._support.wording import name_some
 from skmrm.episodes import EpisodeSet, episodes_from_frame
-from skmrm.exceptions import EpisodeError, name_some
+from skmrm.exceptions import EpisodeError
 
 __all__ = ["from_trl_dataset"]
 

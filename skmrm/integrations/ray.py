@@ -9,8 +9,7 @@ from functools import partial
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
-from skmrm._data.wording import described
-from skmrm.exceptions import name_some
+from skmrm._support.wording import described, name_some
 from skmrm.integrations._ray_pieces import ActorOptions, encode_pieces
 from skmrm.integrations._ray_texts import read_ray_dataset
 

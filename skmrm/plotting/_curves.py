@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmrm._bootstrap import bootstrap_interval, simultaneous_intervals
-from skmrm._data.wording import described
 from skmrm._judging import encoded
+from skmrm._support.wording import described
 from skmrm.episodes import EpisodeSet, as_episode_set
 from skmrm.model_selection import AdaptationCurve, adaptation_curve
 

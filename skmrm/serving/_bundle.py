@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from skmrm._documents import is_intact
+from skmrm._support.files import is_intact
 from skmrm.exceptions import ModelFileError
 from skmrm.serving._external_data import external_files
 

@@ -1,0 +1,1 @@
+"""What every room uses: files, words of messages, randomness, devices, tensors."""

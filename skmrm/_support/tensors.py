@@ -1,0 +1,41 @@
+"""Arrays of numpy as tensors of torch, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from skmrm._support.arrays import is_bfloat16
+from skmrm._support.device import resolve_device
+
+__all__ = ["Arrays", "as_tensor", "as_tensors", "numpy_parameters", "tensor_parameters"]
+
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def numpy_parameters(params: Mapping[str, torch.Tensor]) -> dict[str, NDArray[Any]]:
+    """Parameters that the core learnt, as numpy arrays."""
+    return {name: value.detach().cpu().numpy() for name, value in params.items()}
+
+
+def tensor_parameters(params: Arrays, device: str) -> dict[str, torch.Tensor]:
+    """The inverse of `numpy_parameters`."""
+    return as_tensors(params, resolve_device(device))
+
+
+def as_tensors(params: Arrays, device: torch.device) -> dict[str, torch.Tensor]:
+    return {name: as_tensor(value, device) for name, value in params.items()}
+
+
+def as_tensor(array: NDArray[Any], device: torch.device) -> torch.Tensor:
+    """Share memory where torch can: not with read-only or reversed arrays."""
+    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+        array = array.copy()
+    if is_bfloat16(array.dtype):  # of which torch knows the bits, not NumPy's name for them
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16).to(device)
+    return torch.from_numpy(array).to(device)

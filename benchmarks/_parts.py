@@ -19,7 +19,7 @@ from benchmarks._style_corpus import judge_style
 from benchmarks._text_features import Encode, HashedFeatures, SentenceFeatures, sentence_encoder_folder
 from benchmarks._verdicts import Verdict, fast_enough
 from skmrm import split_users
-from skmrm.model_selection import SUPPORT_SIZES
+from skmrm.model_selection.judged import SUPPORT_SIZES
 
 __all__ = ["FULL", "PARTS", "QUICK", "Effort", "Found"]
 

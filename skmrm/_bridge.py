@@ -22,7 +22,8 @@ from skmrm.meta.checkpoints import KEEPS_NOTHING, Keeper
 from skmrm.meta.inference import adapt_users, item_rewards
 from skmrm.meta.selection import Split
 from skmrm.meta.streaming import Block, Others
-from skmrm.splits import draw_support_query, random_places
+from skmrm.splits import draw_support_query
+from skmrm.splits.support_query import random_places
 
 __all__ = ["CoreData", "adapt_arrays", "base_rewards_of", "core_data", "make_block", "standardised_of"]
 

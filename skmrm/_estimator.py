@@ -11,11 +11,11 @@ from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
 from skmrm._bridge import adapt_arrays
-from skmrm._data.user_pairs import read_user_pairs
 from skmrm._episode_fitter import EpisodeFitter
 from skmrm._export.sources import Source, model_source
 from skmrm.base_rewards import BaseRewards
 from skmrm.episodes import Episode, EpisodeSet
+from skmrm.episodes.from_user import read_user_pairs
 from skmrm.exceptions import EpisodeError
 from skmrm.export import OnnxExport
 from skmrm.metrics import user_level_accuracy

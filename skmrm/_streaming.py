@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmrm._bridge import make_block
-from skmrm._data.rows import read_rows
 from skmrm.episodes import EpisodeSet
+from skmrm.episodes.rows import read_rows
 from skmrm.meta.streaming import Block
 
 __all__ = ["Streamed", "divide", "fits"]

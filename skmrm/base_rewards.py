@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmrm._bridge import base_rewards_of
-from skmrm._data.inputs import check_features, check_items
-from skmrm._data.rows import in_memory, row_chunks
 from skmrm.episodes import EpisodeSet
+from skmrm.episodes.items import check_features, check_items
+from skmrm.episodes.rows import in_memory, row_chunks
 
 __all__ = ["BaseRewards"]
 

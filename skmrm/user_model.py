@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm._data.inputs import responses_to_rank, responses_to_score
-from skmrm._data.user_pairs import read_user_pairs
 from skmrm._export.sources import Source, user_source, users_source
 from skmrm._support.wording import name_some
 from skmrm.base_rewards import BaseRewards
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
+from skmrm.episodes.from_user import read_user_pairs
+from skmrm.episodes.items import responses_to_rank, responses_to_score
 from skmrm.export import OnnxExport
 
 if TYPE_CHECKING:

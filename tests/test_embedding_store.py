@@ -22,8 +22,6 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from skmrm import EpisodeSet, MetaRewardModel, _streaming
-from skmrm._data.messages import Conversation
-from skmrm._data.rows import RowView
 from skmrm.baselines import PooledBradleyTerry
 from skmrm.embeddings import EmbeddingStore, Summary, encode_dataset
 from skmrm.embeddings._encode_dataset import encode_missing, encode_pieces
@@ -34,6 +32,8 @@ from skmrm.embeddings._rows import JoinedRows, StoredRows, in_stored_order
 from skmrm.embeddings._shards import read_shard, shard_name, write_shard
 from skmrm.encoders import HashedTextEncoder, HFEncoder, TextEncoder, TextStatistics
 from skmrm.encoders._encoded import Encoded
+from skmrm.episodes.messages import Conversation
+from skmrm.episodes.rows import RowView
 from skmrm.exceptions import EpisodeError, ModelFileError, StoreInUseError
 
 ITEMS = [(f"Prompt {i // 3}?", f"answer {i} {'x' * (i % 7)}") for i in range(23)]

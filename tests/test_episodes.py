@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from skmrm._data.messages import Conversation, as_conversation, extract_prompt, is_messages
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set, episodes_from_arrays
+from skmrm.episodes.messages import Conversation, as_conversation, extract_prompt, is_messages
 from skmrm.exceptions import EpisodeError
 
 WORDS = st.text(alphabet="abé😀 ", max_size=4)

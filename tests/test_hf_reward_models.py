@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skmrm import MetaRewardModel, episodes_from_frame
-from skmrm._data.messages import Conversation
 from skmrm.encoders import HFEncoder, TextEncoder
 from skmrm.encoders import _transformers as hf_module
 from skmrm.encoders._batches import batches
 from skmrm.encoders._prefixes import _MOVING_ROPES, find_shared
+from skmrm.episodes.messages import Conversation
 
 transformers = pytest.importorskip("transformers")
 

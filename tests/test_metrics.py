@@ -202,7 +202,7 @@ def test__bootstrap_interval__worst_decile__equals_a_plain_loop_over_resamples()
 def test__bootstrap_interval__more_resamples_than_fit_a_chunk__equals_one_chunk(monkeypatch):
     values = np.random.default_rng(2).random(50)
     whole = bootstrap_interval(values, n_resamples=300)
-    monkeypatch.setattr("skmrm._bootstrap._ENTRIES_PER_CHUNK", 50 * 7)
+    monkeypatch.setattr("skmrm.metrics.bootstrap._ENTRIES_PER_CHUNK", 50 * 7)
     assert bootstrap_interval(values, n_resamples=300) == whole
 
 

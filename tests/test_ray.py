@@ -12,10 +12,10 @@ import pytest
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from skmrm import Episode, episodes_from_frame
-from skmrm._data.messages import Conversation
 from skmrm.embeddings import EmbeddingStore
 from skmrm.embeddings import encode_dataset as encode_here
 from skmrm.encoders import HFEncoder
+from skmrm.episodes.messages import Conversation
 from skmrm.integrations import _ray_pieces
 from skmrm.integrations.ray import encode_dataset
 

@@ -8,11 +8,11 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from skmrm import MetaRewardModel, personalization_report
-from skmrm._report_verdict import percent, word_verdict
 from skmrm.datasets import make_user_preferences, true_gaps
 from skmrm.episodes import episodes_from_arrays
 from skmrm.metrics import Interval, share_helped, simultaneous_intervals
 from skmrm.model_selection import Comparison, adaptation_curve
+from skmrm.report.verdict import percent, word_verdict
 from skmrm.splits import split_users_and_groups
 
 QUICK = {"support_sizes": (0, 3, None), "n_splits": 2}

@@ -248,7 +248,7 @@ def test__split_users_and_groups__a_side_without_pairs__is_an_error(held_out_fir
     """Two users, each with a group of their own: holding out the training user's group leaves nothing to learn from."""
     episodes = episodes_from_arrays(np.eye(4), [0, 2], [1, 3], ["a", "b"], ["x", "y"])
     draws = iter([np.array([True, False]), np.array([held_out_first, not held_out_first])])
-    monkeypatch.setattr("skmrm._user_splits._draw_test", lambda *_: next(draws))
+    monkeypatch.setattr("skmrm.splits.users._draw_test", lambda *_: next(draws))
     if held_out_first:
         train, test, held_out = split_users_and_groups(episodes, 1, 1)
         assert (train.users.tolist(), test.users.tolist(), held_out.tolist()) == (["b"], ["a"], [True])

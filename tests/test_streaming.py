@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from benchmarks import _memory_limit, out_of_core
 from skmrm import MetaRewardModel, _streaming, episodes_from_arrays
-from skmrm._data.rows import RowView, read_rows, row_chunks
 from skmrm._streaming import Streamed, divide, fits
 from skmrm.datasets import make_user_preferences
+from skmrm.episodes.rows import RowView, read_rows, row_chunks
 from skmrm.meta.basis import init_standardisation, standardise
 from skmrm.meta.batching import Pairs
 from skmrm.meta.pooled import fit_pooled
@@ -184,7 +184,7 @@ def test__fit__streamed_and_stopped__goes_on_from_its_checkpoint(mapped, tmp_pat
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test__adapt_many_and_score__features_on_disk__equal_those_in_memory(mapped, dtype, monkeypatch):
-    monkeypatch.setattr("skmrm._data.rows._CHUNK_BYTES", 5000)  # several reads
+    monkeypatch.setattr("skmrm.episodes.rows._CHUNK_BYTES", 5000)  # several reads
     table = np.asarray(mapped.features).astype(dtype)
     model = MetaRewardModel(n_bases=3, kernel=None, max_epochs=0, random_state=0).fit(over(mapped, table)[:60])
     array = Recorded(table)

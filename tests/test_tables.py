@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from skmrm._data.messages import as_conversation
-from skmrm._data.table_kinds import ROWS_PER_CHUNK
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set, episodes_from_frame
+from skmrm.episodes.messages import as_conversation
+from skmrm.episodes.tables import ROWS_PER_CHUNK
 from skmrm.exceptions import EpisodeError
 
 ROWS = [

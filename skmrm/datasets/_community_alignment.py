@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
-from skmrm._data.messages import Conversation
+from skmrm._support.randomness import RandomState
 from skmrm.datasets._fetch import PathLike, Source, find_files, option_problems
 from skmrm.datasets._fetch_pairs import Collected, PairCollector
 from skmrm.datasets._fetch_splits import split_by_group
 from skmrm.datasets._fetch_tables import read_columns
 from skmrm.datasets._simulated import raise_problems
 from skmrm.episodes import EpisodeSet
-from skmrm.splits import RandomState
+from skmrm.episodes.messages import Conversation
 
 __all__ = ["COMMUNITY_ALIGNMENT_REVISION", "fetch_community_alignment", "parse_community_alignment"]
 

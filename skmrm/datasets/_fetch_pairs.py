@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm._data.columns import Coder, set_from_texts
 from skmrm.episodes import EpisodeSet
+from skmrm.episodes.columns import Coder, set_from_texts
 
 __all__ = ["Collected", "PairCollector"]
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm._data.columns import number
+from skmrm._support.randomness import RandomState, as_generator
 from skmrm.episodes import EpisodeSet
-from skmrm.splits import RandomState, as_generator, random_places
+from skmrm.episodes.columns import number
+from skmrm.splits.support_query import random_places
 
 __all__ = ["PaperSplit", "split_by_group", "split_by_part"]
 

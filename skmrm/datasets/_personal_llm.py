@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch
 
+from skmrm._support.randomness import RandomState, as_generator
 from skmrm.datasets._fetch import PathLike, Source, find_files, option_problems
 from skmrm.datasets._fetch_splits import split_by_part
 from skmrm.datasets._fetch_tables import read_columns
 from skmrm.datasets._personal_llm_users import N_RESPONSES, REWARD_MODELS, ScoredAnswers, simulate_personal_llm
 from skmrm.datasets._simulated import integer_problems, pair_count_problems, raise_problems
-from skmrm.splits import RandomState, as_generator
 
 __all__ = ["PERSONAL_LLM_REVISION", "fetch_personal_llm", "read_scores"]
 

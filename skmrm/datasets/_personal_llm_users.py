@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
-from skmrm._data.columns import factorize, number
 from skmrm.datasets._simulated import user_ids
 from skmrm.episodes import EpisodeSet
+from skmrm.episodes.columns import factorize, number
 
 __all__ = ["N_RESPONSES", "REWARD_MODELS", "ScoredAnswers", "simulate_personal_llm"]
 

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
+from skmrm._support.randomness import RandomState
 from skmrm.datasets._fetch import PathLike, Source, find_files, option_problems
 from skmrm.datasets._fetch_pairs import Collected, PairCollector
 from skmrm.datasets._fetch_splits import split_by_part
 from skmrm.datasets._fetch_tables import read_columns
 from skmrm.datasets._simulated import integer_problems, raise_problems
 from skmrm.episodes import EpisodeSet
-from skmrm.splits import RandomState
 
 __all__ = ["REDDIT_TLDR_REVISION", "fetch_reddit_tldr", "parse_reddit_tldr"]
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
+from skmrm._support.randomness import RandomState, as_generator
 from skmrm._support.wording import name_some
 from skmrm.episodes import EpisodeSet
-from skmrm.splits import RandomState, as_generator
 
 __all__ = ["make_user_preferences", "oracle_accuracy", "true_gaps"]
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
+from skmrm._support.randomness import RandomState, as_generator
 from skmrm.datasets._simulated import (
     PairCounts,
     draw_choices,
@@ -22,7 +23,6 @@ from skmrm.datasets._simulated import (
     user_ids,
 )
 from skmrm.episodes import EpisodeSet
-from skmrm.splits import RandomState, as_generator
 
 __all__ = ["load_style_preferences"]
 

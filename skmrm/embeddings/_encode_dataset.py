@@ -13,11 +13,11 @@ import numpy as np
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from skmrm._data.messages import as_conversation, is_messages
 from skmrm.encoders._encoded import Encoded
 from skmrm.encoders._items import Item, check_items
 from skmrm.encoders._made import encode_piece
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set, episodes_from_frame
+from skmrm.episodes.messages import as_conversation, is_messages
 from skmrm.exceptions import StoreInUseError
 
 if TYPE_CHECKING:

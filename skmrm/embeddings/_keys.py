@@ -9,8 +9,8 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm._data.messages import Conversation
 from skmrm.encoders._items import Item
+from skmrm.episodes.messages import Conversation
 
 __all__ = ["KEY_BYTES", "content_keys", "sortable"]
 

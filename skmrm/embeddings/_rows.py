@@ -7,33 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm._data.rows import read_rows
 from skmrm.embeddings._shards import Shard
 from skmrm.episodes import EpisodeSet
+from skmrm.episodes.rows import LazyRows, read_rows
 
 __all__ = ["JoinedRows", "StoredRows", "in_stored_order"]
-
-
-class LazyRows:
-    """A two-dimensional array of which rows are read when they are asked for."""
-
-    shape: tuple[int, int]
-    dtype: np.dtype[Any]
-    ndim = 2
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        """All rows at once."""
-        return self[:].astype(dtype or self.dtype, copy=False)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(shape={self.shape}, dtype={self.dtype})"
-
-    def __getitem__(self, key: Any) -> NDArray[Any]:
-        """Rows by a slice, an int array in any order, or a mask; one row by an integer."""
-        raise NotImplementedError
 
 
 class StoredRows(LazyRows):

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
-from skmrm._data.messages import Conversation
 from skmrm._support.wording import counted, name_some
 from skmrm.encoders._items import Item, encodable
+from skmrm.episodes.messages import Conversation
 
 __all__ = ["rendered"]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from skmrm._data.messages import is_messages
-from skmrm._data.table_kinds import Table, open_table
 from skmrm._support.wording import described, name_some
+from skmrm.episodes.messages import is_messages
+from skmrm.episodes.tables import Table, open_table
 from skmrm.integrations._read_texts import read_items
 from skmrm.integrations._row_rewards import Item, OnUnknownUser, RowRewards
 

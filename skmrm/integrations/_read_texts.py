@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from skmrm._data.cells import MISSING, read_cells
-from skmrm._data.messages import is_messages
 from skmrm._support.wording import counted, name_some
+from skmrm.episodes.cells import MISSING, read_cells
+from skmrm.episodes.messages import is_messages
 from skmrm.integrations._row_rewards import Item
 
 __all__ = ["read_items"]

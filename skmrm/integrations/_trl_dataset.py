@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from skmrm._data.table_kinds import open_table
 from skmrm._support.wording import name_some
 from skmrm.episodes import EpisodeSet, episodes_from_frame
+from skmrm.episodes.tables import open_table
 from skmrm.exceptions import EpisodeError
 
 __all__ = ["from_trl_dataset"]

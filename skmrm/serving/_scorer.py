@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm._data.inputs import check_features, check_items, responses_to_rank, responses_to_score
-from skmrm._data.user_pairs import read_user_pairs
+from skmrm.episodes.from_user import read_user_pairs
+from skmrm.episodes.items import check_features, check_items, responses_to_rank, responses_to_score
 from skmrm.serving._adaptation import adapt_weights
 from skmrm.serving._bundle import WEIGHTS_FILE, Source, open_bundle
 from skmrm.serving._inputs import make_inputs

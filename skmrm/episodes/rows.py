@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RowView", "in_memory", "read_rows", "row_chunks"]
+__all__ = ["LazyRows", "RowView", "in_memory", "read_rows", "row_chunks"]
 
 _CHUNK_BYTES = 1 << 26
 # Rows that are read and thrown away to read the others in one piece, at most, as a multiple of those wanted.
@@ -62,3 +62,25 @@ class RowView:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """All rows at once."""
         return self[:].astype(dtype or self.dtype, copy=False)
+
+
+class LazyRows:
+    """A two-dimensional array of which rows are read when they are asked for."""
+
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    ndim = 2
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """All rows at once."""
+        return self[:].astype(dtype or self.dtype, copy=False)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(shape={self.shape}, dtype={self.dtype})"
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        """Rows by a slice, an int array in any order, or a mask; one row by an integer."""
+        raise NotImplementedError

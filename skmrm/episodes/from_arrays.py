@@ -1,90 +1,22 @@
-"""Preference data at the boundary: everything that users bring becomes an `EpisodeSet`, once, and checked."""
+"""Pairs that point into the rows of one feature array."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skmrm._data.arrays import feature_dtype_problem, object_array, without_torch
-from skmrm._data.cells import is_missing
-from skmrm._data.columns import factorize, set_from_features
-from skmrm._data.episode import Episode
-from skmrm._data.episode_list import read_episodes
-from skmrm._data.episode_set import EpisodeSet
-from skmrm._data.rules import set_problems
-from skmrm._data.tables import episodes_from_frame
-from skmrm._support.wording import described, name_some
+from skmrm._support.wording import name_some
+from skmrm.episodes.arrays import feature_dtype_problem, object_array, without_torch
+from skmrm.episodes.cells import is_missing
+from skmrm.episodes.columns import factorize, set_from_features
+from skmrm.episodes.episode_set import EpisodeSet
+from skmrm.episodes.rules import set_problems
 from skmrm.exceptions import EpisodeError
 
-__all__ = ["Episode", "EpisodeSet", "as_episode_set", "episodes_from_arrays", "episodes_from_frame"]
-
-
-def as_episode_set(
-    data: EpisodeSet | Sequence[Episode] | NDArray[np.object_],
-    *,
-    min_pairs: int = 1,
-    min_groups: int = 1,
-    n_features: int | None = None,
-    kind: Literal["text", "features"] | None = None,
-    context: str = "fit",
-) -> EpisodeSet:
-    """Check preference data and bring them into the one internal form.
-
-    Parameters
-    ----------
-    data : EpisodeSet, or list, tuple or array of Episode
-        The preferences. An `EpisodeSet` comes back as it is; views of one `EpisodeSet` (``[episodes[3],
-        episodes[5]]``) are put together over the same features, without a copy.
-    min_pairs : int
-        Fewest pairs that a user may have. 0 lets users without pairs through.
-    min_groups : int
-        Fewest groups that a user may have: 2 to split each user into support and query.
-    n_features : int, optional
-        Number of features that arrays must have.
-    kind : {"text", "features"}, optional
-        What must be known of the items; None takes either.
-    context : str
-        The method that asks, for error messages.
-
-    Returns
-    -------
-    EpisodeSet
-        Users in the order given. Distinct (prompt, response) texts are one item each; arrays keep their rows, and
-        integers become float64. Groups default to prompts.
-
-    Raises
-    ------
-    TypeError
-        If `data` is not episodes at all.
-    EpisodeError
-        If the data break a rule; all problems are listed, with the users concerned.
-
-    Examples
-    --------
-    >>> as_episode_set([Episode("ann", ["Yes."], ["No."]), Episode("bo", ["No.", "Hm."], ["Yes.", "No."])])
-    EpisodeSet(n_users=2, n_pairs=3, n_items=3, texts)
-    """
-    problems: list[str] = []
-    episodes: EpisodeSet | None
-    if isinstance(data, EpisodeSet):
-        episodes = data
-    else:
-        listed = _episode_list(data, context)
-        if not listed:
-            raise EpisodeError(f"{context} needs at least one user, got an empty {type(data).__name__}")
-        episodes, problems = read_episodes(listed)
-    if episodes is not None:
-        if episodes.n_items == 0 and n_features is not None:  # users without pairs are texts and arrays alike
-            episodes = episodes.with_features(np.empty((0, n_features)))
-        problems += set_problems(
-            episodes, min_pairs=min_pairs, min_groups=min_groups, n_features=n_features, kind=kind, context=context
-        )
-    if problems or episodes is None:
-        raise EpisodeError(problems)
-    return episodes
+__all__ = ["episodes_from_arrays"]
 
 
 def episodes_from_arrays(
@@ -146,29 +78,6 @@ def episodes_from_arrays(
     if problems:
         raise EpisodeError(problems)
     return episodes
-
-
-def _episode_list(data: Any, context: str) -> list[Episode]:
-    wanted = f"{context} expects an EpisodeSet or a list of Episode"
-    if isinstance(data, Episode):
-        raise TypeError(f"{wanted}, got a single Episode: wrap it in a list")
-    is_sequence = isinstance(data, Sequence) and not isinstance(data, str | bytes)
-    if not is_sequence and not (isinstance(data, np.ndarray) and data.dtype == object and data.ndim == 1):
-        raise TypeError(f"{wanted}, got {described(data)}: {_REMEDY}")
-    listed = list(data)
-    strangers = [place for place, episode in enumerate(listed) if not isinstance(episode, Episode)]
-    if strangers:
-        kinds = described(listed[strangers[0]])
-        raise TypeError(
-            f"{wanted}, got {kinds} at place {name_some(strangers)} of the {type(data).__name__}: {_REMEDY}"
-        )
-    return listed
-
-
-_REMEDY = (
-    "read tables, datasets and lists of dicts with episodes_from_frame(data, user=..., prompt=..., chosen=..., "
-    "rejected=...), and indexed features with episodes_from_arrays(features, chosen, rejected, users)"
-)
 
 
 def _feature_rows(features: Any, problems: list[str]) -> Any:

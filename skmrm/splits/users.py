@@ -8,9 +8,9 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm._data.columns import factorize
-from skmrm._data.episode_set import EpisodeSet
 from skmrm._support.randomness import RandomState, as_generator
+from skmrm.episodes.columns import factorize
+from skmrm.episodes.episode_set import EpisodeSet
 
 __all__ = ["split_users", "split_users_and_groups"]
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm._data.arrays import without_torch
-from skmrm._data.messages import as_conversation, is_messages
 from skmrm._support.arrays import is_bfloat16
+from skmrm.episodes.arrays import without_torch
+from skmrm.episodes.messages import as_conversation, is_messages
 
 __all__ = ["as_text", "check_features", "check_items", "responses_to_rank", "responses_to_score"]
 

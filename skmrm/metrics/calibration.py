@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skmrm._margins import finite_margins, user_rows
+from skmrm.metrics.margins import finite_margins, user_rows
 
 __all__ = ["Reliability", "expected_calibration_error", "reliability"]
 

@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from skmrm.episodes import Episode, EpisodeSet, as_episode_set, episodes_from_frame
+from skmrm.episodes.checked import as_episode_set
+from skmrm.episodes.episode import Episode
+from skmrm.episodes.episode_set import EpisodeSet
+from skmrm.episodes.from_tables import episodes_from_frame
 from skmrm.exceptions import EpisodeError
 
 __all__ = ["read_user_pairs"]

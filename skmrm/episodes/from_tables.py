@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm._data.cells import MISSING, Cells, is_missing, mixed_rows, read_cells, settle_prompts
-from skmrm._data.columns import Coder, factorize, set_from_features, set_from_texts
-from skmrm._data.episode_set import EpisodeSet
-from skmrm._data.rules import set_problems
-from skmrm._data.table_kinds import Table, open_table
 from skmrm._support.wording import counted, name_some
+from skmrm.episodes.cells import MISSING, Cells, is_missing, mixed_rows, read_cells, settle_prompts
+from skmrm.episodes.columns import Coder, factorize, set_from_features, set_from_texts
+from skmrm.episodes.episode_set import EpisodeSet
+from skmrm.episodes.rules import set_problems
+from skmrm.episodes.tables import Table, open_table
 from skmrm.exceptions import EpisodeError
 
 __all__ = ["episodes_from_frame"]

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm._data.episode_set import EpisodeSet
-from skmrm._data.rows import row_chunks
 from skmrm._support.wording import counted, name_some
+from skmrm.episodes.episode_set import EpisodeSet
+from skmrm.episodes.rows import row_chunks
 
 __all__ = ["Problems", "set_problems"]
 

@@ -10,12 +10,12 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skmrm._data.arrays import feature_dtype_problem, id_array, index_column, read_only, same
-from skmrm._data.episode import Episode, EpisodeView
-from skmrm._data.rows import RowView, in_memory
+from skmrm.episodes.arrays import feature_dtype_problem, id_array, index_column, read_only, same
+from skmrm.episodes.episode import Episode
+from skmrm.episodes.rows import RowView, in_memory
 from skmrm.exceptions import EpisodeError
 
-__all__ = ["EpisodeSet"]
+__all__ = ["EpisodeSet", "EpisodeView"]
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -359,3 +359,58 @@ def _first_axis(key: tuple[Any, ...]) -> Any:
     if len(rest) != 1:
         raise IndexError(f"an EpisodeSet has one axis, its users; got {len(rest)} indices")
     return rest[0]
+
+
+class EpisodeView(Episode):
+    """An `Episode` that reads its pairs from one user's row of an `EpisodeSet`, when asked.
+
+    Pickling it gives a plain `Episode` of that user alone, not the whole set.
+    """
+
+    def __init__(self, episodes: EpisodeSet, row: int) -> None:
+        object.__setattr__(self, "_set", episodes)
+        object.__setattr__(self, "_row", row)
+
+    _set: EpisodeSet
+    _row: int
+
+    @property
+    def _pairs(self) -> slice:
+        return slice(int(self._set.offsets[self._row]), int(self._set.offsets[self._row + 1]))
+
+    def __len__(self) -> int:
+        return int(self._set.pairs_per_user[self._row])
+
+    def _responses(self, rows: NDArray[np.int64]) -> Any:
+        if self._set.items is not None:
+            return [self._set.items[row][1] for row in rows]
+        return np.asarray(self._set.features[rows])
+
+    @property
+    def user(self) -> Any:
+        """The user's id."""
+        return self._set.users[self._row]
+
+    @property
+    def chosen(self) -> Any:
+        """Texts (a list) or features (n_pairs, n_features) of the preferred responses."""
+        return self._responses(self._set.chosen[self._pairs])
+
+    @property
+    def rejected(self) -> Any:
+        """Texts (a list) or features (n_pairs, n_features) of the rejected responses."""
+        return self._responses(self._set.rejected[self._pairs])
+
+    @property
+    def prompts(self) -> list[str] | None:
+        """Prompts of the pairs, or None where the set holds features only."""
+        items = self._set.items
+        return None if items is None else [items[row][0] for row in self._set.chosen[self._pairs]]
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """Group codes of the pairs, (n_pairs,) int64."""
+        return self._set.group[self._pairs]
+
+    def __reduce__(self) -> tuple[type[Episode], tuple[Any, ...]]:
+        return Episode, (self.user, self.chosen, self.rejected, self.prompts, self.groups)

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skmrm._curves import AdaptationCurve
+from skmrm._support.randomness import RandomState, as_generator
 from skmrm.episodes import EpisodeSet
 from skmrm.metrics import Reliability, reliability, user_accuracies, user_log_losses
-from skmrm.splits import RandomState, SupportQuery, as_generator, random_places, support_query_split
+from skmrm.model_selection.curve import AdaptationCurve
+from skmrm.splits import SupportQuery, support_query_split
+from skmrm.splits.support_query import random_places
 
 __all__ = ["draw_splits", "encoded", "judge", "judged_users"]
 

@@ -6,23 +6,24 @@ sides of support and query. Everything is judged per user, and every user counts
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skmrm._curves import AdaptationCurve, Comparison, compare, mean_of_known
-from skmrm._judging import draw_splits, encoded, judge, judged_users
+from skmrm._support.randomness import RandomState
 from skmrm._support.wording import counted, described
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
 from skmrm.exceptions import EpisodeError
 from skmrm.metrics import worst_decile
-from skmrm.splits import RandomState
+from skmrm.model_selection import AdaptationCurve
+from skmrm.model_selection.curve import mean_of_known
+from skmrm.model_selection.judging import draw_splits, encoded, judge, judged_users
 
-__all__ = ["AdaptationCurve", "Comparison", "adaptation_curve", "adaptation_scorer", "compare"]
+__all__ = ["adaptation_curve", "adaptation_scorer", "baseline_of", "curves_of"]
 
 SUPPORT_SIZES = (0, 1, 3, 5, 10, 20, None)
 
@@ -236,3 +237,38 @@ def _nobody_judged(episodes: EpisodeSet, query: ArrayLike | None) -> str:
         f"judging needs users with pairs in at least two groups, one side to adapt on and one to judge; {came}: "
         "pass groups that divide each user's pairs (prompts, conversations or topics), or users with more pairs"
     )
+
+
+def baseline_of(model: Any, baseline: Any) -> Any:
+    """The baseline asked for, else the pooled model that the fit made on its way, else None."""
+    return getattr(model, "pooled_model_", None) if baseline is None else baseline
+
+
+def curves_of(
+    models: Sequence[Any], episodes: Any, support_sizes: Sequence[int | None], curve_kw: Mapping[str, Any] | None
+) -> list[AdaptationCurve]:
+    """Curve of each model over the same users, splits and supports; texts are encoded once for each encoder."""
+    given = dict(curve_kw or {})
+    if problems := _keyword_problems(given):
+        raise ValueError("; ".join(problems))
+    checked = as_episode_set(episodes, min_pairs=0, context="adaptation_curve").compact()
+    sets: dict[int, EpisodeSet] = {}
+    curves = []
+    for model in models:
+        encoder = id(getattr(model, "encoder_", None))
+        if encoder not in sets:
+            sets[encoder] = encoded(model, checked)
+        curves.append(adaptation_curve(model, sets[encoder], support_sizes=tuple(support_sizes), **given))
+    return curves
+
+
+def _keyword_problems(curve_kw: dict[str, Any]) -> list[str]:
+    problems = []
+    if "support_sizes" in curve_kw:
+        problems.append("curve_kw must leave out support_sizes: the display has a parameter for numbers of choices")
+    if not isinstance(curve_kw.get("random_state", 0), Integral):
+        problems.append(
+            "curve_kw['random_state'] must be an integer, so that all models are judged on the same splits, "
+            f"got {described(curve_kw['random_state'])}"
+        )
+    return problems

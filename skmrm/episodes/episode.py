@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from skmrm._data.arrays import same
+from skmrm.episodes.arrays import same
 
 if TYPE_CHECKING:
-    from skmrm._data.episode_set import EpisodeSet
+    pass
 
-__all__ = ["Episode", "EpisodeView"]
+__all__ = ["Episode"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -71,58 +68,3 @@ class Episode:
         return self is other or all(same(getattr(self, name), getattr(other, name)) for name in names)
 
     __hash__ = None  # type: ignore[assignment]
-
-
-class EpisodeView(Episode):
-    """An `Episode` that reads its pairs from one user's row of an `EpisodeSet`, when asked.
-
-    Pickling it gives a plain `Episode` of that user alone, not the whole set.
-    """
-
-    def __init__(self, episodes: EpisodeSet, row: int) -> None:
-        object.__setattr__(self, "_set", episodes)
-        object.__setattr__(self, "_row", row)
-
-    _set: EpisodeSet
-    _row: int
-
-    @property
-    def _pairs(self) -> slice:
-        return slice(int(self._set.offsets[self._row]), int(self._set.offsets[self._row + 1]))
-
-    def __len__(self) -> int:
-        return int(self._set.pairs_per_user[self._row])
-
-    def _responses(self, rows: NDArray[np.int64]) -> Any:
-        if self._set.items is not None:
-            return [self._set.items[row][1] for row in rows]
-        return np.asarray(self._set.features[rows])
-
-    @property
-    def user(self) -> Any:
-        """The user's id."""
-        return self._set.users[self._row]
-
-    @property
-    def chosen(self) -> Any:
-        """Texts (a list) or features (n_pairs, n_features) of the preferred responses."""
-        return self._responses(self._set.chosen[self._pairs])
-
-    @property
-    def rejected(self) -> Any:
-        """Texts (a list) or features (n_pairs, n_features) of the rejected responses."""
-        return self._responses(self._set.rejected[self._pairs])
-
-    @property
-    def prompts(self) -> list[str] | None:
-        """Prompts of the pairs, or None where the set holds features only."""
-        items = self._set.items
-        return None if items is None else [items[row][0] for row in self._set.chosen[self._pairs]]
-
-    @property
-    def groups(self) -> NDArray[np.int64]:
-        """Group codes of the pairs, (n_pairs,) int64."""
-        return self._set.group[self._pairs]
-
-    def __reduce__(self) -> tuple[type[Episode], tuple[Any, ...]]:
-        return Episode, (self.user, self.chosen, self.rejected, self.prompts, self.groups)

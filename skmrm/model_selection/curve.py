@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from skmrm._support.wording import described
 from skmrm.metrics import (
     Interval,
     Reliability,
@@ -18,7 +19,7 @@ from skmrm.metrics import (
     worst_decile,
 )
 
-__all__ = ["AdaptationCurve", "Comparison", "compare", "mean_of_known"]
+__all__ = ["AdaptationCurve", "Comparison", "check_curves", "compare", "mean_by_size", "mean_of_known"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -210,3 +211,51 @@ def _check_same(curve: AdaptationCurve, baseline: AdaptationCurve) -> None:
             "compare needs two models' curves over the same users, splits and sizes; "
             f"{' and '.join(problems)}: call adaptation_curve with the same episodes, sizes and random_state for both"
         )
+
+
+def check_curves(curves: Any) -> list[str]:
+    """What keeps some named curves from being compared with each other."""
+    if not isinstance(curves, Mapping) or not curves:
+        return [f"curves must be a dict from names to AdaptationCurve, with at least one, got {described(curves)}"]
+    strangers = {name: curve for name, curve in curves.items() if not isinstance(curve, AdaptationCurve)}
+    if strangers:
+        name, curve = next(iter(strangers.items()))
+        return [f"curves must be AdaptationCurve, as adaptation_curve returns, got {described(curve)} for {name!r}"]
+    remedy = "compute all curves with the same episodes, support_sizes, n_splits and random_state"
+    first, *others = curves.values()
+    problems = []
+    if any(other.support_sizes != first.support_sizes for other in others):
+        listed = "; ".join(f"{name!r}: {curve.support_sizes}" for name, curve in curves.items())
+        problems.append(f"curves must have the same support_sizes, got {listed}: {remedy}")
+    if any(not np.array_equal(other.users, first.users) for other in others):
+        listed = ", ".join(f"{name!r}: {len(curve.users)} users" for name, curve in curves.items())
+        problems.append(f"curves must be of the same users in the same order, got others ({listed}): {remedy}")
+    elif any(not np.allclose(other.n_support, first.n_support) for other in others):
+        problems.append(f"curves must be over the same splits, got other numbers of support pairs: {remedy}")
+    return problems
+
+
+def mean_by_size(
+    values: NDArray[np.float64],
+    other: NDArray[np.float64] | None,
+    known: NDArray[np.bool_],
+    level: float,
+    simultaneous: bool,
+) -> NDArray[np.float64]:
+    """Mean over the known users at each size, of the values or of their difference, with its interval.
+
+    Columns are the estimate, low and high, (n_sizes, 3); NaN at a size that no user reaches.
+    """
+    table = np.full((len(known), 3), np.nan)
+    reached = np.flatnonzero(known.any(1))
+    values = np.where(known, values, np.nan)[reached]
+    other = None if other is None else other[reached]
+    if simultaneous:
+        found = simultaneous_intervals(values, other, level=level)
+    else:
+        found = [
+            bootstrap_interval(row, None if other is None else other[place], level=level)
+            for place, row in enumerate(values)
+        ]
+    table[reached] = np.reshape([(interval.estimate, interval.low, interval.high) for interval in found], (-1, 3))
+    return table

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm._data.episode_set import EpisodeSet
+from skmrm.episodes.episode_set import EpisodeSet
 
 __all__ = ["Coder", "factorize", "set_from_features", "set_from_texts"]
 

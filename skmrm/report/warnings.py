@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm._curves import Comparison
-from skmrm._judging import judged_users
-from skmrm._report_verdict import percent, size_key
 from skmrm._support.wording import name_some
 from skmrm.episodes import EpisodeSet
+from skmrm.model_selection.curve import Comparison
+from skmrm.model_selection.judging import judged_users
+from skmrm.report.verdict import percent, size_key
 from skmrm.splits import SupportQuery
 
 __all__ = ["find_warnings"]

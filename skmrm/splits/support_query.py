@@ -1,4 +1,4 @@
-"""Splits that do not lie: users apart, and within a user no group on both sides of support and query."""
+"""Within a user, no group on both sides of support and query."""
 
 from __future__ import annotations
 
@@ -7,19 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skmrm._data.episode_set import EpisodeSet
 from skmrm._support.randomness import RandomState, as_generator
-from skmrm._user_splits import split_users, split_users_and_groups
+from skmrm.episodes.episode_set import EpisodeSet
 
-__all__ = [
-    "RandomState",
-    "SupportQuery",
-    "as_generator",
-    "draw_support_query",
-    "split_users",
-    "split_users_and_groups",
-    "support_query_split",
-]
+__all__ = ["SupportQuery", "draw_support_query", "support_query_split"]
 
 
 @dataclass(frozen=True, eq=False)

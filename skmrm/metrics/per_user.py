@@ -1,23 +1,14 @@
-"""How good a personalised reward model is: measured per user, and compared user by user."""
+"""Accuracy and log loss, measured per user."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skmrm._bootstrap import Interval, bootstrap_interval, share_helped, simultaneous_intervals
-from skmrm._calibration import Reliability, expected_calibration_error, reliability
-from skmrm._margins import finite_margins, known_users, mean_by_user
+from skmrm.metrics.margins import finite_margins, known_users, mean_by_user
 
 __all__ = [
-    "Interval",
-    "Reliability",
-    "bootstrap_interval",
-    "expected_calibration_error",
     "log_loss",
-    "reliability",
-    "share_helped",
-    "simultaneous_intervals",
     "user_accuracies",
     "user_level_accuracy",
     "user_log_losses",

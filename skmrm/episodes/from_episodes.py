@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm._data.arrays import object_array
-from skmrm._data.cells import Cells, is_missing, mixed_rows, read_cells, settle_prompts
-from skmrm._data.columns import Coder, set_from_features, set_from_texts
-from skmrm._data.episode import Episode, EpisodeView
-from skmrm._data.episode_set import EpisodeSet
-from skmrm._data.rules import Problems
 from skmrm._support.wording import name_some
+from skmrm.episodes.arrays import object_array
+from skmrm.episodes.cells import Cells, is_missing, mixed_rows, read_cells, settle_prompts
+from skmrm.episodes.columns import Coder, set_from_features, set_from_texts
+from skmrm.episodes.episode import Episode
+from skmrm.episodes.episode_set import EpisodeSet, EpisodeView
+from skmrm.episodes.rules import Problems
 
 __all__ = ["read_episodes"]
 

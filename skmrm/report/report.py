@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skmrm._curves import AdaptationCurve, Comparison, compare, frame_by_size, mean_of_known
-from skmrm._judging import draw_splits, encoded
-from skmrm._report_layout import as_html, as_text
-from skmrm._report_verdict import word_verdict
-from skmrm._report_warnings import find_warnings
+from skmrm._support.randomness import RandomState, as_generator
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
-from skmrm.model_selection import SUPPORT_SIZES, adaptation_curve, curve_problems
-from skmrm.splits import RandomState, as_generator
+from skmrm.model_selection import adaptation_curve
+from skmrm.model_selection.curve import AdaptationCurve, Comparison, compare, frame_by_size, mean_of_known
+from skmrm.model_selection.judged import SUPPORT_SIZES, curve_problems
+from skmrm.model_selection.judging import draw_splits, encoded
+from skmrm.report.layout import as_html, as_text
+from skmrm.report.verdict import word_verdict
+from skmrm.report.warnings import find_warnings
 
 __all__ = ["PersonalizationReport", "personalization_report"]
 

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm._data.episode import Episode
-from skmrm._data.episode_set import EpisodeSet
 from skmrm._support.wording import described, name_some
+from skmrm.episodes.episode import Episode
+from skmrm.episodes.episode_set import EpisodeSet
 from skmrm.exceptions import EpisodeError
 
 __all__ = ["Table", "open_table"]

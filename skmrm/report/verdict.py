@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from skmrm._curves import Comparison
 from skmrm.metrics import Interval
+from skmrm.model_selection.curve import Comparison
 
 __all__ = ["MIN_USERS", "effect", "percent", "points", "reached_by_enough", "size_key", "word_verdict"]
 

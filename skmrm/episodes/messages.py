@@ -47,6 +47,7 @@ class Conversation(str):
     messages: tuple[tuple[str, str], ...]
 
     def __new__(cls, messages: Sequence[tuple[str, str]]) -> Conversation:
+        """Make the transcript of (role, content) pairs."""
         pairs = tuple([(str(role), str(content)) for role, content in messages])
         conversation = super().__new__(cls, _transcript(pairs))
         conversation.messages = pairs

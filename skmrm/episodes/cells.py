@@ -9,9 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm._data.arrays import feature_dtype_problem, object_array, without_torch
-from skmrm._data.messages import Conversation, as_conversation, extract_prompt, is_messages
 from skmrm._support.wording import described
+from skmrm.episodes.arrays import feature_dtype_problem, object_array, without_torch
+from skmrm.episodes.messages import Conversation, as_conversation, extract_prompt, is_messages
 
 __all__ = ["MISSING", "Cells", "is_missing", "mixed_rows", "read_cells", "settle_prompts"]
 

@@ -24,8 +24,8 @@ from skmrm import MetaRewardModel, UserRewardModel
 from skmrm.base_rewards import BaseRewards
 from skmrm.datasets import load_style_preferences, make_user_preferences
 from skmrm.encoders import HFEncoder
+from skmrm.estimators.user_model import UserModels
 from skmrm.serving import OnnxScorer
-from skmrm.user_model import UserModels
 
 __all__ = ["PARTS"]
 

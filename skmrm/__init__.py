@@ -30,7 +30,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "model": ["MetaRewardModel"],
         "report": ["personalization_report"],
         "splits": ["split_users", "split_users_and_groups", "support_query_split"],
-        "user_model": ["UserModels", "UserRewardModel"],
+        "estimators.user_model": ["UserModels", "UserRewardModel"],
     },
 )
 

@@ -7,14 +7,18 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from skmrm._bridge import base_rewards_of
-from skmrm.episodes import EpisodeSet
+from skmrm._support.device import resolve_device
+from skmrm._support.tensors import Arrays, as_tensor, as_tensors
+from skmrm.episodes import Episode, EpisodeSet, as_episode_set
 from skmrm.episodes.items import check_features, check_items
 from skmrm.episodes.rows import in_memory, row_chunks
+from skmrm.meta.basis import standardise
+from skmrm.meta.inference import item_rewards
 
-__all__ = ["BaseRewards"]
+__all__ = ["BaseRewards", "base_rewards_of", "check_episodes", "standardised_of"]
 
 
 class BaseRewards:
@@ -82,3 +86,52 @@ class BaseRewards:
 
     def _of_features(self, features: NDArray[Any]) -> NDArray[Any]:
         return base_rewards_of(self.params, features, self.device)
+
+
+class FeatureRewards(BaseRewards):
+    """One base reward function for each feature, the feature itself: bases = identity, never stored or multiplied by.
+
+    Parameters
+    ----------
+    params : mapping of str to array
+        ``mean`` and ``scale``, (n_features,) each.
+    encoder : fitted transformer or None
+    device : str
+    """
+
+    @property
+    def n_bases(self) -> int:
+        """Number of features."""
+        return self.n_features
+
+    def _of_features(self, features: NDArray[Any]) -> NDArray[Any]:
+        return standardised_of(self.params, features, self.device)
+
+
+def make_base_rewards(params: Mapping[str, NDArray[Any]], encoder: Any, device: str) -> BaseRewards:
+    """Base rewards of learnt parameters; without ``bases``, the standardised features themselves."""
+    kind = BaseRewards if "bases" in params else FeatureRewards
+    return kind(params, encoder, device)
+
+
+def base_rewards_of(params: Arrays, features: NDArray[Any], device: str) -> NDArray[Any]:
+    """Base rewards (n_items, n_bases) of raw features (n_items, n_features)."""
+    place = resolve_device(device)
+    with torch.no_grad():
+        rewards = item_rewards(as_tensors(params, place), as_tensor(features, place))
+    return rewards.cpu().numpy()
+
+
+def standardised_of(params: Arrays, features: NDArray[Any], device: str) -> NDArray[Any]:
+    """Standardised features (n_items, n_features) of raw ones."""
+    place = resolve_device(device)
+    return standardise(as_tensors(params, place), as_tensor(features, place)).cpu().numpy()
+
+
+def check_episodes(episodes: Any, base: BaseRewards, caller: str) -> EpisodeSet:
+    """Check a set of users, some perhaps without pairs, against what a model was fitted on."""
+    kind: Any = base.kind
+    n_features = base.n_features if kind == "features" else None
+    if isinstance(episodes, Episode):
+        episodes = [episodes]
+    return as_episode_set(episodes, min_pairs=0, kind=kind, n_features=n_features, context=caller).compact()

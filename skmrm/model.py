@@ -16,11 +16,11 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
-from skmrm._bridge import CoreData, core_data
-from skmrm._checkpoint import Checkpoints
-from skmrm._estimator import RewardEstimator
-from skmrm._progress import EpochBar
 from skmrm._support.tensors import tensor_parameters
+from skmrm.estimators.checkpoints import Checkpoints
+from skmrm.estimators.core_data import CoreData, core_data
+from skmrm.estimators.estimator import RewardEstimator
+from skmrm.estimators.progress import EpochBar
 from skmrm.meta.adaptation import Adaptation, GradientAdaptation, MapAdaptation
 from skmrm.meta.fitting import MIN_JUDGED_USERS, Fitted, meta_continue, meta_fit
 from skmrm.meta.starts import FitOptions

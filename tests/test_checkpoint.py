@@ -14,10 +14,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from skmrm import MetaRewardModel, _checkpoint
-from skmrm._checkpoint import CHECKPOINT_FILE
-from skmrm._progress import EpochBar
+from skmrm import MetaRewardModel
 from skmrm.datasets import make_user_preferences
+from skmrm.estimators import checkpoints as _checkpoint
+from skmrm.estimators.checkpoints import CHECKPOINT_FILE
+from skmrm.estimators.progress import EpochBar
 from skmrm.exceptions import ModelFileError
 from skmrm.meta import fitting
 

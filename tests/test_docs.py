@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from skmrm import _bridge
+from skmrm.estimators import core_data as _bridge
 from skmrm.meta import fitting, personal, prior, spectral, starts, strength
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"

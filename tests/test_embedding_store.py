@@ -21,7 +21,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from skmrm import EpisodeSet, MetaRewardModel, _streaming
+from skmrm import EpisodeSet, MetaRewardModel
 from skmrm.baselines import PooledBradleyTerry
 from skmrm.embeddings import EmbeddingStore, Summary, encode_dataset
 from skmrm.embeddings._encode_dataset import encode_missing, encode_pieces
@@ -34,6 +34,7 @@ from skmrm.encoders import HashedTextEncoder, HFEncoder, TextEncoder, TextStatis
 from skmrm.encoders._encoded import Encoded
 from skmrm.episodes.messages import Conversation
 from skmrm.episodes.rows import RowView
+from skmrm.estimators import streaming as _streaming
 from skmrm.exceptions import EpisodeError, ModelFileError, StoreInUseError
 
 ITEMS = [(f"Prompt {i // 3}?", f"answer {i} {'x' * (i % 7)}") for i in range(23)]

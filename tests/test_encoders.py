@@ -24,8 +24,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_checks
 
 from skmrm.encoders import HashedTextEncoder, TextEncoder, TextStatistics, build_encoder
-from skmrm.encoders._lexicon import STOP_WORDS, WORD_LISTS, is_contraction, is_latinate
-from skmrm.encoders._words import count_words, tokens
+from skmrm.encoders.style._lexicon import STOP_WORDS, WORD_LISTS, is_contraction, is_latinate
+from skmrm.encoders.style._words import count_words, tokens
 from skmrm.episodes.messages import as_conversation
 
 NAMES = list(TextStatistics().get_feature_names_out())

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from skmrm import Episode, MetaRewardModel, UserRewardModel, episodes_from_arrays
-from skmrm._feature_rewards import make_base_rewards
+from skmrm.base_rewards import make_base_rewards
 from skmrm.baselines import LowRankRewards, PerUserBradleyTerry, PooledBradleyTerry
 from skmrm.datasets import make_user_preferences
+from skmrm.estimators.user_model import UserModels
 from skmrm.export import ExportReport
-from skmrm.user_model import UserModels
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -235,7 +235,7 @@ def test__export__killed_while_files_move__does_not_load(folder, tmp_path, monke
         moves.append(file)
         partial.replace(file)
 
-    monkeypatch.setattr("skmrm._export.bundle.move_into_place", move)
+    monkeypatch.setattr("skmrm.export.bundle.move_into_place", move)
     with pytest.raises(KeyboardInterrupt):
         user.export_onnx(tmp_path)
     with pytest.raises(ValueError, match=r"missing|altered"):

@@ -299,9 +299,9 @@ def test__checkpoints__bfloat16_features__are_told_from_others(crowd, tmp_path):
 def test__fit__from_a_store_in_half_precision__learns_from_half_and_scores_in_single(
     tmp_path, monkeypatch, text_statistics
 ):
-    from skmrm import _episode_fitter
     from skmrm.embeddings import EmbeddingStore
     from skmrm.encoders import HashedTextEncoder
+    from skmrm.estimators import fitter as _episode_fitter
 
     words = ["milk", "sugar", "lemon", "honey", "ginger", "mint"]
     texts = [f"{a} {b} tea, please." for a in words for b in words]

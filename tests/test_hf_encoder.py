@@ -23,11 +23,11 @@ from sklearn.utils import estimator_checks
 from skmrm import MetaRewardModel
 from skmrm.datasets import load_style_preferences
 from skmrm.encoders import HFEncoder, TextEncoder, TextStatistics, build_encoder
-from skmrm.encoders import _transformers as hf_module
-from skmrm.encoders._hidden_states import hidden_states
-from skmrm.encoders._pretrained import folder_fingerprint
 from skmrm.encoders._saving import encoder_from_config
-from skmrm.encoders._tokens import Tokens
+from skmrm.encoders.huggingface import _transformers as hf_module
+from skmrm.encoders.huggingface._hidden_states import hidden_states
+from skmrm.encoders.huggingface._pretrained import folder_fingerprint
+from skmrm.encoders.huggingface._tokens import Tokens
 from skmrm.exceptions import ModelFileError
 
 transformers = pytest.importorskip("transformers")

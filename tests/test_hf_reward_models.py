@@ -14,9 +14,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skmrm import MetaRewardModel, episodes_from_frame
 from skmrm.encoders import HFEncoder, TextEncoder
-from skmrm.encoders import _transformers as hf_module
-from skmrm.encoders._batches import batches
-from skmrm.encoders._prefixes import _MOVING_ROPES, find_shared
+from skmrm.encoders.huggingface import _transformers as hf_module
+from skmrm.encoders.huggingface._batches import batches
+from skmrm.encoders.huggingface._prefixes import _MOVING_ROPES, find_shared
 from skmrm.episodes.messages import Conversation
 
 transformers = pytest.importorskip("transformers")
@@ -538,7 +538,7 @@ def test__text_encoder__folder_of_a_reward_model(llama, fitted):
 
 def test__export__conversations_and_half_precision__refused_with_a_remedy(llama):
     pytest.importorskip("onnx")
-    from skmrm._export.transformer import transformer_part
+    from skmrm.export.transformer import transformer_part
 
     encoder = HFEncoder(llama, dtype="bfloat16", device="cpu").fit(ITEMS)
     with pytest.raises(ValueError, match=r"in a chat template.*computes in bfloat16.*Encode texts yourself"):

@@ -66,7 +66,7 @@ def test__public_names__unknown__is_an_attribute_error():
 
 def test__public_modules__names_in_all__exist():
     for path in sorted([*PACKAGE.glob("*.py"), *(folder.parent for folder in PACKAGE.glob("*/__init__.py"))]):
-        if path.stem.startswith("_") or path.stem == "meta":
+        if path.stem.startswith("_") or path.stem in {"meta", "estimators"}:
             continue
         module = getattr(skmrm, path.stem, None) or __import__(f"skmrm.{path.stem}", fromlist=["__all__"])
         assert module.__all__, path.stem
@@ -87,7 +87,7 @@ def test__meta__imports__torch_numpy_and_the_standard_library_only():
 
 def test__package__imports__no_cycle_from_the_bottom_up():
     """What everything rests on must not import what rests on it."""
-    upper = {"model", "user_model", "base_rewards", "_bridge", "meta", "encoders", "persistence"}
+    upper = {"model", "estimators", "base_rewards", "meta", "encoders"}
     rooms = ("exceptions.py", "_support", "episodes/arrays.py", "episodes/messages.py", "splits", "metrics")
     for room in rooms:
         place = PACKAGE / room

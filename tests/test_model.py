@@ -18,8 +18,8 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils._param_validation import InvalidParameterError
 
 from skmrm import Episode, EpisodeSet, MetaRewardModel, episodes_from_arrays, episodes_from_frame, support_query_split
-from skmrm._bridge import _at_most, adapt_arrays
 from skmrm.datasets import make_user_preferences, oracle_accuracy, true_gaps
+from skmrm.estimators.core_data import _at_most, adapt_arrays
 from skmrm.exceptions import EpisodeError
 from skmrm.meta.adaptation import GradientAdaptation, MapAdaptation
 from skmrm.metrics import bootstrap_interval, user_accuracies

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from skmrm import MetaRewardModel, _bridge
+from skmrm import MetaRewardModel
 from skmrm.datasets import make_user_preferences
+from skmrm.estimators import core_data as _bridge
 from skmrm.meta import training
 
 PAPER = {

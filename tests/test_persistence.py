@@ -8,9 +8,9 @@ from safetensors.numpy import load_file, save_file
 
 from skmrm import MetaRewardModel, UserRewardModel
 from skmrm.datasets import load_style_preferences, make_user_preferences
+from skmrm.estimators.saving import ARRAYS_FILE, CONFIG_FILE, SCHEMA_VERSION, _read, _write
 from skmrm.exceptions import ModelFileError
 from skmrm.meta.adaptation import MapAdaptation
-from skmrm.persistence import ARRAYS_FILE, CONFIG_FILE, SCHEMA_VERSION, _read, _write
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import _memory_limit, out_of_core
-from skmrm import MetaRewardModel, _streaming, episodes_from_arrays
-from skmrm._streaming import Streamed, divide, fits
+from skmrm import MetaRewardModel, episodes_from_arrays
 from skmrm.datasets import make_user_preferences
 from skmrm.episodes.rows import RowView, read_rows, row_chunks
+from skmrm.estimators import streaming as _streaming
+from skmrm.estimators.streaming import Streamed, divide, fits
 from skmrm.meta.basis import init_standardisation, standardise
 from skmrm.meta.batching import Pairs
 from skmrm.meta.pooled import fit_pooled
@@ -163,7 +164,7 @@ def test__fit__max_memory_that_is_enough__changes_nothing(mapped):
 
 
 def test__fit__streamed_and_stopped__goes_on_from_its_checkpoint(mapped, tmp_path, monkeypatch):
-    from skmrm._progress import EpochBar
+    from skmrm.estimators.progress import EpochBar
 
     params = {"n_bases": 2, "spectral_init": False, "max_epochs": 4, "random_state": 0}
     params["max_memory"] = limit_for(mapped, 2000)

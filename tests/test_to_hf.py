@@ -19,7 +19,7 @@ from skmrm.encoders import HFEncoder, TextEncoder
 transformers = pytest.importorskip("transformers")
 torch = pytest.importorskip("torch")
 
-from skmrm.integrations.huggingface import UserRewardModelForSequenceClassification, to_hf  # noqa: E402
+from skmrm.export.huggingface import UserRewardModelForSequenceClassification, to_hf  # noqa: E402
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 CLOSE = {"rtol": 0, "atol": 1e-4}  # logits

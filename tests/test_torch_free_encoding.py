@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.utils import murmurhash3_32
 
-from skmrm.encoders import HashedTextEncoder, TextStatistics, _ngrams
+from skmrm.encoders import HashedTextEncoder, TextStatistics
 from skmrm.encoders._items import encodable
-from skmrm.encoders._lexicon import is_content
-from skmrm.encoders._ngrams import HashedNgrams, murmurhash3
 from skmrm.encoders._saving import fitted_arrays, restore_fitted
-from skmrm.encoders._style import STATISTICS, style_statistics
-from skmrm.encoders._words import TRAITS, count_words, tokens
+from skmrm.encoders.hashed import _ngrams
+from skmrm.encoders.hashed._ngrams import HashedNgrams, murmurhash3
+from skmrm.encoders.style._lexicon import is_content
+from skmrm.encoders.style._style import STATISTICS, style_statistics
+from skmrm.encoders.style._words import TRAITS, count_words, tokens
 
 HEAVY = {"torch", "sklearn", "scipy", "joblib", "pandas", "transformers", "tokenizers", "onnx", "onnxruntime"}
 LOWEST_HASH = "auozubow"  # a word whose hash is -2**31, of which the absolute value is no int32
@@ -217,7 +218,7 @@ def test__count_words__word_of_any_length__has_its_traits(letters):
 # ---------------------------------------------------------------- imports
 
 
-@pytest.mark.parametrize("module", ["skmrm.encoders._style", "skmrm.encoders._ngrams"])
+@pytest.mark.parametrize("module", ["skmrm.encoders.style._style", "skmrm.encoders.hashed._ngrams"])
 def test__import__of_what_a_service_encodes_with__loads_nothing_heavy(module):
     script = f"import {module}, sys\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -512,7 +512,7 @@ def test__adapt_many__unusable_episodes__are_a_clear_error(model, users_pairs, e
 
 
 def test__adapt_many__n_jobs__changes_nothing(monkeypatch):
-    monkeypatch.setattr("skmrm._bridge._USERS_PER_JOB", 5)
+    monkeypatch.setattr("skmrm.estimators.core_data._USERS_PER_JOB", 5)
     data = make_user_preferences(n_users=60, n_pairs=(1, 12), n_features=4, n_bases=2, random_state=0).episodes
     model = MetaRewardModel(n_bases=3, max_epochs=0, random_state=0).fit(data)
     empty = data.take_pairs(data.user != 7)  # somebody without a pair

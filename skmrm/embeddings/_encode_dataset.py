@@ -13,9 +13,8 @@ import numpy as np
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from skmrm.encoders._encoded import Encoded
+from skmrm.encoders._encoded import Encoded, encode_piece
 from skmrm.encoders._items import Item, check_items
-from skmrm.encoders._made import encode_piece
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set, episodes_from_frame
 from skmrm.episodes.messages import as_conversation, is_messages
 from skmrm.exceptions import StoreInUseError
@@ -23,7 +22,7 @@ from skmrm.exceptions import StoreInUseError
 if TYPE_CHECKING:
     from skmrm.embeddings._store import EmbeddingStore
 
-__all__ = ["EncodePieces", "Summary", "encode_dataset", "encode_missing", "encode_piece", "encode_pieces", "read_texts"]
+__all__ = ["EncodePieces", "Summary", "encode_dataset", "encode_missing", "encode_pieces", "read_texts"]
 
 # Pieces to what was made of them, each with its place, in any order.
 EncodePieces = Callable[[Sequence[Sequence[Item]]], Iterator[tuple[int, Encoded]]]

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 import skmrm
 from skmrm.encoders._cache import digest
-from skmrm.encoders._made import encode_piece
+from skmrm.encoders._encoded import encode_piece
 
 __all__ = ["fitted_encoder", "identity_of", "width_of"]
 
@@ -36,7 +36,7 @@ def fitted_encoder(encoder: Any) -> Any:
         If it is not fitted and learns from texts, appends statistics of style, or is nothing that can encode.
     """
     from skmrm.encoders._text_encoder import TextEncoder, check_encoder  # which takes a store as its memory
-    from skmrm.encoders._transformers import HFEncoder
+    from skmrm.encoders.huggingface._transformers import HFEncoder
 
     check_encoder(encoder)
     if isinstance(encoder, str | os.PathLike):

@@ -12,8 +12,8 @@ from sklearn import config_context
 from sklearn.utils.validation import check_memory
 
 import skmrm
+from skmrm.encoders._encoded import made_of
 from skmrm.encoders._items import Item
-from skmrm.encoders._made import made_of
 
 if TYPE_CHECKING:
     from skmrm.embeddings import EmbeddingStore
@@ -109,7 +109,7 @@ def cached_made(memory: joblib.Memory | None, encoder: Any, items: Sequence[Item
     Returns
     -------
     object, int, int
-        As of :func:`skmrm.encoders._made.made_of`.
+        As of :func:`skmrm.encoders._encoded.made_of`.
     """
     if memory is None:
         return made_of(encoder, items)

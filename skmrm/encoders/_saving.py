@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmrm.encoders._cache import of_store
-from skmrm.encoders._hashed import HashedTextEncoder
-from skmrm.encoders._statistics import TextStatistics
 from skmrm.encoders._text_encoder import TextEncoder, inner_encoder
-from skmrm.encoders._transformers import HFEncoder
+from skmrm.encoders.hashed._hashed import HashedTextEncoder
+from skmrm.encoders.huggingface._transformers import HFEncoder
+from skmrm.encoders.style._statistics import TextStatistics
 
 __all__ = ["encoder_from_config", "encoder_to_config", "fitted_arrays", "restore_fitted"]
 

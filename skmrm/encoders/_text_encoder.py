@@ -20,11 +20,11 @@ from tqdm import tqdm
 from skmrm._support.wording import described
 from skmrm.encoders._cache import Memory, as_memory, as_store, cached_fit, cached_made, digest, of_store
 from skmrm.encoders._distinct import distinct_items
-from skmrm.encoders._hashed import HashedTextEncoder
 from skmrm.encoders._items import Item, check_items
 from skmrm.encoders._output import checked_output, own_names
-from skmrm.encoders._statistics import TextStatistics
-from skmrm.encoders._transformers import HFEncoder
+from skmrm.encoders.hashed._hashed import HashedTextEncoder
+from skmrm.encoders.huggingface._transformers import HFEncoder
+from skmrm.encoders.style._statistics import TextStatistics
 
 if TYPE_CHECKING:
     from skmrm.embeddings import EmbeddingStore

@@ -109,7 +109,7 @@ class PieceEncoder:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Encode a piece; an error is a row, too, so that it does not depend on how Ray passes errors on."""
-        from skmrm.encoders._made import encode_piece
+        from skmrm.encoders._encoded import encode_piece
 
         place = batch["place"][0].as_py()
         try:

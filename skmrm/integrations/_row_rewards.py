@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from skmrm._support.wording import described, name_some
 
 if TYPE_CHECKING:
-    from skmrm.user_model import UserModels
+    from skmrm.estimators.user_model import UserModels
 
 __all__ = ["Item", "OnUnknownUser", "RowRewards"]
 
@@ -148,7 +148,8 @@ def _opened(source: Any) -> tuple[UserModels | None, str, list[str]]:
             return None, source.kind, []
         problem = "a bundle of many users does not say who they are: pass the UserModels that it was exported from"
         return None, source.kind, [problem]
-    from skmrm.user_model import RewardScorer, UserModels
+    from skmrm.estimators.scorer import RewardScorer
+    from skmrm.estimators.user_model import UserModels
 
     if isinstance(source, UserModels):
         return source, source._base.kind, []

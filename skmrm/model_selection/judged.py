@@ -19,8 +19,7 @@ from skmrm._support.wording import counted, described
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
 from skmrm.exceptions import EpisodeError
 from skmrm.metrics import worst_decile
-from skmrm.model_selection import AdaptationCurve
-from skmrm.model_selection.curve import mean_of_known
+from skmrm.model_selection.curve import AdaptationCurve, mean_of_known
 from skmrm.model_selection.judging import draw_splits, encoded, judge, judged_users
 
 __all__ = ["adaptation_curve", "adaptation_scorer", "baseline_of", "curves_of"]

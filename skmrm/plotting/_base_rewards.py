@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from skmrm.base_rewards import check_episodes
 from skmrm.episodes import EpisodeSet, as_episode_set
 from skmrm.plotting._axes import axes_for, pyplot
 from skmrm.plotting._base_reward_facts import (
@@ -20,7 +21,6 @@ from skmrm.plotting._base_reward_facts import (
     item_statistics,
     within_comparisons,
 )
-from skmrm.user_model import check_episodes
 
 __all__ = ["BaseRewardDisplay"]
 

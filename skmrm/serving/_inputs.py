@@ -79,7 +79,7 @@ class NgramInputs:
 
 # What scorers of feature vectors do without is imported when it is needed.
 def _style_encoder() -> Encode:
-    from skmrm.encoders._style import style_statistics
+    from skmrm.encoders.style._style import style_statistics
 
     return style_statistics
 
@@ -87,7 +87,7 @@ def _style_encoder() -> Encode:
 def _ngram_encoder(bundle: Bundle) -> Encode:
     from safetensors.numpy import load
 
-    from skmrm.encoders._ngrams import HashedNgrams
+    from skmrm.encoders.hashed._ngrams import HashedNgrams
 
     encoder, arrays = bundle.config["encoder"], load(bundle[ENCODER_FILE])
     hashed = HashedNgrams(

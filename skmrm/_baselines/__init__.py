@@ -1,1 +1,0 @@
-"""The estimators of `skmrm.baselines`, one a file."""

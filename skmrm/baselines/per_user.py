@@ -1,0 +1,114 @@
+"""Every user from scratch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from skmrm.baselines.shared import RIDGE, warn_unvalidated
+from skmrm.encoders._cache import Memory
+from skmrm.episodes import Episode, EpisodeSet
+from skmrm.estimators.core_data import CoreData
+from skmrm.estimators.estimator import RewardEstimator
+from skmrm.meta.fitting import Fitted
+from skmrm.meta.per_user import per_user_fit
+
+if TYPE_CHECKING:
+    from typing import Self
+
+__all__ = ["PerUserBradleyTerry"]
+
+
+class PerUserBradleyTerry(RewardEstimator):
+    r"""Every user from scratch: Bradley-Terry on the user's own pairs, in feature space.
+
+    .. math:: r_u(x) = w_u \cdot z(x), \qquad w_u = \arg\min_w \textstyle\sum_p \mathrm{softplus}(-w \cdot g_p) +
+        \tfrac\lambda2 \lVert w \rVert^2
+
+    with standardised features z and the sum over the user's pairs. Users share the standardisation and the ridge, and
+    nothing else; a user without pairs has reward 0 for everything. A user's ``weights_`` are coefficients of the
+    standardised features, (n_features,). Rewards are in logits.
+
+    Parameters
+    ----------
+    encoder, text_statistics, memory, random_state, n_jobs, device
+        As of :class:`skmrm.MetaRewardModel`.
+    ridge : float, optional
+        :math:`\lambda`, on a sum of losses in nats: the inverse of scikit-learn's C. None chooses it on the training
+        users' query pairs, each user fitted on its support; 30 where fewer than 8 users have pairs in two groups.
+
+    Attributes
+    ----------
+    ridge_ : float
+        The ridge used.
+    selection_ : list of dict
+        Loss of every ridge on query pairs, the chosen one marked.
+    base_rewards_, encoder_, start_weights_, adaptation_, history_, n_features_in_, n_users_
+        As of :class:`skmrm.MetaRewardModel`; the base rewards are the standardised features, and there are no epochs.
+
+    Examples
+    --------
+    >>> from skmrm.baselines import PerUserBradleyTerry
+    >>> from skmrm.datasets import make_user_preferences
+    >>> data = make_user_preferences(n_users=60, n_pairs=20, n_features=5, random_state=0)
+    >>> model = PerUserBradleyTerry(random_state=0).fit(data.episodes[:50])
+    >>> model.adapt(data.episodes[55]).weights_.shape
+    (5,)
+    """
+
+    _file_kind: ClassVar[str] = "skmrm per-user model"
+
+    _parameter_constraints = {  # noqa: RUF012 (scikit-learn's convention)
+        **RewardEstimator._parameter_constraints,
+        "ridge": RIDGE,
+    }
+
+    def __init__(
+        self,
+        encoder: Any = None,
+        *,
+        text_statistics: bool = True,
+        memory: Memory = None,
+        ridge: float | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        n_jobs: int | None = None,
+        device: str = "auto",
+    ) -> None:
+        self.encoder = encoder
+        self.text_statistics = text_statistics
+        self.memory = memory
+        self.ridge = ridge
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.device = device
+
+    def fit(self, episodes: EpisodeSet | list[Episode], y: Any = None) -> Self:
+        """Fit the encoder and the standardisation, and choose the ridge.
+
+        Parameters
+        ----------
+        episodes : EpisodeSet or list of Episode
+            Texts or arrays. Users with two groups (prompts, conversations or topics) choose the ridge.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        PerUserBradleyTerry
+            Itself.
+
+        Raises
+        ------
+        EpisodeError
+            If the episodes break a rule; all mistakes are listed.
+        ValueError
+            If parameters are out of bounds.
+        """
+        return self._fit(episodes, self._core)
+
+    def _core(self, data: CoreData) -> Fitted:
+        ridge = None if self.ridge is None else float(self.ridge)
+        fitted = per_user_fit(data.features, data.pairs, data.draw_split, ridge, data.generator)
+        warn_unvalidated(fitted, data, ridge is None)
+        return fitted

@@ -1,0 +1,204 @@
+"""The default encoder: needs no download, sees words and spelling, and gives the same numbers every time."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn import config_context
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import check_is_fitted
+
+from skmrm.encoders._items import check_items, encodable
+from skmrm.encoders.hashed._ngrams import HashedNgrams
+
+__all__ = ["HashedTextEncoder"]
+
+_NEGLIGIBLE = 1e-5  # singular values below this share of the largest are rounding in float32
+
+
+class HashedTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Hashed word and character n-grams of the response, weighted by tf-idf and reduced by a truncated SVD.
+
+    The prompt is not used: both responses of a pair share it, so that it cancels in their difference.
+
+    Parameters
+    ----------
+    n_components : int
+        Most components to keep. Fewer are kept if the texts of `fit` span fewer.
+    word_ngrams : (int, int) or None
+        Shortest and longest word n-grams; None for none.
+    char_ngrams : (int, int) or None
+        Shortest and longest character n-grams, inside words with their surrounding spaces; None for none.
+    n_hashes : int
+        Columns into which the n-grams of each kind are hashed. The fitted encoder holds
+        ``n_components * n_hashes`` float32 numbers for each kind.
+    random_state : int, RandomState instance or None
+        Seed of the randomised SVD.
+
+    Attributes
+    ----------
+    vectorizer_ : FeatureUnion
+        Texts to tf-idf weights of hashed n-grams, each kind with unit norm.
+    components_ : (n_features_out, n_kinds * n_hashes) float32 array
+        Right singular vectors.
+    singular_values_ : (n_features_out,) float32 array
+        Their singular values, largest first.
+
+    Examples
+    --------
+    >>> encoder = HashedTextEncoder(n_components=2)
+    >>> items = [("", "a red apple"), ("", "a green apple"), ("", "rain again"), ("", "more rain")]
+    >>> vectors = encoder.fit_transform(items)
+    >>> vectors.shape, vectors.dtype
+    ((4, 2), dtype('float32'))
+    """
+
+    _parameter_constraints = {  # noqa: RUF012 (scikit-learn's convention)
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "word_ngrams": [tuple, None],
+        "char_ngrams": [tuple, None],
+        "n_hashes": [Interval(Integral, 2, None, closed="left")],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        n_components: int = 64,
+        *,
+        word_ngrams: tuple[int, int] | None = (1, 2),
+        char_ngrams: tuple[int, int] | None = (3, 5),
+        n_hashes: int = 2**15,
+        random_state: int | np.random.RandomState | None = 0,
+    ) -> None:
+        self.n_components = n_components
+        self.word_ngrams = word_ngrams
+        self.char_ngrams = char_ngrams
+        self.n_hashes = n_hashes
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> HashedTextEncoder:
+        """Learn how rare n-grams are, and their leading components.
+
+        Parameters
+        ----------
+        X : list of (prompt, response)
+            At least one. Texts may be empty.
+        y : None
+            Not used.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If an item is not a pair of str, there is none, or a parameter is out of its bounds.
+        """
+        self._validate_params()
+        self._check_ngrams()
+        texts = [encodable(response) for _, response in check_items(X, minimum=1)]
+        self.__dict__.pop("_ngrams", None)
+        self.vectorizer_ = self._make_vectorizer()
+        with config_context(transform_output="default"):
+            weights = self.vectorizer_.fit_transform(texts)
+        if weights.nnz == 0:  # nothing but empty texts, of which an SVD would be 0 / 0
+            self.components_ = np.zeros((1, weights.shape[1]), np.float32)
+            self.singular_values_ = np.zeros(1, np.float32)
+            return self
+        svd = TruncatedSVD(min(self.n_components, *weights.shape), random_state=self.random_state)
+        with np.errstate(invalid="ignore", divide="ignore"):  # its share of variance, where all texts are the same
+            svd.fit(weights)
+        rank = int((svd.singular_values_ > _NEGLIGIBLE * svd.singular_values_[0]).sum())
+        self.components_ = np.ascontiguousarray(svd.components_[:rank], np.float32)
+        self.singular_values_ = np.ascontiguousarray(svd.singular_values_[:rank], np.float32)
+        return self
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Encode texts.
+
+        Parameters
+        ----------
+        X : list of (prompt, response)
+            Texts.
+
+        Returns
+        -------
+        (n_items, n_features_out) float32 array
+            One row an item; a row does not depend on the others.
+
+        Raises
+        ------
+        ValueError
+            If an item is not a pair of str.
+        """
+        check_is_fitted(self)
+        items = check_items(X)
+        if not hasattr(self, "_ngrams"):
+            self._ngrams = self._make_ngrams()
+        return self._ngrams([response for _, response in items])
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self.components_)
+
+    def _check_ngrams(self) -> None:
+        if self.word_ngrams is None and self.char_ngrams is None:
+            raise ValueError("word_ngrams and char_ngrams are both None: give at least one of them")
+        for name in ("word_ngrams", "char_ngrams"):
+            ngrams = getattr(self, name)
+            if ngrams is not None and not (
+                len(ngrams) == 2 and all(isinstance(n, Integral) for n in ngrams) and 1 <= ngrams[0] <= ngrams[1]
+            ):
+                raise ValueError(
+                    f"{name} must be (shortest, longest) with 1 <= shortest <= longest, or None; got {ngrams}"
+                )
+
+    def _make_ngrams(self) -> HashedNgrams:
+        """What was learnt, in a form that needs no scikit-learn and is several times faster than `vectorizer_`."""
+        columns = np.flatnonzero(self.components_.any(0))
+        idf = np.concatenate([pipeline[-1].idf_ for _, pipeline in self.vectorizer_.transformer_list])
+        return HashedNgrams(
+            self.word_ngrams, self.char_ngrams, self.n_hashes, idf, columns, self.components_[:, columns]
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what `transform` makes of it."""
+        return {name: value for name, value in super().__getstate__().items() if name != "_ngrams"}
+
+    def _make_vectorizer(self) -> FeatureUnion:
+        kinds = {
+            "words": ("word", self.word_ngrams),
+            "characters": ("char_wb", self.char_ngrams),
+        }
+        return FeatureUnion(
+            [
+                (name, make_pipeline(self._make_hasher(analyzer, ngrams), TfidfTransformer(sublinear_tf=True)))
+                for name, (analyzer, ngrams) in kinds.items()
+                if ngrams is not None
+            ]
+        )
+
+    def _make_hasher(self, analyzer: str, ngrams: tuple[int, int]) -> HashingVectorizer:
+        return HashingVectorizer(
+            analyzer=analyzer,
+            ngram_range=ngrams,
+            n_features=self.n_hashes,
+            token_pattern=r"(?u)\b\w+\b" if analyzer == "word" else None,  # "I" and "a" tell of style
+            alternate_sign=False,  # tf-idf needs counts
+            norm=None,
+            dtype=np.float32,
+        )
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.transformer_tags.preserves_dtype = []
+        return tags

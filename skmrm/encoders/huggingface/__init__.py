@@ -1,0 +1,1 @@
+"""Sentence encoders, reward models and causal language models of transformers."""

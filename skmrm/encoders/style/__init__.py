@@ -1,0 +1,1 @@
+"""Statistics of style, with names that people understand."""

@@ -1,0 +1,173 @@
+"""Arrays in, arrays out: the one place where numpy meets the torch core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed, effective_n_jobs
+from numpy.typing import NDArray
+
+from skmrm._support.device import resolve_device
+from skmrm._support.tensors import Arrays, as_tensor, as_tensors
+from skmrm.episodes import EpisodeSet
+from skmrm.meta.adaptation import Adaptation
+from skmrm.meta.batching import Pairs
+from skmrm.meta.checkpoints import KEEPS_NOTHING, Keeper
+from skmrm.meta.inference import adapt_users
+from skmrm.meta.selection import Split
+from skmrm.meta.streaming import Block, Others
+from skmrm.splits import draw_support_query
+from skmrm.splits.support_query import random_places
+
+__all__ = ["CoreData", "adapt_arrays", "core_data", "make_block"]
+
+
+# Pairs of one user that an epoch or a validation looks at, at most; drawn anew each time.
+MAX_PAIRS_PER_USER = 512
+_USERS_PER_JOB = 1000  # fewer are not worth a thread
+
+
+@dataclass(frozen=True)
+class CoreData:
+    """What the core fits on.
+
+    Attributes
+    ----------
+    features : Tensor of shape (n_items, d)
+        Raw features of every distinct response.
+    pairs : Pairs
+        Choices of all users.
+    draw_split : callable
+        Gives a new random group-disjoint support/query split of all pairs.
+    generator : torch.Generator
+        On the CPU.
+    keeper : Keeper
+        Of checkpoints.
+    others : Others or None
+        Users whose features are streamed.
+    """
+
+    features: torch.Tensor
+    pairs: Pairs
+    draw_split: Callable[[], Split]
+    generator: torch.Generator
+    keeper: Keeper
+    others: Others | None = None
+
+
+def core_data(
+    episodes: EpisodeSet,
+    features: NDArray[Any],
+    support_fraction: float | None,
+    rng: np.random.Generator,
+    device: str,
+    keeper: Keeper = KEEPS_NOTHING,
+    others: Others | None = None,
+) -> CoreData:
+    """Columns of an episode set, and features of its items, as tensors."""
+    generator = torch.Generator().manual_seed(int(rng.integers(2**63 - 1)))
+    block = make_block(episodes, features, support_fraction, rng, device)
+    return CoreData(block.features, block.pairs, block.draw_split, generator, keeper, others)
+
+
+def make_block(
+    episodes: EpisodeSet,
+    features: NDArray[Any],
+    support_fraction: float | None,
+    rng: np.random.Generator,
+    device: str,
+) -> Block:
+    """Users with their features and pairs as tensors."""
+    place = resolve_device(device)
+    user, n_users = episodes.user, episodes.n_users
+    return Block(
+        as_tensor(features, place),
+        _pairs(episodes.chosen, episodes.rejected, user, n_users, place, episodes.group),
+        lambda: _draw_split(user, episodes.group, n_users, support_fraction, rng, place),
+    )
+
+
+def adapt_arrays(
+    params: Arrays,
+    rule: Adaptation,
+    rewards: NDArray[Any],
+    user: NDArray[Any],
+    chosen: NDArray[Any],
+    rejected: NDArray[Any],
+    n_users: int,
+    device: str,
+    n_jobs: int | None = None,
+) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Weights (n_users, n_bases) and, where the rule defines them, covariances, from all pairs given.
+
+    With `n_jobs`, parts of the users are adapted in so many threads of joblib (torch lets go of Python's lock).
+    """
+    place = resolve_device(device)
+    found, table = as_tensors(params, place), as_tensor(rewards, place)
+
+    def adapt(first: int, last: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        own = slice(*np.searchsorted(user, [first, last]))
+        pairs = _pairs(chosen[own], rejected[own], user[own] - first, last - first, place)
+        return adapt_users(found, rule, table, pairs, with_covariance=True)
+
+    n_parts = min(effective_n_jobs(n_jobs), n_users // _USERS_PER_JOB)
+    if n_parts < 2:
+        parts = [adapt(0, n_users)]
+    else:
+        bounds = np.linspace(0, n_users, n_parts + 1).astype(int).tolist()
+        parts = Parallel(n_jobs=n_parts, prefer="threads")(delayed(adapt)(*ends) for ends in pairwise(bounds))
+    weights = _joined([part[0] for part in parts])
+    covariances = [part[1] for part in parts if part[1] is not None]
+    return weights, _joined(covariances) if covariances else None
+
+
+def _joined(parts: list[torch.Tensor]) -> NDArray[Any]:
+    """Parts one after the other; one part is not copied."""
+    return (parts[0] if len(parts) == 1 else torch.cat(parts)).cpu().numpy()
+
+
+def _draw_split(
+    user: NDArray[Any],
+    group: NDArray[Any],
+    n_users: int,
+    support_fraction: float | None,
+    rng: np.random.Generator,
+    device: torch.device,
+) -> Split:
+    """A random split; without a fraction, halves with supports of 1 to all pairs, sizes uniform in their logarithm."""
+    query, order = draw_support_query(user, group, n_users, 0.5 if support_fraction is None else support_fraction, rng)
+    available = np.bincount(user[~query], minlength=n_users)
+    size = available
+    if support_fraction is None:
+        size = np.floor((available + 1) ** rng.random(n_users)).astype(np.int64)
+    few = _at_most(user, n_users, MAX_PAIRS_PER_USER, rng)
+    support = (order >= 0) & (order < size[user]) & few
+    return Split(*(torch.from_numpy(mask).to(device) for mask in (support, query & few, ~query)))
+
+
+def _at_most(user: NDArray[Any], n_users: int, limit: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Mask that keeps a random `limit` pairs of each user with more."""
+    counts = np.bincount(user, minlength=n_users)
+    keep = np.ones(len(user), bool)
+    rows = np.flatnonzero((counts > limit)[user])
+    keep[rows] = random_places(user[rows], n_users, rng) < limit
+    return keep
+
+
+def _pairs(
+    chosen: NDArray[Any],
+    rejected: NDArray[Any],
+    user: NDArray[Any],
+    n_users: int,
+    device: torch.device,
+    *group: NDArray[Any],
+) -> Pairs:
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(user, minlength=n_users))])
+    wanted = (chosen, rejected, offsets, *group)
+    columns = (torch.from_numpy(np.array(column, np.int64)).to(device) for column in wanted)
+    return Pairs(*columns)

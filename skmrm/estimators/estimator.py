@@ -1,0 +1,257 @@
+"""What every reward estimator shares: all but its parameters and what fit learns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import TransformerMixin
+from sklearn.utils.metadata_routing import UNUSED
+from sklearn.utils.validation import check_is_fitted
+
+from skmrm.base_rewards import BaseRewards, check_episodes
+from skmrm.episodes import Episode, EpisodeSet
+from skmrm.episodes.from_user import read_user_pairs
+from skmrm.estimators.core_data import adapt_arrays
+from skmrm.estimators.fitter import EpisodeFitter
+from skmrm.estimators.scorer import RewardScorer
+from skmrm.estimators.user_model import UserModels, UserRewardModel
+from skmrm.exceptions import EpisodeError
+from skmrm.export import OnnxExport
+from skmrm.export.sources import Source, model_source
+from skmrm.metrics import user_level_accuracy
+from skmrm.splits import support_query_split
+
+if TYPE_CHECKING:
+    from typing import Self
+
+__all__ = ["RewardEstimator"]
+
+_SCORING_SPLITS = 3
+
+
+class RewardEstimator(OnnxExport, RewardScorer, TransformerMixin, EpisodeFitter):
+    """A model of many users' rewards over shared base reward functions, which adapts to new users.
+
+    A subclass has parameters, a ``fit`` that calls :meth:`_fit` with its part of the core, and docs.
+    """
+
+    # What a saved folder says it holds; only the class that wrote it reads it.
+    _file_kind: ClassVar[str]
+    # Fitted names that are saved beside the parameters: JSON values, and arrays (left out where None).
+    _fitted_values: ClassVar[tuple[str, ...]] = ("ridge_", "selection_", "history_", "n_users_")
+    _fitted_arrays: ClassVar[tuple[str, ...]] = ()
+
+    # The first arguments of these methods are the data, under the names of this field; not metadata to be routed.
+    __metadata_request__fit = {"episodes": UNUSED}  # noqa: RUF012
+    __metadata_request__score = {"prompt": UNUSED, "response": UNUSED}  # noqa: RUF012
+    __metadata_request__decision_function = {"pairs": UNUSED}  # noqa: RUF012
+
+    @property
+    def kernel_(self) -> Literal["rbf"] | None:
+        """Whether the base reward functions bend around landmark items: "rbf", or None."""
+        check_is_fitted(self)
+        return "rbf" if "kernel.out" in self.base_rewards_.params else None
+
+    def adapt(self, user_pairs: Any) -> UserRewardModel:
+        """Turn a handful of a user's choices into that user's reward model.
+
+        Parameters
+        ----------
+        user_pairs : Episode, list of (prompt, chosen, rejected), list of dicts, or table
+            One user's choices; texts or arrays as in fit. No choices give the starting weights.
+
+        Returns
+        -------
+        UserRewardModel
+            The model itself is unchanged, to the bit.
+
+        Raises
+        ------
+        EpisodeError
+            If the pairs break a rule; all mistakes are listed.
+        """
+        check_is_fitted(self)
+        base = self.base_rewards_
+        episodes = read_user_pairs(user_pairs, base.kind, base.n_features, "adapt")
+        weights, covariance = self._adapt_set(episodes)
+        return UserRewardModel(base, weights[0], None if covariance is None else covariance[0], episodes.n_pairs)
+
+    def adapt_many(self, episodes: EpisodeSet | list[Episode]) -> UserModels:
+        """Reward models of many users, in one batched computation.
+
+        Parameters
+        ----------
+        episodes : EpisodeSet or list of Episode
+            Each user's choices.
+
+        Returns
+        -------
+        UserModels
+            A mapping from user id to :class:`UserRewardModel`.
+        """
+        check_is_fitted(self)
+        checked = self._check_episodes(episodes, "adapt_many")
+        if len(set(checked.users.tolist())) < checked.n_users:
+            raise ValueError("adapt_many takes each user once, got repeated users: join their pairs")
+        weights, covariance = self._adapt_set(checked)
+        n_pairs = checked.pairs_per_user
+        return UserModels(self.base_rewards_, checked.users, weights, covariance, n_pairs, self.start_weights_)
+
+    def score(self, prompt: Any, response: Any = None) -> Any:
+        """Reward before adaptation; or, with episodes alone, mean user-level accuracy after it.
+
+        Parameters
+        ----------
+        prompt : str, list of chat messages, or a sequence of either; or episodes
+            With `response`, what the responses answer. Alone, an EpisodeSet or list of Episode: what scikit-learn's
+            model selection passes.
+        response : str, or sequence of str, optional
+            Responses to score. Ignored with episodes: scikit-learn passes labels here, such as strata of users.
+
+        Returns
+        -------
+        float or ndarray of shape (n,)
+            Rewards in logits. With episodes: each user is adapted on its own support (half its groups) and judged on
+            the rest; the mean over users of the share of query pairs predicted right (ties count half), over three
+            splits that depend on nothing but the episodes.
+        """
+        check_is_fitted(self)
+        if not _looks_like_episodes(prompt):
+            if response is not None:
+                return self._score_responses(prompt, response)
+            raise TypeError(
+                "score(episodes) takes an EpisodeSet or a list of Episode and returns accuracy; "
+                f"score(prompt, response) takes texts and returns rewards; got {type(prompt).__name__} alone"
+            )
+        checked = self._check_episodes(prompt, "score")
+        if checked.n_pairs == 0:
+            raise EpisodeError("score needs at least one pair to judge, got none: pass users with choices")
+        rewards = self.base_rewards_.of_episodes(checked)
+        accuracies = []
+        for seed in range(_SCORING_SPLITS):
+            split = support_query_split(checked, random_state=seed)
+            support, query = checked.take_pairs(split.support()), checked.take_pairs(split.query)
+            weights, _ = self._adapt_rewards(rewards, support)
+            gaps = rewards[query.chosen] - rewards[query.rejected]
+            margins = np.einsum("pk,pk->p", gaps, weights[query.user])
+            accuracies.append(user_level_accuracy(margins, query.user))
+        return float(np.mean(accuracies))
+
+    def transform(self, X: Any) -> NDArray[Any]:
+        """Base rewards of responses: a few learnt features for any Pipeline.
+
+        Parameters
+        ----------
+        X : list of (prompt, response), array of shape (n, n_features), or episodes
+            Episodes give a row for each distinct item.
+
+        Returns
+        -------
+        ndarray of shape (n, n_bases)
+            In logits per unit of weight.
+        """
+        check_is_fitted(self)
+        if _looks_like_episodes(X):
+            return self.base_rewards_.of_episodes(self._check_episodes(X, "transform"))
+        return self.base_rewards_.of_items(X, "transform", type(self).__name__)
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+        """Names of the base rewards: base_reward0, base_reward1, ...
+
+        Parameters
+        ----------
+        input_features : None
+            Ignored.
+        """
+        check_is_fitted(self)
+        return np.array([f"base_reward{i}" for i in range(self.base_rewards_.n_bases)], dtype=object)
+
+    @property
+    def start_weights_(self) -> NDArray[Any]:
+        """Weights of a user without choices, (n_bases,)."""
+        check_is_fitted(self)
+        empty = np.empty(0, np.int64)
+        rewards = np.empty((0, self.base_rewards_.n_bases), self._rule_params["start"].dtype)
+        weights, _ = adapt_arrays(self._rule_params, self.adaptation_, rewards, empty, empty, empty, 1, "cpu")
+        return weights[0]
+
+    def save(self, path: Any) -> None:
+        """Write the fitted model into a folder: safetensors and JSON, no pickle.
+
+        Parameters
+        ----------
+        path : str or path
+            A folder; made if it is not there.
+
+        Raises
+        ------
+        ValueError
+            If the encoder or the inner rule cannot be written without pickle.
+        """
+        from skmrm.estimators.saving import save_model
+
+        check_is_fitted(self)
+        save_model(self, path)
+
+    @classmethod
+    def load(cls, path: Any) -> Self:
+        """Read a model written by :meth:`save`; nothing in the files is executed.
+
+        Parameters
+        ----------
+        path : str or path
+
+        Raises
+        ------
+        ModelFileError
+            If a file is missing, truncated, altered, or of a newer schema.
+        """
+        from skmrm.estimators.saving import load_model
+
+        return load_model(cls, path)
+
+    def _export_source(self) -> Source:
+        check_is_fitted(self)
+        return model_source(self.base_rewards_, self.start_weights_, self.adaptation_, self._rule_params)
+
+    def _scorer(self) -> tuple[BaseRewards, NDArray[Any]]:
+        check_is_fitted(self)
+        return self.base_rewards_, self.start_weights_
+
+    def _adapt_set(self, episodes: EpisodeSet) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        if episodes.n_pairs == 0:
+            rewards = np.empty((0, self.base_rewards_.n_bases), self._rule_params["start"].dtype)
+        else:
+            rewards = self.base_rewards_.of_episodes(episodes)
+        return self._adapt_rewards(rewards, episodes)
+
+    def _adapt_rewards(self, rewards: NDArray[Any], episodes: EpisodeSet) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        return adapt_arrays(
+            self._rule_params,
+            self.adaptation_,
+            rewards,
+            episodes.user,
+            episodes.chosen,
+            episodes.rejected,
+            episodes.n_users,
+            self.device,
+            self.n_jobs,
+        )
+
+    def _check_episodes(self, episodes: Any, context: str) -> EpisodeSet:
+        return check_episodes(episodes, self.base_rewards_, context)
+
+    def _read_pairs(self, pairs: Any) -> EpisodeSet:
+        """Pairs of any number of users: before adaptation all have the same reward."""
+        check_is_fitted(self)
+        if _looks_like_episodes(pairs):
+            return self._check_episodes(pairs, "predict_proba")
+        return super()._read_pairs(pairs)
+
+
+def _looks_like_episodes(data: Any) -> bool:
+    if isinstance(data, EpisodeSet | Episode):
+        return True
+    return isinstance(data, list | tuple | np.ndarray) and len(data) > 0 and isinstance(data[0], Episode)

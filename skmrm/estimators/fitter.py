@@ -1,0 +1,167 @@
+"""From episodes to a fitted estimator: checks, encoding, the core, and what is kept of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils._param_validation import HasMethods
+
+from skmrm._support.device import resolve_device
+from skmrm._support.tensors import numpy_parameters
+from skmrm.base_rewards import BaseRewards, make_base_rewards
+from skmrm.embeddings._rows import in_stored_order
+from skmrm.encoders._cache import Memory, as_store
+from skmrm.episodes import Episode, EpisodeSet, as_episode_set
+from skmrm.estimators.checkpoints import Checkpoints
+from skmrm.estimators.core_data import CoreData, core_data
+from skmrm.estimators.streaming import Streamed, divide, fits
+from skmrm.meta.adaptation import Adaptation
+from skmrm.meta.checkpoints import KEEPS_NOTHING, Keeper
+from skmrm.meta.fitting import Fitted
+
+if TYPE_CHECKING:
+    from typing import Self
+
+__all__ = ["EpisodeFitter"]
+
+
+class EpisodeFitter(BaseEstimator):
+    """The parameters that every reward estimator has, and the frame of its ``fit``."""
+
+    _parameter_constraints = {  # noqa: RUF012 (scikit-learn's convention)
+        "encoder": [None, str, os.PathLike, HasMethods(["fit", "transform"])],
+        "text_statistics": ["boolean"],
+        "memory": [None, str, os.PathLike, HasMethods(["cache"]), HasMethods(["opened_with", "features"])],
+        "random_state": ["random_state"],
+        "n_jobs": [None, Integral],
+        "device": [str],
+    }
+
+    encoder: Any
+    text_statistics: bool
+    memory: Memory
+    random_state: int | np.random.RandomState | None
+    n_jobs: int | None
+    device: str
+
+    base_rewards_: BaseRewards
+    encoder_: Any
+    adaptation_: Adaptation
+    ridge_: float | None
+    selection_: list[dict[str, Any]]
+    history_: list[dict[str, Any]]
+    n_features_in_: int
+    n_users_: int
+
+    def _fit(
+        self,
+        episodes: EpisodeSet | list[Episode],
+        core: Callable[[CoreData], Fitted],
+        support_fraction: float | None = None,
+        checkpoints: Checkpoints | None = None,
+        max_memory: float | None = None,
+    ) -> Self:
+        """Check everything, encode, let the core learn, and keep what it learnt."""
+        self._check_parameters([] if checkpoints is None else checkpoints.problems())
+        encoder, checked = self._with_encoder(as_episode_set(episodes, context="fit"))
+        in_memory = max_memory is None or checked.features is None or fits(checked, max_memory)
+        checked = checked.compact() if in_memory else in_stored_order(checked)
+        n_users, seeds = checked.n_users, self._draw_seeds()
+        if checked.features is None:
+            features = encoder.fit_transform(checked.items)
+        else:
+            features = np.asarray(checked.features) if in_memory else checked.features
+        keeper: Keeper = KEEPS_NOTHING
+        rng = np.random.default_rng(seeds)
+        if checkpoints is not None:
+            files = checkpoints.keeper(checked, features, self.get_params(deep=False), seeds)
+            rng, keeper = files.draws, files
+        others = None
+        if max_memory is not None and not in_memory:
+            checked, rest = divide(checked, max_memory, rng)
+            features = checked.features
+            others = Streamed(rest, max_memory, support_fraction, rng, self.device)
+        fitted = core(core_data(checked, features, support_fraction, rng, self.device, keeper, others))
+        return self._keep(fitted, encoder, n_users)
+
+    def _check_parameters(self, more: Sequence[str] = ()) -> None:
+        """Raise one error for all that is wrong with the parameters, and whatever else is known to be wrong."""
+        self._validate_params()
+        if problems := [*self._problems(), *more]:
+            raise ValueError("; ".join(problems))
+
+    def _draw_seeds(self) -> list[int]:
+        """Seeds of a fit, from the random state."""
+        return check_random_state(self.random_state).randint(2**31, size=4).tolist()
+
+    def _keep(self, fitted: Fitted, encoder: Any, n_users: int) -> Self:
+        """Set every attribute of a fitted estimator."""
+        self._keep_parameters(fitted.params, encoder)
+        self.adaptation_ = fitted.rule
+        self.ridge_ = fitted.ridge
+        self.selection_ = fitted.selection
+        self.history_ = fitted.history
+        self.n_features_in_ = self.base_rewards_.n_features
+        self.n_users_ = n_users
+        self._pooled = None if fitted.pooled is None else fitted.pooled.cpu().numpy()
+        return self
+
+    def _keep_parameters(self, learnt: Mapping[str, torch.Tensor], encoder: Any) -> None:
+        """Set what depends on the core's parameters: base reward functions, and those of the users' weights."""
+        params = numpy_parameters(learnt)
+        self._rule_params = {
+            name: value for name, value in params.items() if name == "start" or name.startswith("rule.")
+        }
+        base = {name: value for name, value in params.items() if name not in self._rule_params}
+        self.encoder_ = encoder
+        self.base_rewards_ = make_base_rewards(base, encoder, self.device)
+
+    def _problems(self) -> list[str]:
+        """Contradictions between parameters, and what this machine cannot do."""
+        return _device_problems(self.device)
+
+    def _with_encoder(self, episodes: EpisodeSet) -> tuple[Any, EpisodeSet]:
+        """What is to encode texts; and the episodes, with features that are read when needed if they are in a store."""
+        if episodes.features is not None:
+            return None, episodes
+        from skmrm.encoders import build_encoder  # scikit-learn's text machinery, not needed for arrays
+
+        encoder = build_encoder(
+            self.encoder,
+            text_statistics=self.text_statistics,
+            memory=self.memory,
+            n_jobs=self.n_jobs,
+            verbose=bool(getattr(self, "verbose", False)),
+        )
+        if as_store(encoder.memory) is None:
+            return encoder, episodes
+        used = episodes.compact()
+        return encoder, used.with_features(encoder.fit_stored(used.items))
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "base_rewards_")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.target_tags.required = False
+        tags.no_validation = True
+        return tags
+
+
+def _device_problems(device: str) -> list[str]:
+    """What is wrong with a device, known before any work is done on it."""
+    try:
+        kind = resolve_device(device).type
+    except RuntimeError:
+        return [f"device takes 'auto', 'cpu', 'cuda', 'cuda:1' or another name that torch knows, got {device!r}"]
+    if kind == "cuda" and not torch.cuda.is_available():
+        return [f"device={device!r} needs a GPU, and torch finds none: pass device='auto' or 'cpu'"]
+    return []

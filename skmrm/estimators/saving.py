@@ -1,0 +1,247 @@
+"""Save and load without pickle: a folder with numbers in safetensors and everything else in JSON.
+
+Loading never executes code from the files: classes are looked up in a fixed table, never imported by name. Both files
+are covered by SHA-256 digests, so that a truncated or altered file is noticed before anything is made of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmrm._support.files import is_intact, sealed, write_whole
+from skmrm.encoders._cache import of_store
+from skmrm.encoders._saving import encoder_from_config, encoder_to_config, fitted_arrays, restore_fitted
+from skmrm.exceptions import ModelFileError
+from skmrm.meta.adaptation import Adaptation, GradientAdaptation, MapAdaptation
+from skmrm.meta.crowd import FixedAdaptation
+from skmrm.meta.mixture import MixtureAdaptation
+from skmrm.meta.per_user import SpanAdaptation
+from skmrm.meta.simplex import SimplexAdaptation
+
+if TYPE_CHECKING:
+    from skmrm.base_rewards import BaseRewards
+    from skmrm.estimators.estimator import RewardEstimator
+    from skmrm.estimators.user_model import UserRewardModel
+
+__all__ = ["SCHEMA_VERSION", "load_model", "load_user", "rule_config", "save_model", "save_user"]
+
+SCHEMA_VERSION = 1
+CONFIG_FILE = "config.json"
+ARRAYS_FILE = "arrays.safetensors"
+
+_Rule = MapAdaptation | MixtureAdaptation | GradientAdaptation | FixedAdaptation | SimplexAdaptation | SpanAdaptation
+_RULES: dict[str, type[_Rule]] = {
+    "map": MapAdaptation,
+    "mixture": MixtureAdaptation,
+    "gradient": GradientAdaptation,
+    "fixed": FixedAdaptation,
+    "simplex": SimplexAdaptation,
+    "span": SpanAdaptation,
+}
+
+Arrays = dict[str, NDArray[Any]]
+Model = TypeVar("Model", bound="RewardEstimator")
+
+
+def save_model(model: RewardEstimator, path: str | Path) -> None:
+    """Write a fitted estimator into a folder; see :meth:`skmrm.MetaRewardModel.save`."""
+    problems: list[str] = []
+    params = _params_to_config(model.get_params(deep=False), problems)
+    config, arrays = _base_to_files(model.base_rewards_, problems)
+    config["params"] = params
+    config["rule"] = rule_config(model.adaptation_, problems)
+    config["fitted"] = {name: getattr(model, name) for name in model._fitted_values}
+    if problems:
+        raise ValueError("save cannot write this model without pickle: " + "; ".join(dict.fromkeys(problems)))
+    arrays |= {f"adaptation.{name}": value for name, value in model._rule_params.items()}
+    fitted = {f"fitted.{name}": getattr(model, name, None) for name in model._fitted_arrays}
+    arrays |= {name: value for name, value in fitted.items() if value is not None}
+    _write(path, model._file_kind, config, arrays)
+
+
+def load_model(kind: type[Model], path: str | Path) -> Model:
+    """Read an estimator; see :meth:`skmrm.MetaRewardModel.load`."""
+    config, arrays = _read(path, kind._file_kind)
+    model = kind(**_params_from_config(config["params"]))
+    model.base_rewards_ = _base_from_files(config, arrays, model.device)
+    model.encoder_ = model.base_rewards_.encoder
+    model.adaptation_ = _rule_from_config(config["rule"])
+    model._rule_params = _with_prefix(arrays, "adaptation.")
+    model.n_features_in_ = model.base_rewards_.n_features
+    fitted = _with_prefix(arrays, "fitted.")
+    for name in kind._fitted_values:
+        setattr(model, name, config["fitted"][name])
+    for name in kind._fitted_arrays:
+        setattr(model, name, fitted.get(name))
+    return model
+
+
+def _params_to_config(params: dict[str, Any], problems: list[str]) -> dict[str, Any]:
+    """Constructor parameters as JSON values."""
+    params["encoder"] = of_store(params["encoder"], params["memory"])
+    if params["encoder"] is not None:
+        params["encoder"] = _encoder_config(params["encoder"], problems)
+    if not isinstance(params.get("adaptation", ""), str):
+        params["adaptation"] = rule_config(params["adaptation"], problems)
+    if not isinstance(params["random_state"], int | None):
+        params["random_state"] = None  # a generator's state is not part of the fitted model
+    params["memory"] = None  # a cache belongs to a machine
+    if "hidden_layers" in params:
+        params["hidden_layers"] = list(params["hidden_layers"])
+    return params
+
+
+def _params_from_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    params = dict(config)
+    if "hidden_layers" in params:
+        params["hidden_layers"] = tuple(params["hidden_layers"])
+    if isinstance(params["encoder"], dict):
+        params["encoder"] = _encoder_from_config(params["encoder"])
+    if isinstance(params.get("adaptation"), dict):
+        params["adaptation"] = _rule_from_config(params["adaptation"])
+    return params
+
+
+def save_user(user_model: UserRewardModel, path: str | Path) -> None:
+    """Write one user's model into a folder; see :meth:`skmrm.UserRewardModel.save`."""
+    problems: list[str] = []
+    config, arrays = _base_to_files(user_model._base, problems)
+    if problems:
+        raise ValueError("save cannot write this user's model without pickle: " + "; ".join(problems))
+    config["n_pairs"] = user_model.n_pairs_
+    arrays["user.weights"] = user_model.weights_
+    if user_model.weights_cov_ is not None:
+        arrays["user.weights_cov"] = user_model.weights_cov_
+    _write(path, "skmrm user model", config, arrays)
+
+
+def load_user(path: str | Path) -> UserRewardModel:
+    """Read one user's model; see :meth:`skmrm.UserRewardModel.load`."""
+    from skmrm.estimators.user_model import UserRewardModel
+
+    config, arrays = _read(path, "skmrm user model")
+    base = _base_from_files(config, arrays, config["device"])
+    return UserRewardModel(base, arrays["user.weights"], arrays.get("user.weights_cov"), int(config["n_pairs"]))
+
+
+def _base_to_files(base: BaseRewards, problems: list[str]) -> tuple[dict[str, Any], Arrays]:
+    arrays = {f"base.{name}": value for name, value in base.params.items()}
+    config: dict[str, Any] = {"device": base.device, "encoder": None}
+    if base.encoder is not None:
+        config["encoder"] = _encoder_config(base.encoder, problems)
+        if not problems:
+            arrays |= {f"encoder.{name}": value for name, value in fitted_arrays(base.encoder).items()}
+    return config, arrays
+
+
+def _base_from_files(config: Mapping[str, Any], arrays: Arrays, device: str) -> BaseRewards:
+    from skmrm.base_rewards import make_base_rewards
+
+    encoder = None
+    if config["encoder"] is not None:
+        encoder = _encoder_from_config(config["encoder"])
+        restore_fitted(encoder, _with_prefix(arrays, "encoder."))
+    return make_base_rewards(_with_prefix(arrays, "base."), encoder, device)
+
+
+def _encoder_config(encoder: Any, problems: list[str]) -> dict[str, Any]:
+    try:
+        return encoder_to_config(encoder)
+    except TypeError as error:
+        problems.append(str(error))
+        return {}
+
+
+def _encoder_from_config(config: dict[str, Any]) -> Any:
+    try:
+        return encoder_from_config(config)
+    except ValueError as error:
+        raise ModelFileError(str(error)) from None
+
+
+def rule_config(rule: Adaptation, problems: list[str]) -> dict[str, Any]:
+    """Kind and fields of an inner rule as JSON values; what is none of the package's is a problem."""
+    for name, kind in _RULES.items():
+        if type(rule) is kind:
+            return {"kind": name, **asdict(rule)}
+    problems.append(f"the inner rule {type(rule).__name__} is not one of the package's: pickle with joblib.dump")
+    return {}
+
+
+def _rule_from_config(config: Mapping[str, Any]) -> Adaptation:
+    fields = dict(config)
+    kind = fields.pop("kind", None)
+    if kind not in _RULES:
+        raise ModelFileError(f"inner rule {kind!r} is not known to this version of skmrm: upgrade skmrm")
+    return _RULES[kind](**fields)
+
+
+def _with_prefix(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Arrays:
+    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
+
+
+def _write(path: str | Path, kind: str, config: dict[str, Any], arrays: Arrays) -> None:
+    """Numbers first, config last, each file moved into place whole: a kill leaves no folder that loads wrongly."""
+    from safetensors.numpy import save
+
+    from skmrm import __version__
+
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    data = save({name: np.ascontiguousarray(value) for name, value in arrays.items()})
+    document = {
+        "kind": kind,
+        "schema_version": SCHEMA_VERSION,
+        "package_version": __version__,
+        **config,
+        "arrays_sha256": hashlib.sha256(data).hexdigest(),
+    }
+    write_whole(folder / ARRAYS_FILE, data)
+    write_whole(folder / CONFIG_FILE, sealed(document))
+
+
+def _read(path: str | Path, kind: str) -> tuple[dict[str, Any], Arrays]:
+    from safetensors.numpy import load
+
+    folder = Path(path)
+    text, data = (_bytes_of(folder / name) for name in (CONFIG_FILE, ARRAYS_FILE))
+    try:
+        document = json.loads(text)
+        version = document["schema_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelFileError(
+            f"{folder / CONFIG_FILE} is not the config of a saved model ({error}): save the model again"
+        ) from None
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise ModelFileError(
+            f"{folder} has schema version {version}; this skmrm reads up to {SCHEMA_VERSION}: upgrade skmrm "
+            f"(the folder was written by {document.get('package_version')})"
+        )
+    if document.get("kind") != kind:
+        raise ModelFileError(
+            f"{folder} holds a {document.get('kind')}, not a {kind}: load it with the class that saved it"
+        )
+    if not is_intact(document):
+        raise ModelFileError(f"{folder / CONFIG_FILE} was altered since it was written: save the model again")
+    if document["arrays_sha256"] != hashlib.sha256(data).hexdigest():
+        raise ModelFileError(
+            f"{folder / ARRAYS_FILE} is truncated or was altered since it was written: save the model again"
+        )
+    return document, load(data)
+
+
+def _bytes_of(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise ModelFileError(
+            f"{file} is missing: pass the folder that save was given, with {CONFIG_FILE} and {ARRAYS_FILE} in it"
+        ) from None

@@ -1,0 +1,275 @@
+"""One adapted user, and many of them over one table of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmrm._support.wording import name_some
+from skmrm.base_rewards import BaseRewards, check_episodes
+from skmrm.estimators.scorer import RewardScorer, _sigmoid
+from skmrm.export import OnnxExport
+from skmrm.export.sources import Source, user_source, users_source
+
+if TYPE_CHECKING:
+    from skmrm.export.huggingface import UserRewardModelForSequenceClassification
+
+__all__ = ["UserModels", "UserRewardModel"]
+
+
+class UserRewardModel(OnnxExport, RewardScorer):
+    """One user's reward model; made by ``adapt`` of :class:`skmrm.MetaRewardModel` or of a baseline, never changed.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (n_bases,)
+        The user's weights on the base reward functions.
+    weights_cov_ : ndarray of shape (n_bases, n_bases) or None
+        Posterior covariance of the weights under MAP adaptation (Laplace approximation); None where the model defines
+        no posterior: under gradient adaptation, and for baselines.
+    n_pairs_ : int
+        Number of choices it was adapted on.
+    """
+
+    __slots__ = ("_base", "n_pairs_", "weights_", "weights_cov_")
+
+    _base: BaseRewards
+    weights_: NDArray[Any]
+    weights_cov_: NDArray[Any] | None
+    n_pairs_: int
+
+    def __init__(self, base: BaseRewards, weights: NDArray[Any], covariance: NDArray[Any] | None, n_pairs: int) -> None:
+        self.__setstate__({"_base": base, "weights_": weights, "weights_cov_": covariance, "n_pairs_": n_pairs})
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(
+            f"a UserRewardModel never changes; cannot set {name!r}: call model.adapt(user_pairs) for a new one"
+        )
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a UserRewardModel never changes; cannot delete {name!r}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in UserRewardModel.__slots__}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, _frozen(value) if isinstance(value, np.ndarray) else value)
+
+    def score(self, prompt: Any, response: Any) -> Any:
+        """Reward of a response under this user's weights.
+
+        Parameters
+        ----------
+        prompt : str, list of chat messages, or a sequence of either
+        response : str, or a sequence of str
+            With one prompt and several responses, each is scored as an answer to that prompt.
+
+        Returns
+        -------
+        float or ndarray of shape (n,)
+            In logits.
+
+        Raises
+        ------
+        TypeError
+            If the model was fitted on feature vectors.
+        """
+        return self._score_responses(prompt, response)
+
+    def predict_std(self, X: Any) -> NDArray[Any]:
+        """Posterior standard deviation of the rewards: how unsure the model still is about this user.
+
+        Parameters
+        ----------
+        X : list of (prompt, response), or array of shape (n, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            In logits, of the deviation from the mean reward of X (rewards have no natural zero).
+
+        Raises
+        ------
+        ValueError
+            If the model defines no posterior: under gradient adaptation, and for baselines.
+        """
+        if self.weights_cov_ is None:
+            raise ValueError(
+                "predict_std needs a posterior over the user's weights, and the model that this user was adapted with "
+                "defines none (gradient adaptation and the baselines do not): fit MetaRewardModel(adaptation='map')"
+            )
+        rewards = self._base.of_items(X, "predict_std", type(self).__name__)
+        if len(rewards) == 0:
+            return np.empty(0, rewards.dtype)
+        rewards = rewards - rewards.mean(0)
+        return np.sqrt(np.einsum("nk,kl,nl->n", rewards, self.weights_cov_, rewards).clip(min=0))
+
+    def save(self, path: Any) -> None:
+        """Write the user's model into a folder: safetensors and JSON, no pickle, no user id.
+
+        Parameters
+        ----------
+        path : str or path
+            A folder; made if it is not there.
+        """
+        from skmrm.estimators.saving import save_user
+
+        save_user(self, path)
+
+    @classmethod
+    def load(cls, path: Any) -> UserRewardModel:
+        """Read a user's model written by :meth:`save`; nothing in the files is executed.
+
+        Raises
+        ------
+        ModelFileError
+            If a file is missing, truncated, altered, or of a newer schema.
+        """
+        from skmrm.estimators.saving import load_user
+
+        return load_user(path)
+
+    def to_hf(self) -> UserRewardModelForSequenceClassification:
+        """Make a model of transformers of this user's reward model, which loads wherever a reward model does.
+
+        Encoder, pooling, standardisation and base reward functions become one network from token ids to a logit, with
+        the user's weights folded in. ``save_pretrained`` writes it with its tokenizer; see
+        :mod:`skmrm.export.huggingface` for how to load it.
+
+        Returns
+        -------
+        transformers.PreTrainedModel
+            With ``num_labels=1``, for inference, on the CPU. It shares nothing with this model.
+
+        Raises
+        ------
+        ImportError
+            If transformers is not installed (``pip install 'skmrm[text]'``).
+        ValueError
+            If rewards do not come from token ids alone: another encoder than `HFEncoder`, or statistics of style
+            beside it; all reasons are listed.
+        """
+        try:
+            import transformers  # noqa: F401
+        except ImportError as error:
+            raise ImportError("to_hf needs transformers: pip install 'skmrm[text]'") from error
+        from skmrm.export.huggingface import to_hf
+
+        return to_hf(self)
+
+    def _export_source(self) -> Source:
+        return user_source(self._base, self.weights_)
+
+    def _scorer(self) -> tuple[BaseRewards, NDArray[Any]]:
+        return self._base, self.weights_
+
+    def __repr__(self) -> str:
+        return f"UserRewardModel(n_pairs={self.n_pairs_}, n_bases={len(self.weights_)})"
+
+
+class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
+    """Adapted users as a mapping from user id to :class:`UserRewardModel`, over one table of weights.
+
+    Attributes
+    ----------
+    users_ : ndarray of object of shape (n_users,)
+    weights_ : ndarray of shape (n_users, n_bases)
+    weights_cov_ : ndarray of shape (n_users, n_bases, n_bases) or None
+    n_pairs_ : ndarray of int of shape (n_users,)
+    start_weights_ : ndarray of shape (n_bases,) or None
+        Weights of a user without choices, under the model that these users were adapted with; None if not given.
+    """
+
+    def __init__(
+        self,
+        base: BaseRewards,
+        users: NDArray[Any],
+        weights: NDArray[Any],
+        covariance: NDArray[Any] | None,
+        n_pairs: NDArray[Any],
+        start_weights: NDArray[Any] | None = None,
+    ) -> None:
+        self._base = base
+        self.users_ = users
+        self.weights_ = _frozen(weights)
+        self.weights_cov_ = None if covariance is None else _frozen(covariance)
+        self.n_pairs_ = _frozen(n_pairs)
+        self.start_weights_ = None if start_weights is None else _frozen(start_weights)
+        self._row = {user: row for row, user in enumerate(users.tolist())}
+
+    def __getitem__(self, user: Hashable) -> UserRewardModel:
+        try:
+            row = self._row[user]
+        except KeyError:
+            raise KeyError(
+                f"no user {user!r} among {len(self)} adapted users ({name_some(self._row)}): adapt it first"
+            ) from None
+        covariance = None if self.weights_cov_ is None else self.weights_cov_[row]
+        return UserRewardModel(self._base, self.weights_[row], covariance, int(self.n_pairs_[row]))
+
+    def decision_function(self, episodes: Any) -> NDArray[Any]:
+        """Reward of the chosen minus reward of the rejected response, each pair under its own user's model.
+
+        Parameters
+        ----------
+        episodes : EpisodeSet or list of Episode
+            Pairs of users that were adapted, all or some.
+
+        Returns
+        -------
+        ndarray of shape (n_pairs,)
+            In logits, in the order of the set's pairs; positive where the model agrees with the choice.
+
+        Raises
+        ------
+        KeyError
+            If users were not adapted.
+        """
+        base = self._base
+        checked = check_episodes(episodes, base, "decision_function")
+        unknown = [user for user in checked.users.tolist() if user not in self._row]
+        if unknown:
+            raise KeyError(f"users {name_some(unknown)} were not adapted: pass them to adapt_many first")
+        if checked.n_pairs == 0:
+            return np.empty(0, self.weights_.dtype)
+        rewards = base.of_episodes(checked)
+        rows = np.array([self._row[user] for user in checked.users.tolist()], np.intp)
+        gaps = rewards[checked.chosen] - rewards[checked.rejected]
+        return np.einsum("pk,pk->p", gaps, self.weights_[rows[checked.user]])
+
+    def predict_proba(self, episodes: Any) -> NDArray[Any]:
+        """Probability of each choice under its own user's model.
+
+        Parameters
+        ----------
+        episodes : EpisodeSet or list of Episode
+
+        Returns
+        -------
+        ndarray of shape (n_pairs,)
+            Between 0 and 1.
+        """
+        return _sigmoid(self.decision_function(episodes))
+
+    def _export_source(self) -> Source:
+        return users_source(self._base, self.weights_)
+
+    def __iter__(self) -> Iterator[Hashable]:
+        return iter(self._row)
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def __repr__(self) -> str:
+        return f"UserModels(n_users={len(self)}, n_bases={self.weights_.shape[1]})"
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """A view that cannot be written through, of an array that nobody else writes to."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

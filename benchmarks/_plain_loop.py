@@ -15,9 +15,9 @@ from torch.func import functional_call
 from torch.nn.functional import logsigmoid
 
 from skmrm.meta.basis import Parameters
-from skmrm.meta.batching import Pairs
-from skmrm.meta.selection import Split
-from skmrm.meta.training import OuterOptions, learning_rate_factor
+from skmrm.meta.folds import Split
+from skmrm.meta.outer.loop import OuterOptions, learning_rate_factor
+from skmrm.meta.tensors.pairs import Pairs
 
 __all__ = ["PlainModel", "plain_adapt", "plain_epochs", "plain_map_adapt", "plain_map_by_autograd"]
 

@@ -15,13 +15,13 @@ from benchmarks._timing import in_turn
 from skmrm import MetaRewardModel
 from skmrm.datasets import make_user_preferences
 from skmrm.meta.adaptation import Adaptation, GradientAdaptation, MapAdaptation
-from skmrm.meta.basis import Parameters
-from skmrm.meta.batching import Pairs
-from skmrm.meta.epochs import user_batches
-from skmrm.meta.inference import adapt_users, item_rewards
-from skmrm.meta.selection import Split
-from skmrm.meta.tables import n_cached_rows
-from skmrm.meta.training import OuterOptions, meta_train
+from skmrm.meta.adaptation.users import adapt_users
+from skmrm.meta.basis import Parameters, item_rewards
+from skmrm.meta.folds import Split
+from skmrm.meta.outer.epochs import user_batches
+from skmrm.meta.outer.loop import OuterOptions, meta_train
+from skmrm.meta.tensors.pairs import Pairs
+from skmrm.meta.tensors.tables import n_cached_rows
 
 __all__ = ["PARTS", "World", "make_world"]
 

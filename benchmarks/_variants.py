@@ -92,39 +92,41 @@ VARIANTS: dict[str, Variant] = {
     "pooled": Variant("pooled Bradley-Terry", make=PooledBradleyTerry),
     "spectral": Variant(
         "the spectral guess alone: no EM, no kinds",
-        core={"prior.GAUSSIAN_SWEEPS": 0, "strength.KINDS": (), "spectral.HIDDEN": 0.0},
+        core={"prior.em.GAUSSIAN_SWEEPS": 0, "prior.strength.KINDS": (), "prior.spectral.HIDDEN": 0.0},
     ),
-    "gaussian": Variant("a Gaussian prior alone: no kinds", core={"strength.KINDS": ()}),
-    "many sweeps": Variant("30 sweeps of EM instead of 4", core={"prior.GAUSSIAN_SWEEPS": 30}),
+    "gaussian": Variant("a Gaussian prior alone: no kinds", core={"prior.strength.KINDS": ()}),
+    "many sweeps": Variant("30 sweeps of EM instead of 4", core={"prior.em.GAUSSIAN_SWEEPS": 30}),
     "no level": Variant(
-        "noise edge alone: no level at which users differ in every direction", core={"spectral._noise": _edge_alone}
+        "noise edge alone: no level at which users differ in every direction",
+        core={"prior.spectral._noise": _edge_alone},
     ),
-    "no floor": Variant("no variance for directions below the noise", core={"spectral.HIDDEN": 0.0}),
+    "no floor": Variant("no variance for directions below the noise", core={"prior.spectral.HIDDEN": 0.0}),
     "straight": Variant("no bend of the pooled reward", {"kernel": None}),
     "8 bases": Variant("8 base functions", {"n_bases": 8}),
     "smallest loss": Variant(
-        "the setting of the smallest validation loss", core={"strength.least_personalised": _smallest_loss}
+        "the setting of the smallest validation loss", core={"prior.strength.least_personalised": _smallest_loss}
     ),
     "one error": Variant(
-        "the least personalised within one standard error", core={"strength.least_personalised": _whole_error_for_all}
+        "the least personalised within one standard error",
+        core={"prior.strength.least_personalised": _whole_error_for_all},
     ),
-    "no tempering": Variant("no tempered likelihood", core={"strength.TEMPERINGS": (0.0,)}),
+    "no tempering": Variant("no tempered likelihood", core={"prior.strength.TEMPERINGS": (0.0,)}),
     "no outer loop": Variant("no outer loop", {"max_epochs": 0}),
     "outer loop": Variant(
-        "the outer loop's result whatever it did", core={"fitting._earned_its_place": lambda trained: True}
+        "the outer loop's result whatever it did", core={"fit._earned_its_place": lambda trained: True}
     ),
     "plain mean": Variant(
         "the same without RPO (plain mean over users)",
         {"robust_temperature": None},
-        {"fitting._earned_its_place": lambda trained: True},
+        {"fit._earned_its_place": lambda trained: True},
     ),
     "hidden layer": Variant(
         "the same with a hidden layer of 32",
         {"hidden_layers": (32,)},
-        {"fitting._earned_its_place": lambda trained: True},
+        {"fit._earned_its_place": lambda trained: True},
     ),
     "users alone": Variant(
-        "ridge for new users alone, not for new prompts", core={"fitting.group_folds": lambda *given: []}
+        "ridge for new users alone, not for new prompts", core={"fit.group_folds": lambda *given: []}
     ),
     "gradient": Variant("gradient steps instead of MAP", {"adaptation": "gradient"}),
 }

@@ -15,8 +15,7 @@ from skmrm._support.tensors import Arrays, as_tensor, as_tensors
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
 from skmrm.episodes.items import check_features, check_items
 from skmrm.episodes.rows import in_memory, row_chunks
-from skmrm.meta.basis import standardise
-from skmrm.meta.inference import item_rewards
+from skmrm.meta.basis import item_rewards, standardise
 
 __all__ = ["BaseRewards", "base_rewards_of", "check_episodes", "standardised_of"]
 

@@ -22,9 +22,10 @@ from skmrm.estimators.core_data import CoreData, core_data
 from skmrm.estimators.estimator import RewardEstimator
 from skmrm.estimators.progress import EpochBar
 from skmrm.meta.adaptation import Adaptation, GradientAdaptation, MapAdaptation
-from skmrm.meta.fitting import MIN_JUDGED_USERS, Fitted, meta_continue, meta_fit
-from skmrm.meta.starts import FitOptions
-from skmrm.meta.training import OuterOptions
+from skmrm.meta.fit import Fitted, meta_continue, meta_fit
+from skmrm.meta.folds import MIN_JUDGED_USERS
+from skmrm.meta.outer.loop import OuterOptions
+from skmrm.meta.start import FitOptions
 
 if TYPE_CHECKING:
     import os
@@ -127,8 +128,8 @@ class MetaRewardModel(RewardEstimator):
     patience : int
         Epochs without a lower validation loss before the outer loop stops.
     spectral_init : bool or "auto"
-        Start from the pooled Bradley-Terry model and the directions in which users differ (:mod:`skmrm.meta.spectral`),
-        instead of at random. "auto" does so wherever the weights are unconstrained.
+        Start from the pooled Bradley-Terry model and the directions in which users differ
+        (:mod:`skmrm.meta.prior.spectral`), instead of at random. "auto" does so wherever the weights are unconstrained.
     random_state : int, RandomState instance, optional
         The same integer and data give the same bits on one machine.
     n_jobs : int, optional

@@ -37,7 +37,7 @@ def model(small, episodes):
 
     with pytest.MonkeyPatch.context() as patch:
         # one kind of user, so that tests can compute posteriors by hand; test_mixture.py has models of several
-        patch.setattr("skmrm.meta.strength._kinds", lambda n: [])
+        patch.setattr("skmrm.meta.prior.strength._kinds", lambda n: [])
         fitted = clone(small).fit(episodes)
     assert fitted.prior_scale_.any()  # "none" chosen on validation users would make tests of adaptation say nothing
     return fitted

@@ -7,7 +7,7 @@ import pytest
 from benchmarks import ablation
 from benchmarks._gains import Table
 from benchmarks._variants import VARIANTS, Variant
-from skmrm.meta import prior
+from skmrm.meta.prior import em
 
 
 def test__variants__name_what_exists_in_the_core():
@@ -27,10 +27,10 @@ def test__variant__fits__and_puts_the_core_back(name, few_episodes):
 
 
 def test__variant__that_fails__puts_the_core_back(few_episodes):
-    sweeps = prior.GAUSSIAN_SWEEPS
+    sweeps = em.GAUSSIAN_SWEEPS
     with pytest.raises(ValueError, match="n_bases"):
-        Variant("wrong", {"n_bases": 0}, {"prior.GAUSSIAN_SWEEPS": 0})(0).fit(few_episodes)
-    assert sweeps == prior.GAUSSIAN_SWEEPS
+        Variant("wrong", {"n_bases": 0}, {"prior.em.GAUSSIAN_SWEEPS": 0})(0).fit(few_episodes)
+    assert sweeps == em.GAUSSIAN_SWEEPS
 
 
 def test__main__one_set_and_two_variants__prints_changes_against_the_default(capsys, tmp_path):

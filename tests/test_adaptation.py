@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from skmrm.meta.adaptation import Adaptation, GradientAdaptation, MapAdaptation
-from skmrm.meta.map_rule import _step_length
-from skmrm.meta.mixture import MixtureAdaptation
+from skmrm.meta.adaptation.map import _step_length
+from skmrm.meta.adaptation.mixture import MixtureAdaptation
+from skmrm.meta.adaptation.posterior import PosteriorHessian, pull_and_curvature
 from skmrm.meta.objectives import bradley_terry_loss
-from skmrm.meta.posterior import PosteriorHessian, pull_and_curvature
 
 RULES = {
     "sgd": GradientAdaptation(steps=3, step_size=0.5),

@@ -21,8 +21,8 @@ from skmrm.baselines import LowRankRewards, PerUserBradleyTerry, PooledBradleyTe
 from skmrm.datasets import load_style_preferences, make_user_preferences
 from skmrm.exceptions import ModelFileError
 from skmrm.meta.adaptation import Adaptation
-from skmrm.meta.per_user import SpanAdaptation
-from skmrm.meta.simplex import SimplexAdaptation, project_to_simplex
+from skmrm.meta.adaptation.simplex import SimplexAdaptation, project_to_simplex
+from skmrm.meta.adaptation.span import SpanAdaptation
 from skmrm.metrics import bootstrap_interval, user_accuracies
 
 QUICK = {"random_state": 0, "device": "cpu"}

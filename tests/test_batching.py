@@ -2,7 +2,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skmrm.meta.batching import Pairs, length_buckets, pack_users
+from skmrm.meta.tensors.pairs import Pairs, length_buckets, pack_users
 
 counts_lists = st.lists(st.integers(0, 40), min_size=1, max_size=30)
 

@@ -16,11 +16,11 @@ import pytest
 
 from skmrm import MetaRewardModel
 from skmrm.datasets import make_user_preferences
-from skmrm.estimators import checkpoints as _checkpoint
+from skmrm.estimators import checkpoints
 from skmrm.estimators.checkpoints import CHECKPOINT_FILE
 from skmrm.estimators.progress import EpochBar
 from skmrm.exceptions import ModelFileError
-from skmrm.meta import fitting
+from skmrm.meta import fit
 
 RANDOM = {"n_bases": 2, "spectral_init": False, "max_epochs": 8, "users_per_batch": 8, "learning_rate": 0.01}
 SPECTRAL = {"n_bases": 3, "kernel": None, "max_epochs": 6, "users_per_batch": 8, "learning_rate": 0.003}
@@ -43,9 +43,9 @@ def same_bits(one, other):
 
 def repeats_on_all_users(monkeypatch):
     """Whatever the outer loop brings, the repetition on all users takes place, over four epochs."""
-    train = fitting.meta_train
-    monkeypatch.setattr(fitting, "meta_train", lambda *given: replace(train(*given), best_epoch=4))
-    monkeypatch.setattr(fitting, "_earned_its_place", lambda trained: True)
+    train = fit.meta_train
+    monkeypatch.setattr(fit, "meta_train", lambda *given: replace(train(*given), best_epoch=4))
+    monkeypatch.setattr(fit, "_earned_its_place", lambda trained: True)
 
 
 def interrupt_at(monkeypatch, epoch):
@@ -127,7 +127,7 @@ def test__fit__interrupted_while_it_repeats_on_all_users__goes_on_there(episodes
     expected = model.fit(episodes)
     expected = (state(expected), expected.history_)
     stages = []
-    save = _checkpoint.FileKeeper.save
+    save = checkpoints.FileKeeper.save
 
     def interrupting(self, stage, tensors, facts):
         save(self, stage, tensors, facts)
@@ -136,7 +136,7 @@ def test__fit__interrupted_while_it_repeats_on_all_users__goes_on_there(episodes
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(_checkpoint.FileKeeper, "save", interrupting)
+        patch.setattr(checkpoints.FileKeeper, "save", interrupting)
         with pytest.warns(UserWarning, match="fit was interrupted"):
             model.fit(episodes, checkpoint_dir=tmp_path)
     assert stages[-1] == "repeat"
@@ -178,7 +178,7 @@ def test__fit__no_random_state__goes_on_with_the_seeds_of_the_checkpoint(episode
 def test__fit__finished_checkpoint__gives_the_same_model_without_an_epoch(episodes, tmp_path, monkeypatch):
     model = MetaRewardModel(**RANDOM, random_state=0).fit(episodes, checkpoint_dir=tmp_path)
     (tmp_path / (CHECKPOINT_FILE + ".part")).write_bytes(b"left by a kill")
-    monkeypatch.setattr("skmrm.meta.training.pack_epoch", lambda *given: pytest.fail("an epoch was run"))
+    monkeypatch.setattr("skmrm.meta.outer.loop.pack_epoch", lambda *given: pytest.fail("an epoch was run"))
     assert same_bits(MetaRewardModel(**RANDOM, random_state=0, verbose=0).fit(episodes, checkpoint_dir=tmp_path), model)
 
 

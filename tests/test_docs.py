@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from skmrm.estimators import core_data as _bridge
-from skmrm.meta import fitting, personal, prior, spectral, starts, strength
+from skmrm.estimators import core_data
+from skmrm.meta import fit, folds
+from skmrm.meta.pooled import choice
+from skmrm.meta.prior import directions, em, spectral, strength
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
@@ -93,26 +95,26 @@ def test__page__its_python_blocks_run_in_order__as_shown(page, tmp_path, monkeyp
 
 def test__how_it_works__numbers_and_files_that_it_names__are_those_of_the_code():
     page = re.sub(r"\s+", " ", (DOCS / "how_it_works.md").read_text(encoding="utf-8"))
-    package = Path(starts.__file__).parents[1]
-    files = set(re.findall(r"`((?:meta/)?\w+\.py)`", page))
+    package = Path(fit.__file__).parents[1]
+    files = set(re.findall(r"`((?:\w+/)+\w+\.py)`", page))
     assert len(files) > 8
     assert [name for name in sorted(files) if not (package / name).is_file()] == []
     scales = ", ".join(f"{scale:g}" for scale in strength.PRIOR_SCALES)
     kinds = f"{' or '.join(map(str, strength.KINDS))} of them ({strength.MORE_KINDS} where {max(strength.KINDS)} are"
     kind_scales = ", ".join(f"{scale:g}" for scale in strength.KIND_SCALES)
     for words in (
-        f"{len(starts.RIDGES)} candidates from {max(starts.RIDGES):g} to {min(starts.RIDGES):g}",
-        f"its ridge at {starts.DEFAULT_RIDGE:g}",
+        f"{len(choice.RIDGES)} candidates from {max(choice.RIDGES):g} to {min(choice.RIDGES):g}",
+        f"its ridge at {choice.DEFAULT_RIDGE:g}",
         rf"s = (0, c, \dots, c)$ with $c \in \{{{scales}\}}$",
-        f"guess of its standard deviation: {personal.POOLED_SCALE:g}",
-        f"{prior.GAUSSIAN_SWEEPS} are taken",
-        f"({prior.MIXTURE_SWEEPS} sweeps, from k-means",
-        f"up to {personal.AUTO_BASES + 1} in all",
+        f"guess of its standard deviation: {directions.POOLED_SCALE:g}",
+        f"{em.GAUSSIAN_SWEEPS} are taken",
+        f"({em.MIXTURE_SWEEPS} sweeps, from k-means",
+        f"up to {directions.AUTO_BASES + 1} in all",
         f"{spectral.SMALLEST:.0%} of the largest if that is less",
         rf"{kinds} best), at $c \in \{{{kind_scales}\}}$",
-        f"fewer than {fitting.MIN_JUDGED_USERS} users",
-        f"as hold {fitting.ENOUGH_VALIDATION_USERS} users",
-        f"{_bridge.MAX_PAIRS_PER_USER} pairs of a user",
+        f"fewer than {folds.MIN_JUDGED_USERS} users",
+        f"as hold {folds.ENOUGH_VALIDATION_USERS} users",
+        f"{core_data.MAX_PAIRS_PER_USER} pairs of a user",
     ):
         assert words in page
 

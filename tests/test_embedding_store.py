@@ -34,7 +34,7 @@ from skmrm.encoders import HashedTextEncoder, HFEncoder, TextEncoder, TextStatis
 from skmrm.encoders._encoded import Encoded
 from skmrm.episodes.messages import Conversation
 from skmrm.episodes.rows import RowView
-from skmrm.estimators import streaming as _streaming
+from skmrm.estimators import streaming
 from skmrm.exceptions import EpisodeError, ModelFileError, StoreInUseError
 
 ITEMS = [(f"Prompt {i // 3}?", f"answer {i} {'x' * (i % 7)}") for i in range(23)]
@@ -808,7 +808,7 @@ def same_bits(one, other):
 
 
 def streaming_limit(n_features, n_rows):
-    return n_rows * 4 * n_features / _streaming._SAMPLE_SHARE / 2**30
+    return n_rows * 4 * n_features / streaming._SAMPLE_SHARE / 2**30
 
 
 def test__attach__any_episodes__are_the_same_choices_in_the_order_of_the_files(choices, filled):

@@ -21,9 +21,10 @@ from skmrm.baselines import LowRankRewards, PerUserBradleyTerry, PooledBradleyTe
 from skmrm.datasets import make_user_preferences
 from skmrm.episodes import as_episode_set
 from skmrm.exceptions import EpisodeError
-from skmrm.meta import tables
 from skmrm.meta.basis import init_standardisation, standardise, standardised_table
-from skmrm.meta.kernel import Features, choose_landmarks, unfolded
+from skmrm.meta.pooled.bumps import choose_landmarks
+from skmrm.meta.pooled.features import Features, unfolded
+from skmrm.meta.tensors import tables
 
 HALVES = [torch.float16, torch.bfloat16]
 NAMES = ["float16", "bfloat16"]
@@ -301,7 +302,7 @@ def test__fit__from_a_store_in_half_precision__learns_from_half_and_scores_in_si
 ):
     from skmrm.embeddings import EmbeddingStore
     from skmrm.encoders import HashedTextEncoder
-    from skmrm.estimators import fitter as _episode_fitter
+    from skmrm.estimators import fitter
 
     words = ["milk", "sugar", "lemon", "honey", "ginger", "mint"]
     texts = [f"{a} {b} tea, please." for a in words for b in words]
@@ -312,9 +313,9 @@ def test__fit__from_a_store_in_half_precision__learns_from_half_and_scores_in_si
         listed.append(Episode(user, [texts[row] for row in ends.max(0)], [texts[row] for row in ends.min(0)]))
     encoder = HashedTextEncoder(n_components=5).fit([("", text) for text in texts])
     seen, rewards = [], []
-    plain = _episode_fitter.core_data
+    plain = fitter.core_data
     monkeypatch.setattr(
-        _episode_fitter,
+        fitter,
         "core_data",
         lambda episodes, features, *rest: (seen.append(features.dtype), plain(episodes, features, *rest))[1],
     )

@@ -6,11 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skmrm.meta import inference
-from skmrm.meta.adaptation import GradientAdaptation, MapAdaptation
-from skmrm.meta.batching import Pairs
-from skmrm.meta.inference import adapt_users, item_rewards, mean_folds
-from skmrm.meta.mixture import MixtureAdaptation
+from skmrm.meta.adaptation import GradientAdaptation, MapAdaptation, users
+from skmrm.meta.adaptation.mixture import MixtureAdaptation
+from skmrm.meta.adaptation.users import adapt_users
+from skmrm.meta.basis import item_rewards, mean_folds
+from skmrm.meta.tensors.pairs import Pairs
 
 # of parameters and of features
 DTYPES = [
@@ -43,7 +43,7 @@ def test__item_rewards__features_near_and_far__are_those_of_exact_arithmetic(see
     params = {name: value.to(dtype) for name, value in params.items()}
     z = (features.double() - params["mean"].double()) / params["scale"].double()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("skmrm.meta.tables.CHUNK_CELLS", rows * features.shape[1])
+        patch.setattr("skmrm.meta.tensors.tables.CHUNK_CELLS", rows * features.shape[1])
         found = item_rewards(params, features)
     assert found.dtype == dtype
     size = 1 + z.norm(dim=1, keepdim=True) * params["bases"].double().norm(dim=1)
@@ -77,8 +77,8 @@ def test__adapt_users__small_batches__equal_one_batch(rule, monkeypatch):
     start = torch.ones(3, dtype=torch.float64)
     params = {"start": start} | {f"rule.{name}": value for name, value in rule.init(3, start).items()}
     expected, spread = adapt_users(params, rule, rewards, pairs, with_covariance=True)
-    monkeypatch.setattr(inference, "CACHED_GAPS", 50)
-    monkeypatch.setattr("skmrm.meta.batching._FREE_CELLS", 0)
+    monkeypatch.setattr(users, "CACHED_GAPS", 50)
+    monkeypatch.setattr("skmrm.meta.tensors.pairs._FREE_CELLS", 0)
     found, found_spread = adapt_users(params, rule, rewards, pairs, with_covariance=True)
     torch.testing.assert_close(found, expected)
     assert (spread is None) == isinstance(rule, GradientAdaptation)

@@ -12,12 +12,14 @@ from sklearn.metrics.pairwise import rbf_kernel
 from skmrm import MetaRewardModel, episodes_from_arrays
 from skmrm.baselines import PooledBradleyTerry
 from skmrm.datasets import make_user_preferences
-from skmrm.meta import kernel
 from skmrm.meta.basis import base_rewards, bumps
-from skmrm.meta.batching import Pairs
-from skmrm.meta.fitting import group_folds, user_folds
-from skmrm.meta.kernel import SHARE, Features, bumps_help, choose_landmarks, find_landmarks
-from skmrm.meta.pooled import fit_pooled
+from skmrm.meta.folds import group_folds, user_folds
+from skmrm.meta.pooled import choice
+from skmrm.meta.pooled.bumps import SHARE, choose_landmarks
+from skmrm.meta.pooled.choice import bumps_help, find_landmarks
+from skmrm.meta.pooled.features import Features
+from skmrm.meta.pooled.newton import fit_pooled
+from skmrm.meta.tensors.pairs import Pairs
 
 
 def items(n, d, seed=0):
@@ -123,7 +125,7 @@ def test__bumps_help__rewards_with_a_peak__and_not_where_they_are_linear(shape, 
     assert find_landmarks(table, pairs, [], [], 0.01, "auto") is None  # nobody to validate on
     assert find_landmarks(table, pairs, [], [], 0.01, "rbf") is not None
     assert find_landmarks(table, pairs, folds, new_groups, 0.01, None) is None
-    monkeypatch.setattr(kernel, "MAX_CELLS", 400 * (3 + 512) - 1)  # too large to try, not to be told
+    monkeypatch.setattr(choice, "MAX_CELLS", 400 * (3 + 512) - 1)  # too large to try, not to be told
     assert find_landmarks(table, pairs, folds, new_groups, 0.01, "auto") is None
     assert find_landmarks(table, pairs, folds, new_groups, 0.01, "rbf") is not None
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from skmrm import Episode, MetaRewardModel
 from skmrm.datasets import make_user_preferences
 from skmrm.meta.adaptation import MapAdaptation
-from skmrm.meta.mixture import MixtureAdaptation
-from skmrm.meta.posterior import PosteriorHessian, pull_and_curvature
+from skmrm.meta.adaptation.mixture import MixtureAdaptation
+from skmrm.meta.adaptation.posterior import PosteriorHessian, pull_and_curvature
 
 START = torch.tensor([0.5, -0.2], dtype=torch.float64)
 
@@ -121,7 +121,7 @@ def model_of_kinds(clustered):
 
 def test__fit__users_in_clusters__kinds_are_chosen_and_beat_one_gaussian(clustered, model_of_kinds, monkeypatch):
     assert isinstance(model_of_kinds.adaptation_, MixtureAdaptation)
-    monkeypatch.setattr("skmrm.meta.strength._kinds", lambda n: [])
+    monkeypatch.setattr("skmrm.meta.prior.strength._kinds", lambda n: [])
     gaussian = MetaRewardModel(max_epochs=0, random_state=0, device="cpu").fit(clustered[0])
     assert not isinstance(gaussian.adaptation_, MixtureAdaptation)
     assert model_of_kinds.score(clustered[1]) > gaussian.score(clustered[1]) + 0.01

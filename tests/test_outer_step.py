@@ -8,16 +8,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skmrm.meta import arrays
 from skmrm.meta.adaptation import GradientAdaptation, MapAdaptation, with_pullback
-from skmrm.meta.arrays import handy
+from skmrm.meta.adaptation.mixture import MixtureAdaptation
 from skmrm.meta.basis import init_basis
-from skmrm.meta.batching import Pairs
-from skmrm.meta.epochs import pack_epoch, user_batches
-from skmrm.meta.mixture import MixtureAdaptation
+from skmrm.meta.folds import Split
 from skmrm.meta.objectives import robust_mean
-from skmrm.meta.outer_step import Adam, batch_gradient, batch_losses, feature_gaps, gaps_in_turn
-from skmrm.meta.selection import Split
+from skmrm.meta.outer.epochs import pack_epoch, user_batches
+from skmrm.meta.outer.step import Adam, batch_gradient, batch_losses, feature_gaps, gaps_in_turn
+from skmrm.meta.tensors import arrays
+from skmrm.meta.tensors.arrays import handy
+from skmrm.meta.tensors.pairs import Pairs
 
 RULES = {
     "one step": GradientAdaptation(step_size=0.3),
@@ -98,7 +98,7 @@ def test__batch_gradient__ragged_users__equals_autograd_through_the_plain_loss(n
     plain = batch_losses(leaves, rule, table, plain_batch)
     robust_mean(plain, 0.5, 0.5).backward()
     with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("skmrm.meta.outer_step._PIECE", 6 * (1 + seed))  # gaps as a whole, or in several pieces
+        patch.setattr("skmrm.meta.outer.step._PIECE", 6 * (1 + seed))  # gaps as a whole, or in several pieces
         losses, gradient = batch_gradient(params, rule, table, batch, 0.5, 0.5)
     torch.testing.assert_close(torch.as_tensor(losses), plain.detach())
     assert set(gradient) == {name for name, leaf in leaves.items() if leaf.grad is not None}
@@ -175,7 +175,7 @@ def test__gaps_in_turn__batches_of_any_size__are_those_of_each_batch(counts, per
     table = normal(40, 3, seed=0)
     packed = pack_epoch(pairs, split, list(users.split(per_batch)), torch.float64)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("skmrm.meta.tables.CHUNK_CELLS", cached)
+        patch.setattr("skmrm.meta.tensors.tables.CHUNK_CELLS", cached)
         found = list(gaps_in_turn({}, table, packed))
     assert len(found) == len(packed)
     for gaps, batch in zip(found, packed, strict=True):

@@ -8,8 +8,8 @@ import torch
 
 from skmrm import MetaRewardModel
 from skmrm.datasets import make_user_preferences
-from skmrm.estimators import core_data as _bridge
-from skmrm.meta import training
+from skmrm.estimators import core_data
+from skmrm.meta.outer import loop
 
 PAPER = {
     "n_bases": 2,
@@ -72,15 +72,15 @@ def test__fit__paper_setting__equals_a_plain_autograd_loop(monkeypatch, dtype, t
     episodes = make_user_preferences(n_users=6, n_pairs=20, n_features=5, n_bases=2, random_state=3).episodes.compact()
     episodes = episodes.with_features(np.asarray(episodes.features, dtype))
     splits, batches = [], []
-    draw, batch = _bridge._draw_split, training.user_batches
-    monkeypatch.setattr(_bridge, "_draw_split", lambda *a: splits.append(draw(*a)) or splits[-1])
+    draw, batch = core_data._draw_split, loop.user_batches
+    monkeypatch.setattr(core_data, "_draw_split", lambda *a: splits.append(draw(*a)) or splits[-1])
 
     def recorded(*arguments):
         for users in batch(*arguments):
             batches.append(users)
             yield users
 
-    monkeypatch.setattr(training, "user_batches", recorded)
+    monkeypatch.setattr(loop, "user_batches", recorded)
     untrained = MetaRewardModel(**PAPER, max_epochs=0)
     trained = MetaRewardModel(**PAPER, max_epochs=1)
     untrained.fit(episodes)

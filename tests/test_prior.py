@@ -6,11 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skmrm.meta import personal as personal_module
-from skmrm.meta.batching import Pairs
-from skmrm.meta.personal import PersonalBases
-from skmrm.meta.pooled import fit_pooled, pooled_hessian
-from skmrm.meta.prior import Prior, _sweep, _update, fit_prior
+from skmrm.meta.pooled.newton import fit_pooled, pooled_hessian
+from skmrm.meta.prior import directions
+from skmrm.meta.prior.directions import PersonalBases
+from skmrm.meta.prior.em import Prior, _sweep, _update, fit_prior
+from skmrm.meta.tensors.pairs import Pairs
 
 IDENTITY = torch.eye(3, dtype=torch.float64)
 
@@ -111,7 +111,7 @@ def test__sweeps__each__raise_the_bound_of_the_likelihood(seed, n_components):
 
 
 def test__fit_prior__many_users__finds_the_planted_covariance(monkeypatch):
-    monkeypatch.setattr("skmrm.meta.prior.GAUSSIAN_SWEEPS", 40)
+    monkeypatch.setattr("skmrm.meta.prior.em.GAUSSIAN_SWEEPS", 40)
     planted = np.array([[1.5, 0.0, 0.0], [0.9, 0.6, 0.0], [0.0, 0.0, 0.0]])
     weights = np.random.default_rng(0).normal(size=(1500, 3)) @ planted.T + np.array([0, 0, 1.0])
     rewards, pairs = crowd(weights, 30)
@@ -201,7 +201,7 @@ def test__bases__planted_directions__lead(tastes):
 def test__bases__number_left_open__are_as_many_as_there_is_evidence_for(tastes, monkeypatch):
     open_ended = bases_of(tastes, None)
     assert 4 <= len(open_ended.bases) <= 7
-    monkeypatch.setattr(personal_module, "AUTO_BASES", 2)
+    monkeypatch.setattr(directions, "AUTO_BASES", 2)
     assert len(bases_of(tastes, None).bases) == 3  # the pooled reward, how sharp it is, and one direction
 
 

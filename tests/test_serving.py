@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from skmrm import MetaRewardModel, split_users
 from skmrm._support.files import sealed
 from skmrm.datasets import load_style_preferences
-from skmrm.estimators.saving import rule_config
 from skmrm.exceptions import EpisodeError, ModelFileError
 from skmrm.meta.adaptation import GradientAdaptation, MapAdaptation
-from skmrm.meta.mixture import MixtureAdaptation
+from skmrm.meta.adaptation.mixture import MixtureAdaptation
+from skmrm.meta.adaptation.registry import rule_config
 from skmrm.serving._adaptation import adapt_weights
 from skmrm.serving._external_data import external_files
 

@@ -7,11 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from skmrm.meta.batching import Pairs
-from skmrm.meta.fitting import group_folds, user_folds
-from skmrm.meta.pooled import Curvature, fit_pooled, item_pull, pooled_hessian
-from skmrm.meta.selection import choose_ridge, least_personalised
-from skmrm.meta.spectral import spectral_bases, user_gradients
+from skmrm.meta.folds import group_folds, user_folds
+from skmrm.meta.pooled.choice import choose_ridge
+from skmrm.meta.pooled.newton import Curvature, fit_pooled, item_pull, pooled_hessian
+from skmrm.meta.prior.spectral import spectral_bases, user_gradients
+from skmrm.meta.prior.strength import least_personalised
+from skmrm.meta.tensors.pairs import Pairs
 
 
 def simulate(seed=0, n_users=40, n_pairs=12, n_features=6, coefficients=None, directions=None, n_items=None):

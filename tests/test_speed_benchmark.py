@@ -12,7 +12,7 @@ from benchmarks import _timing, speed
 from benchmarks._plain_loop import PlainModel, plain_adapt, plain_map_adapt, plain_map_by_autograd
 from benchmarks._speed_parts import World, make_world, train, train_plainly
 from skmrm.meta.adaptation import GradientAdaptation, MapAdaptation
-from skmrm.meta.inference import adapt_users
+from skmrm.meta.adaptation.users import adapt_users
 
 
 @pytest.mark.parametrize("users_per_batch", [2, 5])

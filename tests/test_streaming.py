@@ -12,12 +12,12 @@ from benchmarks import _memory_limit, out_of_core
 from skmrm import MetaRewardModel, episodes_from_arrays
 from skmrm.datasets import make_user_preferences
 from skmrm.episodes.rows import RowView, read_rows, row_chunks
-from skmrm.estimators import streaming as _streaming
+from skmrm.estimators import streaming
 from skmrm.estimators.streaming import Streamed, divide, fits
 from skmrm.meta.basis import init_standardisation, standardise
-from skmrm.meta.batching import Pairs
-from skmrm.meta.pooled import fit_pooled
-from skmrm.meta.streaming import refine_pooled
+from skmrm.meta.outer.streaming import refine_pooled
+from skmrm.meta.pooled.newton import fit_pooled
+from skmrm.meta.tensors.pairs import Pairs
 
 
 class Recorded:
@@ -48,7 +48,7 @@ def over(episodes, features):
 
 def limit_for(episodes, n_rows):
     """Gibibytes of which the sample gets so many rows."""
-    return n_rows * _streaming._row_bytes(episodes) / _streaming._SAMPLE_SHARE / 2**30
+    return n_rows * streaming._row_bytes(episodes) / streaming._SAMPLE_SHARE / 2**30
 
 
 @given(

@@ -7,18 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from skmrm.meta import fitting, kernel
+from skmrm.meta import fit as fit_module
 from skmrm.meta.adaptation import GradientAdaptation, MapAdaptation
-from skmrm.meta.basis import base_rewards, init_basis, init_standardisation, standardise
-from skmrm.meta.batching import Pairs
-from skmrm.meta.epochs import pack_epoch, user_batches
-from skmrm.meta.fitting import meta_fit
-from skmrm.meta.inference import adapt_users, item_rewards, query_losses
-from skmrm.meta.outer_step import batch_losses
-from skmrm.meta.pooled import row_space
-from skmrm.meta.selection import Split
-from skmrm.meta.starts import FitOptions
-from skmrm.meta.training import OuterOptions, learning_rate_factor, meta_train
+from skmrm.meta.adaptation.users import adapt_users, query_losses
+from skmrm.meta.basis import base_rewards, init_basis, init_standardisation, item_rewards, standardise
+from skmrm.meta.fit import meta_fit
+from skmrm.meta.folds import Split
+from skmrm.meta.outer.epochs import pack_epoch, user_batches
+from skmrm.meta.outer.loop import OuterOptions, learning_rate_factor, meta_train
+from skmrm.meta.outer.step import batch_losses
+from skmrm.meta.pooled import features as pooled_features
+from skmrm.meta.pooled.newton import row_space
+from skmrm.meta.start import FitOptions
+from skmrm.meta.tensors.pairs import Pairs
 
 
 def world(seed=0, n_users=40, n_pairs=16, d=5, spread=2.0, dtype=torch.float64):
@@ -80,7 +81,7 @@ def test__base_rewards__chunks_and_standardisation__agree_with_the_formula(hidde
         h = torch.nn.functional.silu(h @ params["hidden.1.weight"].T + params["hidden.1.bias"])
         expected = expected + h @ params["hidden.out"].T
     torch.testing.assert_close(base_rewards(params, z), expected)
-    monkeypatch.setattr("skmrm.meta.tables.CHUNK_CELLS", 7 * features.shape[1])
+    monkeypatch.setattr("skmrm.meta.tensors.tables.CHUNK_CELLS", 7 * features.shape[1])
     torch.testing.assert_close(item_rewards(params, features), expected)
 
 
@@ -231,7 +232,7 @@ def test__meta_fit__more_features_than_items__equals_working_without_the_shortcu
 
     found = [meta_fit(features, pairs, draw, options, torch.Generator().manual_seed(1))]
     assert row_space(features)[0].shape == (30, 30)
-    monkeypatch.setattr(kernel, "row_space", lambda table: (table, torch.eye(80, dtype=table.dtype)))
+    monkeypatch.setattr(pooled_features, "row_space", lambda table: (table, torch.eye(80, dtype=table.dtype)))
     found.append(meta_fit(features, pairs, draw, options, torch.Generator().manual_seed(1)))
     assert found[0].ridge == found[1].ridge
     # the pooled solutions agree to their own tolerance; directions only up to sign
@@ -241,20 +242,20 @@ def test__meta_fit__more_features_than_items__equals_working_without_the_shortcu
 
 def test__meta_fit__training_that_earns_its_place__is_repeated_on_all_users(monkeypatch):
     calls = []
-    original = fitting.meta_train
+    original = fit_module.meta_train
 
     def recorded(*arguments):
         calls.append((int(arguments[5].sum()), int(arguments[6].sum()), arguments[11]))
         return original(*arguments)
 
-    monkeypatch.setattr(fitting, "meta_train", recorded)
-    monkeypatch.setattr(fitting, "_earned_its_place", lambda trained: True)
+    monkeypatch.setattr(fit_module, "meta_train", recorded)
+    monkeypatch.setattr(fit_module, "_earned_its_place", lambda trained: True)
     fitted = fit(spread=2.0, outer=OuterOptions(max_epochs=3, learning_rate=0.01))
     best = int(np.argmin([record["validation_loss"] for record in fitted.history]))
     assert calls == [(96, 24, None), (120, 0, best)]
 
     calls.clear()
-    monkeypatch.setattr(fitting, "_earned_its_place", lambda trained: False)
+    monkeypatch.setattr(fit_module, "_earned_its_place", lambda trained: False)
     kept = fit(spread=2.0, outer=OuterOptions(max_epochs=3, learning_rate=0.01))
     untouched = fit(spread=2.0, outer=OuterOptions(max_epochs=0))
     assert len(calls) == 1

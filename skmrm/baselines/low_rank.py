@@ -13,8 +13,8 @@ from skmrm.encoders._cache import Memory
 from skmrm.episodes import Episode, EpisodeSet
 from skmrm.estimators.core_data import CoreData
 from skmrm.estimators.estimator import RewardEstimator
-from skmrm.meta.fitting import Fitted
-from skmrm.meta.lowrank import LowRankOptions, lowrank_fit
+from skmrm.meta.baselines.lowrank import LowRankOptions, lowrank_fit
+from skmrm.meta.fit import Fitted
 
 if TYPE_CHECKING:
     from typing import Self
@@ -29,8 +29,8 @@ class LowRankRewards(RewardEstimator):
 
     The basis B (K, d) and the training users' weights are learnt jointly by maximum likelihood; ``adapt`` finds the
     most likely weights for a new user's pairs, with the basis as it is. A user without pairs has the training users'
-    mean weights. :mod:`skmrm.meta.lowrank` has the objective, and lists what differs from the paper. Rewards are in
-    logits.
+    mean weights. :mod:`skmrm.meta.baselines.lowrank` has the objective, and lists what differs from the paper. Rewards
+    are in logits.
 
     Parameters
     ----------

@@ -11,8 +11,8 @@ from skmrm.encoders._cache import Memory
 from skmrm.episodes import Episode, EpisodeSet
 from skmrm.estimators.core_data import CoreData
 from skmrm.estimators.estimator import RewardEstimator
-from skmrm.meta.fitting import Fitted
-from skmrm.meta.per_user import per_user_fit
+from skmrm.meta.baselines.per_user import per_user_fit
+from skmrm.meta.fit import Fitted
 
 if TYPE_CHECKING:
     from typing import Self

@@ -15,8 +15,9 @@ from skmrm.encoders._cache import Memory
 from skmrm.episodes import Episode, EpisodeSet
 from skmrm.estimators.core_data import CoreData
 from skmrm.estimators.estimator import RewardEstimator
-from skmrm.meta.crowd import FixedAdaptation, crowd_fit, crowd_parameters
-from skmrm.meta.fitting import Fitted
+from skmrm.meta.adaptation.fixed import FixedAdaptation
+from skmrm.meta.baselines.pooled import crowd_fit, crowd_parameters
+from skmrm.meta.fit import Fitted
 
 if TYPE_CHECKING:
     from typing import Self

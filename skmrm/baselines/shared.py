@@ -8,7 +8,8 @@ from numbers import Real
 from sklearn.utils._param_validation import Interval
 
 from skmrm.estimators.core_data import CoreData
-from skmrm.meta.fitting import MIN_JUDGED_USERS, Fitted
+from skmrm.meta.fit import Fitted
+from skmrm.meta.folds import MIN_JUDGED_USERS
 
 __all__ = ["FRACTION", "RIDGE", "warn_unvalidated"]
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from skmrm.episodes.arrays import same
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Episode"]
 

@@ -29,7 +29,7 @@ _NOT_OF_THE_MODEL = ("encoder", "text_statistics", "memory", "n_jobs", "device",
 
 
 class FileKeeper:
-    """Keeps states of a fit in a folder; see :class:`skmrm.meta.checkpoints.Keeper`.
+    """Keeps states of a fit in a folder; see :class:`skmrm.meta.outer.keeper.Keeper`.
 
     Parameters
     ----------

@@ -16,11 +16,11 @@ from skmrm._support.device import resolve_device
 from skmrm._support.tensors import Arrays, as_tensor, as_tensors
 from skmrm.episodes import EpisodeSet
 from skmrm.meta.adaptation import Adaptation
-from skmrm.meta.batching import Pairs
-from skmrm.meta.checkpoints import KEEPS_NOTHING, Keeper
-from skmrm.meta.inference import adapt_users
-from skmrm.meta.selection import Split
-from skmrm.meta.streaming import Block, Others
+from skmrm.meta.adaptation.users import adapt_users
+from skmrm.meta.folds import Split
+from skmrm.meta.outer.keeper import KEEPS_NOTHING, Keeper
+from skmrm.meta.outer.streaming import Block, Others
+from skmrm.meta.tensors.pairs import Pairs
 from skmrm.splits import draw_support_query
 from skmrm.splits.support_query import random_places
 

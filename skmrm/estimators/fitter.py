@@ -23,8 +23,8 @@ from skmrm.estimators.checkpoints import Checkpoints
 from skmrm.estimators.core_data import CoreData, core_data
 from skmrm.estimators.streaming import Streamed, divide, fits
 from skmrm.meta.adaptation import Adaptation
-from skmrm.meta.checkpoints import KEEPS_NOTHING, Keeper
-from skmrm.meta.fitting import Fitted
+from skmrm.meta.fit import Fitted
+from skmrm.meta.outer.keeper import KEEPS_NOTHING, Keeper
 
 if TYPE_CHECKING:
     from typing import Self

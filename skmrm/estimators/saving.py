@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,32 +19,20 @@ from skmrm._support.files import is_intact, sealed, write_whole
 from skmrm.encoders._cache import of_store
 from skmrm.encoders._saving import encoder_from_config, encoder_to_config, fitted_arrays, restore_fitted
 from skmrm.exceptions import ModelFileError
-from skmrm.meta.adaptation import Adaptation, GradientAdaptation, MapAdaptation
-from skmrm.meta.crowd import FixedAdaptation
-from skmrm.meta.mixture import MixtureAdaptation
-from skmrm.meta.per_user import SpanAdaptation
-from skmrm.meta.simplex import SimplexAdaptation
+from skmrm.meta.adaptation import Adaptation
+from skmrm.meta.adaptation.registry import rule_config, rule_of_config
 
 if TYPE_CHECKING:
     from skmrm.base_rewards import BaseRewards
     from skmrm.estimators.estimator import RewardEstimator
     from skmrm.estimators.user_model import UserRewardModel
 
-__all__ = ["SCHEMA_VERSION", "load_model", "load_user", "rule_config", "save_model", "save_user"]
+__all__ = ["SCHEMA_VERSION", "load_model", "load_user", "save_model", "save_user"]
 
 SCHEMA_VERSION = 1
 CONFIG_FILE = "config.json"
 ARRAYS_FILE = "arrays.safetensors"
 
-_Rule = MapAdaptation | MixtureAdaptation | GradientAdaptation | FixedAdaptation | SimplexAdaptation | SpanAdaptation
-_RULES: dict[str, type[_Rule]] = {
-    "map": MapAdaptation,
-    "mixture": MixtureAdaptation,
-    "gradient": GradientAdaptation,
-    "fixed": FixedAdaptation,
-    "simplex": SimplexAdaptation,
-    "span": SpanAdaptation,
-}
 
 Arrays = dict[str, NDArray[Any]]
 Model = TypeVar("Model", bound="RewardEstimator")
@@ -167,21 +154,11 @@ def _encoder_from_config(config: dict[str, Any]) -> Any:
         raise ModelFileError(str(error)) from None
 
 
-def rule_config(rule: Adaptation, problems: list[str]) -> dict[str, Any]:
-    """Kind and fields of an inner rule as JSON values; what is none of the package's is a problem."""
-    for name, kind in _RULES.items():
-        if type(rule) is kind:
-            return {"kind": name, **asdict(rule)}
-    problems.append(f"the inner rule {type(rule).__name__} is not one of the package's: pickle with joblib.dump")
-    return {}
-
-
 def _rule_from_config(config: Mapping[str, Any]) -> Adaptation:
-    fields = dict(config)
-    kind = fields.pop("kind", None)
-    if kind not in _RULES:
-        raise ModelFileError(f"inner rule {kind!r} is not known to this version of skmrm: upgrade skmrm")
-    return _RULES[kind](**fields)
+    try:
+        return rule_of_config(config)
+    except ValueError as error:
+        raise ModelFileError(str(error)) from None
 
 
 def _with_prefix(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Arrays:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from skmrm.episodes import EpisodeSet
 from skmrm.episodes.rows import read_rows
 from skmrm.estimators.core_data import make_block
-from skmrm.meta.streaming import Block
+from skmrm.meta.outer.streaming import Block
 
 __all__ = ["Streamed", "divide", "fits"]
 
@@ -47,7 +47,7 @@ def divide(episodes: EpisodeSet, max_memory: float, rng: np.random.Generator) ->
 
 @dataclass(frozen=True)
 class Streamed:
-    """Users in blocks; see :class:`skmrm.meta.streaming.Others`.
+    """Users in blocks; see :class:`skmrm.meta.outer.streaming.Others`.
 
     Attributes
     ----------

@@ -20,7 +20,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from skmrm.meta.inference import mean_folds
+from skmrm.meta.basis import mean_folds
 
 __all__ = ["Graph", "Params", "add_shared_head", "add_user_head", "user_params"]
 

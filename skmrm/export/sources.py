@@ -67,7 +67,7 @@ def users_source(base: BaseRewards, weights: NDArray[Any]) -> Source:
 
 def model_source(base: BaseRewards, start_weights: NDArray[Any], rule: Adaptation, rule_params: Arrays) -> Source:
     """All users, known and new: weights of one without choices, and the inner rule where numpy has it."""
-    from skmrm.estimators.saving import rule_config
+    from skmrm.meta.adaptation.registry import rule_config
     from skmrm.serving._adaptation import RULES
 
     problems: list[str] = []

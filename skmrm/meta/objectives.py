@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from skmrm.meta.arrays import Array, ascending, constant, filled, sigmoid, summed
+from skmrm.meta.tensors.arrays import Array, ascending, constant, filled, sigmoid, summed
 
 __all__ = ["bradley_terry_loss", "normalised", "pair_margins", "pair_sums", "robust_mean", "robust_weights"]
 

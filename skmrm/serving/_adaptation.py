@@ -1,7 +1,7 @@
 r"""A new user's weights in plain numpy: the inner rules of :mod:`skmrm.meta` for one user.
 
 Double precision throughout. The rules, their parameters and their equations are those of
-:class:`skmrm.meta.adaptation.MapAdaptation`, :class:`skmrm.meta.mixture.MixtureAdaptation`,
+:class:`skmrm.meta.adaptation.MapAdaptation`, :class:`skmrm.meta.adaptation.mixture.MixtureAdaptation`,
 :class:`skmrm.meta.adaptation.GradientAdaptation` and, for pooled models, no adaptation at all.
 """
 

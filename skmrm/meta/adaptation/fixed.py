@@ -1,0 +1,34 @@
+"""No adaptation: every user keeps the start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from skmrm.meta.adaptation.rule import RuleParameters
+
+__all__ = ["FixedAdaptation"]
+
+
+@dataclass(frozen=True)
+class FixedAdaptation:
+    """No adaptation: every user keeps the start, whatever the pairs."""
+
+    def init(self, n_bases: int, like: Tensor) -> RuleParameters:
+        """Nothing is learnt."""
+        return {}
+
+    def constrain(self, start: Tensor) -> Tensor:
+        """Weights are the start."""
+        return start
+
+    def adapt(self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor:
+        """The start for each user; see :class:`skmrm.meta.adaptation.Adaptation`."""
+        return start.expand(gaps.shape[0], -1)
+
+    def covariance(
+        self, weights: Tensor, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters
+    ) -> Tensor | None:
+        """A reward that ignores its user knows nothing of how sure it is of one."""
+        return None

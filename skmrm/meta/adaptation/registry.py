@@ -1,0 +1,53 @@
+"""The package's inner rules by name, for files that say which one a model has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from skmrm.meta.adaptation.fixed import FixedAdaptation
+from skmrm.meta.adaptation.gradient import GradientAdaptation
+from skmrm.meta.adaptation.map import MapAdaptation
+from skmrm.meta.adaptation.mixture import MixtureAdaptation
+from skmrm.meta.adaptation.rule import Adaptation
+from skmrm.meta.adaptation.simplex import SimplexAdaptation
+from skmrm.meta.adaptation.span import SpanAdaptation
+
+__all__ = ["RULES", "Rule", "rule_config", "rule_of_config"]
+
+Rule = MapAdaptation | MixtureAdaptation | GradientAdaptation | FixedAdaptation | SimplexAdaptation | SpanAdaptation
+
+
+RULES: dict[str, type[Rule]] = {
+    "map": MapAdaptation,
+    "mixture": MixtureAdaptation,
+    "gradient": GradientAdaptation,
+    "fixed": FixedAdaptation,
+    "simplex": SimplexAdaptation,
+    "span": SpanAdaptation,
+}
+
+
+def rule_config(rule: Adaptation, problems: list[str]) -> dict[str, Any]:
+    """Kind and fields of an inner rule as JSON values; what is none of the package's is a problem."""
+    for name, kind in RULES.items():
+        if type(rule) is kind:
+            return {"kind": name, **asdict(rule)}
+    problems.append(f"the inner rule {type(rule).__name__} is not one of the package's: pickle with joblib.dump")
+    return {}
+
+
+def rule_of_config(config: Mapping[str, Any]) -> Adaptation:
+    """The inverse of :func:`rule_config`.
+
+    Raises
+    ------
+    ValueError
+        If no rule has that kind.
+    """
+    fields = dict(config)
+    kind = fields.pop("kind", None)
+    if kind not in RULES:
+        raise ValueError(f"inner rule {kind!r} is not known to this version of skmrm: upgrade skmrm")
+    return RULES[kind](**fields)

@@ -1,0 +1,78 @@
+"""Who is held out to choose by: splits of each user's pairs, folds of users, and of the groups that go with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from skmrm.meta.tensors.pairs import Pairs
+
+__all__ = ["ENOUGH_VALIDATION_USERS", "MIN_GROUP_FOLDS", "MIN_JUDGED_USERS", "Split", "group_folds", "user_folds"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """One random support/query split of every user's pairs, which share no group.
+
+    Attributes
+    ----------
+    support, query : bool Tensor of shape (n_pairs,)
+        Pairs to adapt on and to judge on; a pair may be in neither.
+    half : bool Tensor of shape (n_pairs,)
+        The whole support side, of which `support` may be a part.
+    """
+
+    support: Tensor
+    query: Tensor
+    half: Tensor
+
+    def judged(self, pairs: Pairs) -> Tensor:
+        """Users with at least one support and one query pair, (n_users,) bool."""
+        support, query = (pairs.offsets_where(side).diff() for side in (self.support, self.query))
+        return (support > 0) & (query > 0)
+
+
+MIN_JUDGED_USERS = 8
+
+
+MIN_GROUP_FOLDS = 4  # so that most groups are left to learn from
+
+
+ENOUGH_VALIDATION_USERS = 1000
+
+
+def user_folds(judged: Tensor, validation_fraction: float, generator: torch.Generator) -> list[Tensor]:
+    """Disjoint sets of users to hold out, each a share of those that can be judged.
+
+    A full cross-fit where users are few; of many, as many folds as hold enough users to choose by; none where users are
+    too few to choose anything by, or where `validation_fraction` is 0.
+    """
+    users = torch.nonzero(judged).squeeze(1)
+    if validation_fraction == 0 or users.numel() < MIN_JUDGED_USERS:
+        return []
+    shuffled = users[torch.randperm(users.numel(), generator=generator).to(users.device)]
+    n_held_out = max(2, round(validation_fraction * users.numel()))
+    if users.numel() < ENOUGH_VALIDATION_USERS:
+        chunks = shuffled.tensor_split(max(2, users.numel() // n_held_out))
+    else:
+        chunks = shuffled.split(n_held_out)[: -(-ENOUGH_VALIDATION_USERS // n_held_out)]
+    return [torch.zeros_like(judged).index_fill_(0, chunk, True) for chunk in chunks]
+
+
+def group_folds(pairs: Pairs, n_folds: int, generator: torch.Generator) -> list[Tensor]:
+    """For each fold of users, pairs (n_pairs,) bool of groups to hold out with it, so that both are new.
+
+    None where groups are not known, or where most pairs are of a group that only their own user has met: whoever is new
+    then brings new groups.
+    """
+    if pairs.group is None or n_folds == 0 or pairs.chosen.numel() == 0:
+        return []
+    group = torch.unique(pairs.group, return_inverse=True)[1]
+    met = torch.unique(torch.stack([group, pairs.user]), dim=1)[0]
+    n_users_of = torch.bincount(met)
+    if float((n_users_of[group] > 1).float().mean()) < 0.5:
+        return []
+    fold = torch.randperm(len(n_users_of), generator=generator).to(group.device) % max(n_folds, MIN_GROUP_FOLDS)
+    return [fold[group] == i for i in range(n_folds)]

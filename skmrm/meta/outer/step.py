@@ -1,0 +1,204 @@
+r"""One step of the outer loop: the gradient of a batch's robust loss, and Adam.
+
+With gaps of features :math:`x_p = z_{c_p} - z_{r_p}` and of base rewards :math:`g_p = B x_p`, a user's query loss is
+:math:`L_u = \sum_p q_p \, \mathrm{softplus}(-w_u \cdot g_p)` with weights :math:`w_u` from the inner loop. The chain
+rule is applied by hand, in three parts: from the loss to weights and gaps; through the inner loop
+(:func:`skmrm.meta.adaptation.with_pullback`); and to the base functions, :math:`\bar B = \sum_p \bar g_p x_p^\top`.
+So a batch's features are gathered once, and read twice. Autograd has the last part where there are hidden layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from itertools import accumulate, groupby, repeat
+from operator import itemgetter
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skmrm.meta.adaptation import Adaptation, with_pullback
+from skmrm.meta.adaptation.gradient import BETAS, EPS
+from skmrm.meta.adaptation.pullback import BY_HAND
+from skmrm.meta.adaptation.users import rule_parameters
+from skmrm.meta.basis import Parameters, base_rewards
+from skmrm.meta.objectives import pair_margins, pair_sums, robust_weights
+from skmrm.meta.outer.epochs import Batch
+from skmrm.meta.tensors.arrays import at_most, handy, joined, like, outer, sigmoid, softplus, tensor
+from skmrm.meta.tensors.tables import is_half, n_cached_rows, row_gaps
+
+__all__ = [
+    "Adam",
+    "batch_gradient",
+    "batch_losses",
+    "feature_gaps",
+    "gaps_in_turn",
+    "view_of_batches",
+    "without_autograd",
+]
+
+_PIECE = 1 << 20  # numbers in a batch's gaps that are multiplied at once; products as long as wide are slow beyond
+_FEW_BASES = 16
+
+
+def view_of_batches(n_bases: int) -> Callable[[Tensor], Any]:
+    """What small operations are fastest on: numpy's views on a CPU, but with many base functions torch's tensors."""
+    return handy if n_bases < _FEW_BASES else lambda values: values
+
+
+def without_autograd(rule: Adaptation, params: Parameters) -> AbstractContextManager[None]:
+    """A context in which `batch_gradient` works for this rule: autograd off altogether where no part needs it."""
+    by_hand = type(rule) in BY_HAND and not _hidden_layers(params)
+    return torch.inference_mode() if by_hand else torch.no_grad()
+
+
+def feature_gaps(table: Tensor, ends: Tensor) -> Tensor:
+    """Rows of the chosen minus rows of the rejected items of pairs (n, 2): (n, d); from half precision, in single."""
+    if is_half(table):
+        return row_gaps(table, *ends.T)
+    # a weighted sum of two rows in one pass, which copies neither
+    signs = table.new_tensor([1.0, -1.0]).repeat(len(ends))
+    bags = torch.arange(0, 2 * len(ends), 2, device=ends.device)
+    return torch.embedding_bag(table, ends.reshape(-1), bags, per_sample_weights=signs)[0]
+
+
+def gaps_in_turn(params: Parameters, table: Tensor, batches: Sequence[Batch]) -> Iterator[Tensor | None]:
+    """Gaps of features (n_pairs, d) of each batch; those of small batches are made several at a time.
+
+    None where there are hidden layers, which need the features themselves.
+    """
+    if _hidden_layers(params):
+        yield from repeat(None, len(batches))
+        return
+    most = n_cached_rows(table)
+    parts = [n_pairs // most for n_pairs in accumulate(len(batch.ends) for batch in batches)]
+    for _, some in groupby(zip(parts, batches, strict=True), itemgetter(0)):
+        ends = [batch.ends for _, batch in some]
+        yield from feature_gaps(table, torch.cat(ends)).split([len(own) for own in ends])
+
+
+def batch_gradient(
+    params: Parameters,
+    rule: Adaptation,
+    table: Tensor,
+    batch: Batch,
+    ratio: float,
+    temperature: float | None,
+    known: Tensor | None = None,
+) -> tuple[Any, dict[str, Any]]:
+    """Query loss of each user of a batch, (n_users,), and the gradient of their robust mean.
+
+    They are numpy arrays where the batch's are, and tensors where those are.
+
+    Parameters
+    ----------
+    params : dict of Tensor
+    rule : Adaptation
+    table : Tensor of shape (n_items, d)
+        Standardised features; half precision is read in single.
+    batch : Batch
+    ratio, temperature
+        As of :func:`skmrm.meta.objectives.robust_weights`.
+    known : Tensor of shape (n_pairs, d), optional
+        The batch's gaps of features, as :func:`gaps_in_turn` gives them.
+    """
+    flat, to_basis = _gap_rewards(params, table, batch, known)
+    gaps = batch.padded(like(flat, batch.query))
+    start = like(params["start"], gaps)
+    rule_params = {name: like(value, gaps) for name, value in rule_parameters(params).items()}
+    weights, to_start = with_pullback(rule, start, gaps, batch.support, rule_params)
+    margins = -pair_margins(weights, gaps)
+    losses = (softplus(margins) * batch.query).sum(-1)
+    share = robust_weights(losses, ratio, temperature)
+    d_margins = sigmoid(margins) * batch.query * -share[:, None]
+    d_start, d_gaps, d_rule = to_start(pair_sums(d_margins, gaps))
+    d_flat = batch.flat(d_gaps + outer(d_margins, weights))
+    gradient = {name: like(value, gaps) for name, value in to_basis(tensor(d_flat)).items()} | {"start": d_start}
+    return losses, gradient | {f"rule.{name}": value for name, value in d_rule.items()}
+
+
+def batch_losses(params: Parameters, rule: Adaptation, table: Tensor, batch: Batch) -> Tensor:
+    """Query loss of each user of a batch after adaptation on its support, (n_users,); differentiable, and plain."""
+    chosen, rejected = batch.ends.T
+    flat = base_rewards(params, table[chosen]) - base_rewards(params, table[rejected])
+    gaps = batch.padded(flat)
+    weights = rule.adapt(params["start"], gaps, batch.support, rule_parameters(params))
+    return (softplus(-pair_margins(weights, gaps)) * batch.query).sum(-1)
+
+
+def _gap_rewards(
+    params: Parameters, table: Tensor, batch: Batch, known: Tensor | None
+) -> tuple[Tensor, Callable[[Tensor], Parameters]]:
+    """Gaps of base rewards (n_pairs, n_bases), and from their gradient to that of the base functions."""
+    hidden = _hidden_layers(params)
+    if not hidden:
+        gaps = feature_gaps(table, batch.ends) if known is None else known
+        pieces = gaps.split(max(1, _PIECE // gaps.shape[1]))
+        rewards = [params["bases"] @ piece.T for piece in pieces]
+        flat = (rewards[0] if len(rewards) == 1 else torch.cat(rewards, 1)).T
+
+        def to_bases(given: Tensor) -> Parameters:
+            if len(pieces) == 1:
+                return {"bases": given.T @ gaps}
+            gradient = torch.zeros_like(params["bases"])
+            for part, piece in zip(given.split(len(pieces[0])), pieces, strict=True):
+                gradient.addmm_(part.T, piece)
+            return {"bases": gradient}
+
+        return flat, to_bases
+    with torch.enable_grad():
+        leaves = {name: params[name].detach().requires_grad_() for name in ("bases", *hidden)}
+        dtype = params["bases"].dtype
+        of_chosen, of_rejected = (base_rewards(leaves, table[ends].to(dtype)) for ends in batch.ends.T)
+        flat = of_chosen - of_rejected
+
+    def pull_back(given: Tensor) -> Parameters:
+        return dict(zip(leaves, torch.autograd.grad(flat, list(leaves.values()), given), strict=True))
+
+    return flat.detach(), pull_back
+
+
+def _hidden_layers(params: Parameters) -> list[str]:
+    """Names of the parameters of hidden layers."""
+    return [name for name in params if name.startswith("hidden.")]
+
+
+class Adam:
+    """Adam (Kingma and Ba 2015) on named tensors as one vector, after clipping the gradient's norm.
+
+    Attributes
+    ----------
+    n_steps : int
+    values, first, second : Tensor of shape (n,)
+        Parameters one after the other, and running means of the gradient and of its square: all that a checkpoint has
+        to keep.
+    """
+
+    def __init__(self, params: Parameters) -> None:
+        self.n_steps = 0
+        self._shapes = {name: value.shape for name, value in params.items()}
+        self.values = joined(list(params.values()))
+        self.first, self.second = torch.zeros_like(self.values), torch.zeros_like(self.values)
+
+    @property
+    def params(self) -> Parameters:
+        """The parameters by name: views, which follow each step."""
+        parts = self.values.split([shape.numel() for shape in self._shapes.values()])
+        return {name: part.view(shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)}
+
+    def step(self, gradient: Mapping[str, Any], learning_rate: float, max_norm: float) -> None:
+        """Move the parameters, by gradients as :func:`batch_gradient` gives them, one for each."""
+        given = joined([gradient[name] for name in self._shapes])
+        values, first, second = (like(own, given) for own in (self.values, self.first, self.second))
+        given *= at_most(max_norm / ((given @ given) ** 0.5 + 1e-6), 1.0)
+        self.n_steps += 1
+        corrections = [1 - beta**self.n_steps for beta in BETAS]
+        first *= BETAS[0]
+        first += (1 - BETAS[0]) * given
+        second *= BETAS[1]
+        given *= given
+        second += (1 - BETAS[1]) * given
+        # numerator and denominator are multiplied by the root of the second correction
+        size = second**0.5 + EPS * corrections[1] ** 0.5
+        values -= learning_rate * corrections[1] ** 0.5 / corrections[0] * first / size

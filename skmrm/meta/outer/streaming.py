@@ -1,0 +1,100 @@
+r"""Users whose features do not fit in memory, block by block; and the pooled reward of all of them.
+
+A sample of the users that does fit is what all choices are made on, and what the spectral start and the prior come
+from. The others are streamed. They refine the pooled reward, by Newton steps
+
+.. math:: b \leftarrow b - (H + \lambda I)^{-1} \Big( \lambda b - \tfrac1n \sum_p \sigma(-b \cdot g_p) \, g_p \Big)
+
+whose gradient is over all pairs, one pass a step, and whose Hessian H is that of the sample: it differs from the one of
+all pairs by sampling alone, so that each pass shrinks what is left of the error by that difference. And they are learnt
+from in every epoch of the outer loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from skmrm.meta.basis import Parameters, standardise
+from skmrm.meta.folds import Split
+from skmrm.meta.pooled.newton import cholesky_with_ridge, item_pull, pooled_hessian
+from skmrm.meta.tensors.pairs import Pairs
+from skmrm.meta.tensors.tables import rows_times, transposed_times
+
+__all__ = ["Block", "Others", "refine_pooled"]
+
+PASSES = 3
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some users and all their items.
+
+    Attributes
+    ----------
+    features : Tensor of shape (n_items, d)
+        Raw.
+    pairs : Pairs
+        With rows of `features`.
+    draw_split : callable
+        Gives a new random group-disjoint support/query split of `pairs`.
+    """
+
+    features: Tensor
+    pairs: Pairs
+    draw_split: Callable[[], Split]
+
+
+class Others(Protocol):
+    """Users beside those in memory."""
+
+    @property
+    def block_sizes(self) -> list[int]:
+        """How many users each block has."""
+
+    @property
+    def n_pairs(self) -> int:
+        """How many pairs they have."""
+
+    def blocks(self) -> Iterator[Block]:
+        """All of them once, in blocks in a new random order."""
+
+
+def refine_pooled(
+    solution: Tensor, standardisation: Parameters, table: Tensor, pairs: Pairs, others: Others, ridge: float
+) -> Tensor:
+    """Pooled solution (d,) of a sample and all others, from that of the sample.
+
+    Parameters
+    ----------
+    solution : Tensor of shape (d,)
+        Of the sample.
+    standardisation : dict of Tensor
+        ``mean`` and ``scale``.
+    table : Tensor of shape (n_items, d)
+        Standardised features of the sample.
+    pairs : Pairs
+        Of the sample.
+    others : Others
+    ridge : float
+    """
+    n_pairs = pairs.chosen.numel() + others.n_pairs
+    chance = torch.sigmoid(pairs.gaps(rows_times(table, solution)))
+    factor = cholesky_with_ridge(pooled_hessian(table, pairs, chance * (1 - chance)), ridge)
+    for _ in range(PASSES):
+        pull = _pull(solution, table, pairs)
+        for block in others.blocks():
+            pull += _pull(solution, standardise(standardisation, block.features), block.pairs)
+        gradient = ridge * solution - pull / n_pairs
+        solution = solution - torch.cholesky_solve(gradient.unsqueeze(1), factor).squeeze(1)
+    return solution
+
+
+def _pull(solution: Tensor, table: Tensor, pairs: Pairs) -> Tensor:
+    """Sum over pairs of sigmoid(-margin) times gap, (d,)."""
+    pull = item_pull(pairs, torch.sigmoid(-pairs.gaps(rows_times(table, solution))), len(table))
+    return transposed_times(table, pull)

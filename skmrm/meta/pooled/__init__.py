@@ -1,0 +1,1 @@
+"""The pooled reward: what all users have in common, linear or bent."""

@@ -1,0 +1,179 @@
+r"""Pooled Bradley-Terry: one reward for all users, by truncated Newton.
+
+.. math:: b = \arg\min_b \tfrac1n \textstyle\sum_p \mathrm{softplus}(-b \cdot (z_{c_p} - z_{r_p}))
+    + \tfrac\lambda2 \lVert b \rVert^2
+
+The pairs enter only through the items they compare: with D the (pairs x items) incidence matrix (+1 chosen, -1
+rejected), the gradient is :math:`Z^\top D^\top(\cdot)` and the Hessian :math:`Z^\top (D^\top W D) Z`, in which
+:math:`D^\top W D` is the weighted Laplacian of the comparison graph. No pair's gap of d features is ever formed, and
+many judgements of few items cost little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from skmrm.meta.tensors.pairs import Pairs
+from skmrm.meta.tensors.tables import in_single, quadratic_form, rows_times, transposed_times, working
+
+__all__ = ["Curvature", "cholesky_with_ridge", "fit_pooled", "item_pull", "pooled_hessian", "row_space"]
+
+
+def item_pull(pairs: Pairs, pull: Tensor, n_items: int) -> Tensor:
+    """D' pull: what each item is pulled up by in total, (n_items,)."""
+    total = pull.new_zeros(n_items)
+    return total.index_add_(0, pairs.chosen, pull).index_add_(0, pairs.rejected, -pull)
+
+
+def pooled_hessian(table: Tensor, pairs: Pairs, curvature: Tensor) -> Tensor:
+    """Z' (D' W D) Z / n with W = diag(curvature): (d, d), without the ridge."""
+    n_items = table.shape[0]
+    rows = torch.cat([pairs.chosen, pairs.rejected, pairs.chosen, pairs.rejected])
+    columns = torch.cat([pairs.chosen, pairs.rejected, pairs.rejected, pairs.chosen])
+    weights = torch.cat([curvature, curvature, -curvature, -curvature])
+    laplacian = torch.sparse_coo_tensor(
+        torch.stack([rows, columns]), weights, (n_items, n_items), check_invariants=False
+    )
+    return quadratic_form(laplacian.coalesce(), table) / max(pairs.chosen.numel(), 1)
+
+
+def row_space(table: Tensor) -> tuple[Tensor, Tensor]:
+    """Coordinates of the items in an orthonormal basis of what they span, and that basis (d, rank).
+
+    With fewer items than features every solution lies in the items' span, where the ridge is the same: nothing is lost
+    by working there.
+    """
+    n_items, n_features = table.shape
+    if n_features <= n_items:
+        like = working(table)
+        return table, torch.eye(n_features, dtype=like.dtype, device=like.device)
+    span, coordinates = torch.linalg.qr(in_single(table).T)
+    return coordinates.T.contiguous(), span
+
+
+class Curvature:
+    """The pooled Hessian at b = 0, shared by the fits along a path of ridges as their preconditioner."""
+
+    def __init__(self, table: Tensor, pairs: Pairs) -> None:
+        quarter = working(table).new_full((pairs.chosen.numel(),), 0.25)
+        self.hessian = pooled_hessian(table, pairs, quarter)
+
+    def factor(self, ridge: float) -> Tensor:
+        """Cholesky factor of the Hessian plus ridge."""
+        return cholesky_with_ridge(self.hessian, ridge)
+
+
+def cholesky_with_ridge(matrix: Tensor, ridge: float) -> Tensor:
+    """Cholesky factor of a positive semi-definite matrix plus ridge, the ridge grown if rounding asks for it."""
+    shifted = matrix.clone()
+    diagonal = shifted.diagonal()
+    diagonal += ridge
+    factor, failed = torch.linalg.cholesky_ex(shifted)
+    jitter = torch.finfo(matrix.dtype).eps * float(matrix.diagonal().mean().clamp_min(1.0))
+    while bool(failed):
+        diagonal += jitter
+        jitter *= 10
+        factor, failed = torch.linalg.cholesky_ex(shifted)
+    return factor
+
+
+def fit_pooled(
+    table: Tensor,
+    pairs: Pairs,
+    ridge: float,
+    *,
+    curvature: Curvature | None = None,
+    start: Tensor | None = None,
+    max_steps: int = 50,
+    tolerance: float = 1e-5,
+) -> Tensor:
+    """Weights b (d,) of the pooled Bradley-Terry model.
+
+    Parameters
+    ----------
+    table : Tensor of shape (n_items, d)
+        Standardised features.
+    pairs : Pairs
+    ridge : float > 0
+        L2 penalty on a mean loss in nats a pair.
+    curvature : Curvature, optional
+        Pass one to share it between fits.
+    start : Tensor of shape (d,), optional
+        Warm start.
+    max_steps : int
+        Newton steps at most.
+    tolerance : float
+        Stop when the gradient's norm, measured in the metric of the curvature, is below it (in units of sqrt nats).
+    """
+    zero = working(table).new_zeros(table.shape[1])
+    if pairs.chosen.numel() == 0:
+        return zero
+    curvature = curvature or Curvature(table, pairs)
+    factor = curvature.factor(ridge)
+    n = pairs.chosen.numel()
+
+    def margins_of(vector: Tensor) -> Tensor:
+        return pairs.gaps(rows_times(table, vector))
+
+    def objective(vector: Tensor) -> Tensor:
+        return -logsigmoid(margins_of(vector)).mean() + 0.5 * ridge * vector @ vector
+
+    def precondition(vector: Tensor) -> Tensor:
+        return torch.cholesky_solve(vector.unsqueeze(-1), factor).squeeze(-1)
+
+    solution = zero if start is None else start.clone()
+    value = objective(solution)
+    for _ in range(max_steps):
+        chance = torch.sigmoid(margins_of(solution))
+        gradient = ridge * solution - transposed_times(table, item_pull(pairs, (1 - chance) / n, table.shape[0]))
+        if float(gradient @ precondition(gradient)) < tolerance**2:
+            break
+        weight = chance * (1 - chance) / n
+
+        def hessian_product(vector: Tensor, weight: Tensor = weight) -> Tensor:
+            pull = item_pull(pairs, weight * margins_of(vector), table.shape[0])
+            return ridge * vector + transposed_times(table, pull)
+
+        direction = -_conjugate_gradient(hessian_product, gradient, precondition)
+        step, descent = 1.0, float(gradient @ direction)
+        candidate = solution + direction
+        candidate_value = objective(candidate)
+        while float(candidate_value) > float(value) + 1e-4 * step * descent and step > 1e-6:
+            step *= 0.5
+            candidate = solution + step * direction
+            candidate_value = objective(candidate)
+        if float(candidate_value) >= float(value):
+            break  # rounding: no step decreases the objective any more
+        solution, value = candidate, candidate_value
+    return solution
+
+
+def _conjugate_gradient(
+    product: Callable[[Tensor], Tensor],
+    target: Tensor,
+    precondition: Callable[[Tensor], Tensor],
+    max_steps: int = 20,
+    accuracy: float = 0.05,
+) -> Tensor:
+    """Preconditioned conjugate gradients: solve product(x) = target to a relative accuracy."""
+    solution = torch.zeros_like(target)
+    residual = target.clone()
+    scaled = precondition(residual)
+    direction = scaled.clone()
+    energy = residual @ scaled
+    first = float(energy)
+    for _ in range(max_steps):
+        image = product(direction)
+        length = energy / (direction @ image)
+        solution = solution + length * direction
+        residual = residual - length * image
+        scaled = precondition(residual)
+        energy, previous = residual @ scaled, energy
+        if float(energy) <= accuracy**2 * first:
+            break
+        direction = scaled + (energy / previous) * direction
+    return solution

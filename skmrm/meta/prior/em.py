@@ -1,0 +1,205 @@
+r"""The prior of the users' weights, learnt from all of their choices: variational EM, Gaussian or a mixture.
+
+User u's weights are :math:`w_u = m + L a_u` with :math:`a_u \sim \sum_c \pi_c N(\alpha_c, I)`, and each of u's choices
+is made with probability :math:`\sigma(w_u \cdot g_p)`. One component is a Gaussian prior; several are kinds of users
+who differ little among themselves, a minority that disagrees with everyone among them. The likelihood of the prior
+integrates over the weights, which has no closed form, but Jaakkola and Jordan's bound of a choice is Gaussian in them,
+
+.. math:: \sigma(x) \ge \sigma(\xi)\, e^{(x - \xi)/2 - \lambda(\xi) (x^2 - \xi^2)}, \qquad
+    \lambda(\xi) = \tanh(\xi / 2) / (4 \xi) ,
+
+so that, with :math:`h_p = L^\top g_p`, the posterior of a user in component c and the component's chance are
+
+.. math::
+    V_u = \Big(I + 2 \sum_p \lambda(\xi_p) h_p h_p^\top\Big)^{-1}, \qquad
+    \mu_{uc} = V_u t_{uc}, \qquad
+    t_{uc} = \alpha_c + \sum_p \big(\tfrac12 - 2 \lambda(\xi_p)\, m \cdot g_p\big) h_p, \\
+    \gamma_{uc} \propto \pi_c \exp\big(\tfrac12 t_{uc} \cdot \mu_{uc} - \tfrac12 \lVert \alpha_c \rVert^2\big) .
+
+A sweep computes them, sets :math:`\xi_p^2 = E (w_u \cdot g_p)^2`, where the bound is tightest, and then the prior to
+the moments of all posteriors together. The mean m stays at the pooled reward: :math:`\sum_c \pi_c \alpha_c = 0`.
+
+A Laplace approximation in place of the bound runs away where users are separable; the bound does not.
+
+Source: T. Jaakkola, M. Jordan: "Bayesian parameter estimation via variational methods", Statistics and Computing 10
+(2000).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from skmrm.meta.adaptation.users import MAX_CELLS
+from skmrm.meta.tensors.pairs import Pairs, length_buckets, pack_users
+
+__all__ = ["Prior", "fit_prior", "log_shares"]
+
+# The likelihood rises for many sweeps more, while the prior learns the training users by heart.
+GAUSSIAN_SWEEPS = 4
+MIXTURE_SWEEPS = 10
+CLUSTERING_ROUNDS = 20
+CLUSTERING_TRIES = 5
+
+
+@dataclass(frozen=True)
+class Prior:
+    r"""Where users' weights lie: :math:`m + L a`, :math:`a \sim \sum_c \pi_c N(\alpha_c, I)`.
+
+    Attributes
+    ----------
+    factor : Tensor of shape (n_bases, rank)
+        L.
+    centres : Tensor of shape (n_components, rank)
+        :math:`\alpha_c`, of mean zero under the shares.
+    shares : Tensor of shape (n_components,)
+        :math:`\pi_c`.
+    """
+
+    factor: Tensor
+    centres: Tensor
+    shares: Tensor
+
+    @classmethod
+    def gaussian(cls, factor: Tensor) -> Prior:
+        """One component."""
+        return cls(factor, factor.new_zeros(1, factor.shape[1]), factor.new_ones(1))
+
+
+@dataclass(frozen=True)
+class _Posteriors:
+    """Users' posteriors: covariances (rank, rank) summed over users, modes (users, components, rank), and chances."""
+
+    covariance: Tensor
+    modes: Tensor
+    chances: Tensor
+
+
+def fit_prior(
+    rewards: Tensor,
+    pairs: Pairs,
+    mean: Tensor,
+    prior: Prior,
+    n_components: int,
+    generator: torch.Generator,
+) -> Prior:
+    """Improve a prior by a few sweeps of variational EM.
+
+    Parameters
+    ----------
+    rewards : Tensor of shape (n_items, n_bases)
+        Base rewards of the items.
+    pairs : Pairs
+        All users' choices.
+    mean : Tensor of shape (n_bases,)
+        m.
+    prior : Prior
+        A first guess, of one component.
+    n_components : int
+        Where it is more than one, users' posterior modes are clustered (k-means) for a start.
+    generator : torch.Generator
+        Draws the seeds of the clusters.
+    """
+    active = pairs.counts > 0
+    offset = pairs.gaps(rewards @ mean)
+    spread = pairs.gaps(rewards @ prior.factor)
+    square = offset**2 + (spread**2).sum(1)
+    n_sweeps = GAUSSIAN_SWEEPS if n_components == 1 else MIXTURE_SWEEPS
+    for sweep in range(n_sweeps):
+        found, square = _sweep(spread, offset, square, pairs, prior)
+        if sweep == 0 and n_components > 1:
+            found = _clustered(found, active, spread.T @ spread, n_components, generator)
+        prior, change = _update(prior, found, active)
+        spread = spread @ change
+    return prior
+
+
+def _sweep(spread: Tensor, offset: Tensor, square: Tensor, pairs: Pairs, prior: Prior) -> tuple[_Posteriors, Tensor]:
+    """Posteriors under the bound at xi squared (n_pairs,), and the xi squared at which it is tightest for them."""
+    rank, n_components = spread.shape[1], len(prior.shares)
+    identity = torch.eye(rank, dtype=spread.dtype, device=spread.device)
+    total, tightest = torch.zeros_like(identity), square.clone()
+    modes = spread.new_zeros(pairs.n_users, n_components, rank)
+    chances = spread.new_zeros(pairs.n_users, n_components)
+    prevalence = log_shares(prior.shares) - 0.5 * (prior.centres**2).sum(1)
+    curvature = 2 * _bound(square)
+    for users in length_buckets(pairs.counts, max(1, MAX_CELLS // (rank + n_components))):
+        index, present = pack_users(pairs.offsets, users)
+        gaps = spread[index] * present.unsqueeze(-1)
+        weight, level = curvature[index], offset[index]
+        factor = torch.linalg.cholesky(identity + gaps.mT @ (weight.unsqueeze(-1) * gaps))
+        covariance = torch.cholesky_inverse(factor)
+        pull = torch.einsum("up,upk->uk", 0.5 - weight * level, gaps)
+        target = pull.unsqueeze(1) + prior.centres
+        mode = target @ covariance
+        chance = torch.softmax(0.5 * (mode * target).sum(-1) + prevalence, 1)
+        margin = level.unsqueeze(-1) + gaps @ mode.mT
+        second = (margin**2 @ chance.unsqueeze(-1)).squeeze(-1) + (gaps @ covariance * gaps).sum(-1)
+        tightest[index[present]] = second[present]
+        modes[users], chances[users] = mode, chance
+        total += covariance[pairs.counts[users] > 0].sum(0)
+    return _Posteriors(total, modes, chances), tightest
+
+
+def _update(prior: Prior, found: _Posteriors, active: Tensor) -> tuple[Prior, Tensor]:
+    """Moments of all posteriors of users with choices, and what the factor was multiplied by (rank, rank)."""
+    chances = found.chances * active.unsqueeze(1)
+    n_users = active.sum().clamp_min(1)
+    members = chances.sum(0)
+    shares = members / n_users
+    centres = torch.einsum("uc,ucr->cr", chances, found.modes) / members.clamp_min(1e-6).unsqueeze(1)
+    centres = centres - shares @ centres
+    apart = (found.modes - centres) * chances.sqrt().unsqueeze(-1)
+    within = (found.covariance + torch.einsum("ucr,ucs->rs", apart, apart)) / n_users
+    # kinds of identical users leave nothing within: the Cholesky factor must exist all the same
+    within.diagonal().add_(1e-5 * within.diagonal().mean().clamp_min(1e-5))
+    change = torch.linalg.cholesky(within)
+    centres = torch.linalg.solve_triangular(change, centres.T, upper=False).T
+    return Prior(prior.factor @ change, centres, shares), change
+
+
+def _clustered(
+    found: _Posteriors, active: Tensor, metric: Tensor, n_clusters: int, generator: torch.Generator
+) -> _Posteriors:
+    """Posteriors whose chances are memberships in clusters of the modes.
+
+    Modes are as far apart as the rewards of the pairs that they give, by `metric` (rank, rank). The clusters are the
+    tightest of several k-means from spread-out seeds (k-means++).
+    """
+    values, vectors = torch.linalg.eigh(metric)
+    points = found.modes[:, 0] @ (vectors * values.clamp_min(0).sqrt())
+    tries = [_k_means(points[active], n_clusters, generator) for _ in range(CLUSTERING_TRIES)]
+    centres = min(tries, key=lambda centres: float((torch.cdist(points[active], centres).amin(1) ** 2).sum()))
+    nearest = one_hot(torch.cdist(points, centres).argmin(1), n_clusters).to(points.dtype)
+    return _Posteriors(found.covariance, found.modes.expand(-1, n_clusters, -1), nearest)
+
+
+def _k_means(known: Tensor, n_clusters: int, generator: torch.Generator) -> Tensor:
+    """Centres (n_clusters, rank) of points (n, rank), by k-means from the seeds of k-means++."""
+
+    def draw(chance: Tensor) -> Tensor:
+        place = torch.multinomial(chance.cpu().double() + 1e-12, 1, generator=generator)
+        return known[place.to(known.device)]
+
+    centres = draw(known.new_ones(len(known)))
+    while len(centres) < n_clusters:
+        centres = torch.cat([centres, draw(torch.cdist(known, centres).amin(1) ** 2)])
+    for _ in range(CLUSTERING_ROUNDS):
+        member = one_hot(torch.cdist(known, centres).argmin(1), n_clusters).to(known.dtype)
+        size = member.sum(0).unsqueeze(1)
+        centres = torch.where(size > 0, member.T @ known / size.clamp_min(1), centres)
+    return centres
+
+
+def _bound(square: Tensor) -> Tensor:
+    """Jaakkola and Jordan's lambda(xi) at xi squared; 1/8 at zero."""
+    xi = square.clamp_min(1e-8).sqrt()
+    return torch.tanh(xi / 2) / (4 * xi)
+
+
+def log_shares(shares: Tensor) -> Tensor:
+    """Logarithm of the kinds' shares, finite where nobody is of a kind."""
+    return shares.clamp_min(torch.finfo(shares.dtype).tiny).log()

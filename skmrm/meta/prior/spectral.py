@@ -1,0 +1,145 @@
+r"""A start without a gradient step: base functions from how users differ.
+
+If user u's reward is :math:`(b + \delta_u) \cdot z` with :math:`\delta_u \sim N(0, \Sigma)`, then the gradient of the
+user's mean loss at the pooled solution b is, to first order, :math:`g_u \approx -H \delta_u` plus noise. Noise is
+independent between two halves A, B of the user's pairs that share no group, and so averages out of
+
+.. math:: C = \tfrac12 \, \mathrm{mean}_u \, (g_{u,A} g_{u,B}^\top + g_{u,B} g_{u,A}^\top) \approx H \Sigma H .
+
+With the generalised eigenvectors :math:`C v_k = \lambda_k H v_k`, :math:`V^\top H V = I`, it follows that
+:math:`\Sigma = V \,\mathrm{diag}(\lambda)\, V^\top`: the base functions are :math:`\phi_0(z) = b \cdot z` and
+:math:`\phi_k(z) = \sqrt{\lambda_k}\, v_k \cdot z`, and the unit Gaussian on their weights is the prior, up to one
+scale chosen on users who were left out of all this.
+
+The mean is weighted: the gradient of n pairs is a signal plus noise of variance proportional to 1/n, so that a user
+counts with :math:`\tfrac{n_A}{n_A + m} \tfrac{n_B}{n_B + m}`, and users of one or two pairs do not drown the others.
+
+With finitely many users noise does not average out of C entirely: it spreads the eigenvalues, and the largest come out
+too large. Most directions have nothing of their own: the median eigenvalue is the level at which users differ in every
+direction alike (zero, unless features are few or tastes have no structure), and the smallest shows how far below it,
+and so above it, noise reaches. Eigenvalues within reach of the level are set to it, and the others lose the reach.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from skmrm.meta.pooled.newton import cholesky_with_ridge, pooled_hessian
+from skmrm.meta.tensors.pairs import Pairs
+from skmrm.meta.tensors.tables import rows_times, sparse_times
+
+__all__ = ["spectral_bases", "user_gradients"]
+
+# Pairs at which half of a gradient is signal and half noise. The result is flat in it: measured alike from 2 to 30.
+RELIABLE_PAIRS = 8
+# What does not rise above the noise may exist all the same, and the prior's EM, which looks at all choices, can tell: a
+# direction gets a share of the noise's reach for its variance, if that is a small share of the largest.
+HIDDEN = 0.25
+SMALLEST = 0.05
+
+
+def user_gradients(table: Tensor, pairs: Pairs, coefficients: Tensor, share: Tensor) -> Tensor:
+    """Negative gradient of each user's loss at b: sum over the user's pairs of share * sigmoid(-margin) * gap.
+
+    Parameters
+    ----------
+    table : Tensor of shape (n_items, d)
+    pairs : Pairs
+    coefficients : Tensor of shape (d,)
+    share : Tensor of shape (n_pairs,)
+        Weight of each pair in its user's mean; 0 leaves it out.
+
+    Returns
+    -------
+    Tensor of shape (n_users, d)
+    """
+    reward = rows_times(table, coefficients)
+    pull = torch.sigmoid(reward[pairs.rejected] - reward[pairs.chosen]) * share
+    user = pairs.user
+    index = torch.stack([torch.cat([user, user]), torch.cat([pairs.chosen, pairs.rejected])])
+    pulls = torch.sparse_coo_tensor(
+        index, torch.cat([pull, -pull]), (pairs.n_users, table.shape[0]), check_invariants=False
+    )
+    return sparse_times(pulls.coalesce(), table)
+
+
+def spectral_bases(
+    table: Tensor, pairs: Pairs, coefficients: Tensor, halves: list[Tensor], n_bases: int, ridge: float
+) -> tuple[Tensor, Tensor]:
+    """Base functions from the cross-half covariance of the users' gradients.
+
+    Parameters
+    ----------
+    table : Tensor of shape (n_items, d)
+        Standardised features.
+    pairs : Pairs
+    coefficients : Tensor of shape (d,)
+        The pooled solution b.
+    halves : list of bool Tensor of shape (n_pairs,)
+        Each a random halving of every user's pairs by whole groups: true on half A. The covariance is their mean.
+    n_bases : int
+        K, the pooled reward included.
+    ridge : float
+        Added to the Hessian's diagonal.
+
+    Returns
+    -------
+    bases : Tensor of shape (n_bases, d)
+        First row b; then the leading directions, scaled to the users' standard deviation along them. They are zero
+        where nothing rises above the noise.
+    variances : Tensor of shape (n_bases - 1,)
+        Eigenvalues less the noise in them, and at least a small share of the largest; squared logits.
+    """
+    reward = rows_times(table, coefficients)
+    chance = torch.sigmoid(reward[pairs.chosen] - reward[pairs.rejected])
+    factor = cholesky_with_ridge(pooled_hessian(table, pairs, chance * (1 - chance)), ridge)
+
+    whitened = coefficients.new_zeros(table.shape[1], table.shape[1])
+    for half in halves:
+        (first, n_first), (second, n_second) = (
+            _whitened_gradients(table, pairs, coefficients, side, factor) for side in (half, ~half)
+        )
+        reliability = n_first / (n_first + RELIABLE_PAIRS) * n_second / (n_second + RELIABLE_PAIRS)
+        weight = (reliability / reliability.sum().clamp_min(torch.finfo(factor.dtype).tiny)).unsqueeze(-1)
+        first, second = first - (weight * first).sum(0), second - (weight * second).sum(0)
+        cross = (weight * first).T @ second
+        whitened += (cross + cross.T) / (2 * len(halves))
+
+    n_directions = min(n_bases - 1, table.shape[1])
+    values, vectors = torch.linalg.eigh(whitened)
+    leading = torch.arange(len(values) - 1, len(values) - 1 - n_directions, -1, device=values.device)
+    level, reach = _noise(values)
+    variances = level + (values[leading] - level - reach).clamp_min(0)
+    if n_directions > 0:
+        variances = variances.clamp_min(torch.minimum(HIDDEN * reach, SMALLEST * variances[0]))
+    directions = _fix_signs(torch.linalg.solve_triangular(factor.T, vectors[:, leading], upper=True)) * variances.sqrt()
+    bases = coefficients.new_zeros(n_bases, table.shape[1])
+    bases[0] = coefficients
+    bases[1 : 1 + n_directions] = directions.T
+    padded = coefficients.new_zeros(n_bases - 1)
+    padded[:n_directions] = variances
+    return bases, padded
+
+
+def _noise(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Level of ascending eigenvalues that have nothing of their own, and how far from it noise reaches."""
+    level = values.median().clamp_min(0)
+    return level, (level - values[0]).clamp_min(0)
+
+
+def _whitened_gradients(
+    table: Tensor, pairs: Pairs, coefficients: Tensor, side: Tensor, factor: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Mean gradients over one side of each user's pairs, where the Hessian is the identity; and how many pairs."""
+    counts = coefficients.new_zeros(pairs.n_users)
+    counts.index_add_(0, pairs.user, side.to(counts.dtype))
+    share = side / counts.clamp_min(1)[pairs.user]
+    gradients = user_gradients(table, pairs, coefficients, share)
+    return torch.linalg.solve_triangular(factor, gradients.T, upper=False).T, counts
+
+
+def _fix_signs(vectors: Tensor) -> Tensor:
+    """Columns turned so that each one's largest entry is positive: eigenvectors have no sign of their own."""
+    largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
+    return torch.where(largest < 0, -vectors, vectors)

@@ -1,0 +1,266 @@
+"""How far, and in what manner, to let users move from the pooled reward: candidates, judged on users left out.
+
+Under MAP adaptation: not at all; a Gaussian prior, stretched or shrunk, the likelihood tempered or not; and, if one of
+these helps, several kinds of users. Under gradient adaptation: not at all, or by one of several step sizes.
+
+Everything is cross-fitted: each user's loss comes from a fit that never saw the user. Choosing the setting with the
+smallest loss is itself noisy, so the least personalised setting within a standard error of the best is taken (Breiman
+et al. 1984's rule, on paired differences): a whole one for "no adaptation", so that who personalises has a reason, and
+half of one among the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skmrm.meta.adaptation import Adaptation, GradientAdaptation, MapAdaptation, RuleParameters
+from skmrm.meta.adaptation.mixture import MixtureAdaptation
+from skmrm.meta.adaptation.users import adapt_users, query_losses
+from skmrm.meta.folds import Split
+from skmrm.meta.prior.directions import Personal, PersonalBases
+from skmrm.meta.tensors.pairs import Pairs
+from skmrm.meta.tensors.tables import rows_times, working
+
+__all__ = [
+    "Candidate",
+    "Judged",
+    "Setting",
+    "choose_strength",
+    "least_personalised",
+    "unvalidated",
+    "validate_settings",
+]
+
+PRIOR_SCALES = (0.5, 1.0, 1.5, 2.0)
+TEMPERINGS = (0.0, 0.5)
+STEP_SIZES = (0.3, 1.0, 3.0, 10.0)
+KINDS = (4, 8)
+MORE_KINDS = 16  # where the most of them are best
+KIND_SCALES = (0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A strength of personalisation; with no strength, the inner rule as it was given."""
+
+    name: str
+    rule: Adaptation
+    strength: float | None = None
+    n_components: int = 1
+
+    def on(self, found: Personal) -> Setting:
+        """The rule's parameters for given base functions."""
+        if self.strength is None:
+            return Setting(self.name, self.rule, self.rule.init(len(found.bases), found.bases))
+        parameter = "step_size" if isinstance(self.rule, GradientAdaptation) else "prior_scale"
+        params = {parameter: self.strength * found.profile}
+        return Setting(self.name, self.rule, params | (found.kinds if self.n_components > 1 else {}))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Cross-fitted losses (n_candidates, n_users) and movements (n_candidates,) of candidates."""
+
+    candidates: list[Candidate]
+    losses: Tensor
+    movement: Tensor
+
+    @property
+    def chosen(self) -> Candidate:
+        """The candidate to take."""
+        return self.candidates[self._best]
+
+    @property
+    def moves(self) -> bool:
+        """Whether it personalises at all."""
+        return bool(self.movement[self._best] > 0)
+
+    def __add__(self, other: Judged) -> Judged:
+        """With further candidates."""
+        losses, movement = torch.cat([self.losses, other.losses]), torch.cat([self.movement, other.movement])
+        return Judged(self.candidates + other.candidates, losses, movement)
+
+    @property
+    def _best(self) -> int:
+        return least_personalised(self.losses, self.movement)
+
+    def report(self) -> list[dict[str, Any]]:
+        """One record a candidate."""
+        judged = self.losses[:, ~self.losses.isnan().any(0)]
+        change, best = judged - judged[0], self._best
+        return [
+            {
+                "setting": candidate.name,
+                "validation_loss": float(judged[i].mean()),
+                "change": float(change[i].mean()),
+                "standard_error": float(change[i].std() / max(judged.shape[1], 1) ** 0.5),
+                "movement": float(self.movement[i]),
+                "chosen": i == best,
+            }
+            for i, candidate in enumerate(self.candidates)
+        ]
+
+
+def unvalidated(rule: Adaptation, choose: bool) -> Candidate:
+    """What to take where no user can be left out: the rule as given, or no adaptation where it was to be chosen."""
+    return Candidate("none", rule, 0.0) if choose and _has_strength(rule) else Candidate("given", rule)
+
+
+def choose_strength(
+    rule: Adaptation,
+    choose: bool,
+    learnt: Sequence[PersonalBases],
+    folds: Sequence[Tensor],
+    pairs: Pairs,
+    splits: Sequence[Split],
+) -> Judged:
+    """Judge every candidate; the kinds of users only as long as there is reason to.
+
+    Parameters
+    ----------
+    rule : Adaptation
+        The inner rule.
+    choose : bool
+        False takes the rule as it is, and only reports its losses.
+    learnt : sequence of PersonalBases
+        For each fold, what all others show.
+    folds : sequence of bool Tensor of shape (n_users,)
+        Users held out together.
+    pairs : Pairs
+    splits : sequence of Split
+        Fixed splits to judge on.
+    """
+
+    def judge(candidates: list[Candidate]) -> Judged:
+        return _judge(candidates, learnt, folds, pairs, splits)
+
+    judged = judge(_candidates(rule, choose))
+    if not choose or not isinstance(rule, MapAdaptation) or not judged.moves:
+        return judged
+    for n_components in KINDS:
+        judged += judge(_kinds(n_components))
+    return judged + judge(_kinds(MORE_KINDS)) if judged.chosen.n_components == max(KINDS, default=0) else judged
+
+
+def _has_strength(rule: Adaptation) -> bool:
+    return isinstance(rule, MapAdaptation | GradientAdaptation)
+
+
+def _candidates(rule: Adaptation, choose: bool) -> list[Candidate]:
+    """Strengths of personalisation, "none" first."""
+    first = unvalidated(rule, choose)
+    if first.strength is None:
+        return [first]
+    if isinstance(rule, GradientAdaptation):
+        return [first, *(Candidate(f"step_size={size:g}", rule, size) for size in STEP_SIZES)]
+    assert isinstance(rule, MapAdaptation)
+    return [
+        first,
+        *(
+            Candidate(f"prior_scale={scale:g}, tempering={kappa:g}", replace(rule, tempering=kappa), scale)
+            for scale in PRIOR_SCALES
+            for kappa in TEMPERINGS
+        ),
+    ]
+
+
+def _kinds(n: int) -> list[Candidate]:
+    rule = MixtureAdaptation(n_components=n)
+    return [Candidate(f"{n} kinds, prior_scale={scale:g}", rule, scale, n) for scale in KIND_SCALES]
+
+
+def _judge(
+    candidates: list[Candidate],
+    learnt: Sequence[PersonalBases],
+    folds: Sequence[Tensor],
+    pairs: Pairs,
+    splits: Sequence[Split],
+) -> Judged:
+    """Judge candidates on each fold's users with what was learnt without them."""
+    losses = working(learnt[0].table).new_full((len(candidates), pairs.n_users), torch.nan)
+    movement = losses.new_zeros(len(candidates))
+    for n_components in sorted({candidate.n_components for candidate in candidates}):
+        rows = [i for i, candidate in enumerate(candidates) if candidate.n_components == n_components]
+        for held_out, personal in zip(folds, learnt, strict=True):
+            found = personal.of_kinds(n_components)
+            settings = [candidates[i].on(found) for i in rows]
+            rewards = rows_times(personal.table, found.bases.T)
+            loss, moved = validate_settings(settings, found.start, rewards, pairs, splits, held_out)
+            losses[rows] = torch.where(held_out, loss, losses[rows])
+            movement[rows] += moved / len(folds)
+    return Judged(candidates, losses, movement)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """An inner rule and its parameters, a candidate of the selection."""
+
+    name: str
+    rule: Adaptation
+    params: RuleParameters
+
+
+def validate_settings(
+    settings: Sequence[Setting], start: Tensor, rewards: Tensor, pairs: Pairs, splits: Sequence[Split], users: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Query loss of each user under each setting, adapted on the user's own support.
+
+    Parameters
+    ----------
+    settings : sequence of Setting
+    start : Tensor of shape (n_bases,)
+    rewards : Tensor of shape (n_items, n_bases)
+    pairs : Pairs
+    splits : sequence of Split
+        Losses are averaged over them.
+    users : bool Tensor of shape (n_users,)
+        The users to judge.
+
+    Returns
+    -------
+    losses : Tensor of shape (len(settings), n_users)
+        In nats a pair; NaN for users not asked for or without a support and a query.
+    movement : Tensor of shape (len(settings),)
+        How personalised a setting is: root mean square of what adaptation adds to a pair's gap, in logits.
+    """
+    losses = rewards.new_zeros(len(settings), pairs.n_users)
+    movement = rewards.new_zeros(len(settings))
+    asked = users[pairs.user]
+    for split in splits:
+        support, query = pairs.where(split.support & asked), pairs.where(split.query & asked)
+        judged = (support.counts > 0) & (query.counts > 0)
+        gaps = query.gaps(rewards)
+        for i, setting in enumerate(settings):
+            params = {"start": start} | {f"rule.{name}": value for name, value in setting.params.items()}
+            weights, _ = adapt_users(params, setting.rule, rewards, support)
+            losses[i] += torch.where(judged, query_losses(weights, rewards, query), torch.nan)
+            added = (gaps * (weights - setting.rule.constrain(start))[query.user]).sum(1)
+            movement[i] += (added**2).mean().sqrt() if added.numel() else 0.0
+    return losses / len(splits), movement / len(splits)
+
+
+def least_personalised(losses: Tensor, movement: Tensor) -> int:
+    """Index of the least personalised setting that is as good as the best but for noise.
+
+    That is within half a standard error of the best, and a whole one for a setting that moves nobody.
+
+    Parameters
+    ----------
+    losses : Tensor of shape (n_settings, n_users)
+        NaN for users that were not judged.
+    movement : Tensor of shape (n_settings,)
+    """
+    judged = losses[:, ~losses.isnan().any(0)]
+    n_users = judged.shape[1]
+    if n_users < 2:
+        return int(movement.argmin())
+    best = int(judged.mean(1).argmin())
+    excess = judged - judged[best]
+    slack = torch.where(movement > 0, 0.5, 1.0).to(excess)
+    tolerated = excess.mean(1) <= slack * excess.std(1) / n_users**0.5
+    return int(torch.where(tolerated, movement, torch.inf).argmin())

@@ -1,0 +1,127 @@
+"""Ragged users packed into rectangular tensors: index and mask of each user's pairs."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from skmrm.meta.tensors.tables import row_gaps
+
+__all__ = ["Pairs", "length_buckets", "pack_users"]
+
+_FREE_CELLS = 4096  # padding of a batch up to this size is not worth a batch more
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """All users' pairs as columns, sorted by user.
+
+    Attributes
+    ----------
+    chosen, rejected : int64 Tensor of shape (n_pairs,)
+        Rows of the feature table.
+    offsets : int64 Tensor of shape (n_users + 1,)
+        User u owns pairs ``offsets[u]:offsets[u + 1]``.
+    group : int64 Tensor of shape (n_pairs,), optional
+        What must not be on both sides of a split, the same number for all users; None where it does not matter.
+    """
+
+    chosen: Tensor
+    rejected: Tensor
+    offsets: Tensor
+    group: Tensor | None = None
+
+    @property
+    def counts(self) -> Tensor:
+        """Number of pairs of each user."""
+        return self.offsets.diff()
+
+    @property
+    def n_users(self) -> int:
+        """Number of users, those without pairs included."""
+        return self.offsets.numel() - 1
+
+    @property
+    def user(self) -> Tensor:
+        """User of each pair, (n_pairs,)."""
+        return torch.repeat_interleave(torch.arange(self.n_users, device=self.offsets.device), self.counts)
+
+    def where(self, keep: Tensor) -> Pairs:
+        """Pairs for which `keep` is true; every user stays, if need be without pairs."""
+        group = None if self.group is None else self.group[keep]
+        return Pairs(self.chosen[keep], self.rejected[keep], self.offsets_where(keep), group)
+
+    def offsets_where(self, keep: Tensor) -> Tensor:
+        """The offsets of `where`, without its columns."""
+        return torch.cat([self.offsets.new_zeros(1), keep.cumsum(0)])[self.offsets]
+
+    def gaps(self, table: Tensor, places: Tensor | None = None) -> Tensor:
+        """Rows of the chosen minus rows of the rejected items of `table`: (n_pairs, columns).
+
+        With positions of pairs (...,), those of these pairs: (..., columns).
+        """
+        if places is None:
+            return row_gaps(table, self.chosen, self.rejected)
+        flat = places.flatten()
+        gaps = row_gaps(table, self.chosen.index_select(0, flat), self.rejected.index_select(0, flat))
+        return gaps.unflatten(0, places.shape)
+
+
+def pack_users(offsets: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
+    """Positions of the pairs of some users, side by side.
+
+    Parameters
+    ----------
+    offsets : int64 Tensor of shape (n_users + 1,)
+    users : int64 Tensor of shape (n,)
+
+    Returns
+    -------
+    index : int64 Tensor of shape (n, longest)
+        Positions in the columns; padding repeats a valid position.
+    present : bool Tensor of shape (n, longest)
+        False where `index` is padding.
+    """
+    first, counts = offsets[users], offsets[users + 1] - offsets[users]
+    longest = int(counts.max()) if users.numel() else 0
+    place = torch.arange(longest, device=offsets.device)
+    present = place < counts.unsqueeze(-1)
+    return torch.where(present, first.unsqueeze(-1) + place, 0), present
+
+
+def length_buckets(counts: Tensor, max_cells: int, max_waste: float = 0.25) -> Iterator[Tensor]:
+    """Users in batches of similar length, so that little of a packed batch is padding.
+
+    Parameters
+    ----------
+    counts : int64 Tensor of shape (n_users,)
+    max_cells : int
+        Users times longest user of a batch, at most (a single longer user makes a batch of its own).
+    max_waste : float
+        A batch is closed when more than this share of it would be padding.
+
+    Yields
+    ------
+    int64 Tensor
+        Indices of the users of one batch; together they are a permutation of all users.
+    """
+    order = torch.argsort(counts, stable=True, descending=True)
+    lengths = counts[order].clamp_min(1)
+    totals = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]).cpu()
+    lengths = lengths.cpu()
+    start = 0
+    while start < lengths.numel():
+        longest = int(lengths[start])
+        widest = min(max(1, max_cells // longest), lengths.numel() - start)
+        filled = totals[start + 1 : start + 1 + widest] - totals[start]
+        # short users cost little however much of their row is padding: forgive it in small batches
+        free = min(_FREE_CELLS // longest, widest)
+        # the filled share falls as shorter users join, so that the first batch that is too empty ends the search
+        fullest = bisect_left(range(widest), True, key=lambda n: bool(filled[n] < (1 - max_waste) * (n + 1) * longest))
+        stop = start + max(1, free, fullest)
+        yield order[start:stop]
+        start = stop

@@ -24,16 +24,17 @@ from sklearn.pipeline import make_pipeline
 from skmrm import EpisodeSet, MetaRewardModel
 from skmrm.baselines import PooledBradleyTerry
 from skmrm.embeddings import EmbeddingStore, Summary, encode_dataset
-from skmrm.embeddings._encode_dataset import encode_missing, encode_pieces
 from skmrm.embeddings._facts import StoreFacts
+from skmrm.embeddings._filling import fill
 from skmrm.embeddings._index import load_index
 from skmrm.embeddings._keys import content_keys
-from skmrm.embeddings._rows import JoinedRows, StoredRows, in_stored_order
+from skmrm.embeddings._rows import StoredRows
 from skmrm.embeddings._shards import read_shard, shard_name, write_shard
 from skmrm.encoders import HashedTextEncoder, HFEncoder, TextEncoder, TextStatistics
-from skmrm.encoders._encoded import Encoded
+from skmrm.encoders._encoded import Encoded, encode_pieces
+from skmrm.episodes.episode_set import in_stored_order
 from skmrm.episodes.messages import Conversation
-from skmrm.episodes.rows import RowView
+from skmrm.episodes.rows import JoinedRows, RowView
 from skmrm.estimators import streaming
 from skmrm.exceptions import EpisodeError, ModelFileError, StoreInUseError
 
@@ -343,7 +344,7 @@ def test__pieces__in_any_order_with_a_stop_between__leave_the_same_bytes(tmp_pat
     for place in order[:killed_after]:
         store.add(pieces[place], expected(pieces[place]))
     assert store.chunks(ITEMS) == [piece for place, piece in enumerate(pieces) if place not in order[:killed_after]]
-    encode_missing(ITEMS, store, lambda left: reversed(list(encode_pieces(Letters().fit(ITEMS), left))), verbose=False)
+    fill(store, ITEMS, lambda left: reversed(list(encode_pieces(Letters().fit(ITEMS), left))), verbose=False)
     assert contents(store.folder) == contents(straight.folder)
 
 

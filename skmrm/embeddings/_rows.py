@@ -8,13 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmrm.embeddings._shards import Shard
-from skmrm.episodes import EpisodeSet
-from skmrm.episodes.rows import LazyRows, read_rows
+from skmrm.episodes.rows import PlacedRows, read_rows
 
-__all__ = ["JoinedRows", "StoredRows", "in_stored_order"]
+__all__ = ["StoredRows"]
 
 
-class StoredRows(LazyRows):
+class StoredRows(PlacedRows):
     """Rows of a store: holds where they are, and no file open.
 
     Parameters
@@ -51,53 +50,3 @@ class StoredRows(LazyRows):
             mapped = self.shards[number].features(self.shape[1], self.dtype.name)
             found[own if order is None else order[own]] = read_rows(mapped, ascending[own] - starts[number])
         return found
-
-
-class JoinedRows(LazyRows):
-    """Rows of a store with further columns beside them, which are few and held in memory; of the store's precision.
-
-    Parameters
-    ----------
-    stored : StoredRows
-    columns : (n, n_columns) array
-    """
-
-    def __init__(self, stored: StoredRows, columns: NDArray[Any]) -> None:
-        self.stored, self.columns = stored, columns
-        self.rows = stored.rows
-        self.shape, self.dtype = (len(stored), stored.shape[1] + columns.shape[1]), stored.dtype
-
-    def __getitem__(self, key: Any) -> NDArray[Any]:
-        return np.hstack([self.stored[key], self.columns[key]], dtype=self.dtype)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        """All rows at once; in a higher precision, the columns as they are."""
-        return np.hstack([self.stored[:], self.columns], dtype=dtype or self.dtype)
-
-    def taken(self, places: NDArray[np.integer]) -> JoinedRows:
-        """Some of these rows in another order, not read yet."""
-        return JoinedRows(self.stored.taken(places), self.columns[places])
-
-
-def in_stored_order(episodes: EpisodeSet) -> EpisodeSet:
-    """The same choices over items in the order in which a store has them, so that files are read from start to end.
-
-    A set whose features are in no store is returned as it is.
-    """
-    features = episodes.features
-    if not isinstance(features, StoredRows | JoinedRows):
-        return episodes
-    order = np.argsort(features.rows, kind="stable")
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    ordered = EpisodeSet(
-        users=episodes.users,
-        user=episodes.user,
-        chosen=place[episodes.chosen],
-        rejected=place[episodes.rejected],
-        group=episodes.group,
-        features=features.taken(order),
-        items=None if episodes.items is None else [episodes.items[row] for row in order],
-    )
-    ordered.mark_checked()  # the store takes finite numbers only
-    return ordered

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,14 +17,17 @@ from numpy.typing import ArrayLike
 from skmrm._support.files import PARTIAL, remove_leftovers
 from skmrm._support.wording import counted, name_some
 from skmrm.embeddings._facts import FACTS_FILE, StoreFacts, read_facts
+from skmrm.embeddings._filling import fill
 from skmrm.embeddings._identity import fitted_encoder, identity_of, width_of
 from skmrm.embeddings._index import Index, load_index
 from skmrm.embeddings._keys import content_keys
-from skmrm.embeddings._rows import StoredRows, in_stored_order
+from skmrm.embeddings._rows import StoredRows
 from skmrm.embeddings._shards import read_shard, shard_name, shard_names, write_shard
 from skmrm.encoders._distinct import distinct_items
+from skmrm.encoders._encoded import encode_pieces
 from skmrm.encoders._items import Item, check_items
 from skmrm.episodes import EpisodeSet
+from skmrm.episodes.episode_set import in_stored_order
 from skmrm.exceptions import ModelFileError, StoreInUseError
 
 if TYPE_CHECKING:
@@ -215,6 +219,31 @@ class EmbeddingStore:
                 "encode_dataset(texts, store) encodes them"
             )
         return StoredRows(index.shards, rows, self.n_features, self.dtype)
+
+    def encoded(self, items: Any, *, n_jobs: int | None = None, verbose: bool = False) -> StoredRows:
+        """Features of texts, those encoded first that are not there.
+
+        Parameters
+        ----------
+        items : list of (prompt, response)
+            Texts.
+        n_jobs : int, optional
+            Processes that encode, as for joblib.Parallel.
+        verbose : bool
+            Show a progress bar.
+
+        Returns
+        -------
+        array-like of shape (n_items, n_features)
+            As of :meth:`features`. Where another process is writing, this one waits.
+
+        Raises
+        ------
+        ValueError
+            If some are not there, and the store was opened for reading.
+        """
+        fill(self, items, partial(encode_pieces, self.encoder_, n_jobs=n_jobs), verbose, wait=True)
+        return self.features(items)
 
     def attach(self, episodes: EpisodeSet) -> EpisodeSet:
         """Refer episodes of texts to the store's rows, without reading them.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, cast
 
 import joblib
 import sklearn
@@ -14,13 +15,32 @@ from sklearn.utils.validation import check_memory
 import skmrm
 from skmrm.encoders._encoded import made_of
 from skmrm.encoders._items import Item
+from skmrm.episodes.rows import PlacedRows
 
-if TYPE_CHECKING:
-    from skmrm.embeddings import EmbeddingStore
+__all__ = ["FeatureStore", "Memory", "as_memory", "as_store", "cached_fit", "cached_made", "digest", "of_store"]
 
-__all__ = ["Memory", "as_memory", "as_store", "cached_fit", "cached_made", "digest", "of_store"]
 
-Memory: TypeAlias = "str | os.PathLike[str] | joblib.Memory | EmbeddingStore | None"
+class FeatureStore(Protocol):
+    """What an encoder needs of an :class:`skmrm.embeddings.EmbeddingStore`, which rests on this package."""
+
+    folder: Path
+    encoder_: Any
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns."""
+        ...
+
+    def opened_with(self, encoder: Any) -> FeatureStore:
+        """The store with another handle of its encoder."""
+        ...
+
+    def encoded(self, items: Any, *, n_jobs: int | None = None, verbose: bool = False) -> PlacedRows:
+        """Features of texts, those encoded first that are not there."""
+        ...
+
+
+Memory: TypeAlias = str | os.PathLike[str] | joblib.Memory | FeatureStore | None
 
 
 def as_memory(memory: Memory) -> joblib.Memory | None:
@@ -42,10 +62,9 @@ def as_memory(memory: Memory) -> joblib.Memory | None:
     return checked if getattr(checked, "location", True) is not None else None
 
 
-def as_store(memory: Memory) -> EmbeddingStore | None:
+def as_store(memory: Memory) -> FeatureStore | None:
     """The embedding store that users passed, if they passed one."""
-    is_store = hasattr(memory, "opened_with")  # the class is not imported, since it rests on this package
-    return cast("EmbeddingStore", memory) if is_store else None
+    return cast("FeatureStore", memory) if hasattr(memory, "opened_with") else None
 
 
 def of_store(encoder: Any, memory: Memory) -> Any:

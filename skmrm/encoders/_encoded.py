@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from sklearn import config_context
 
 from skmrm.encoders._items import Item
 from skmrm.encoders._output import checked_output
 
-__all__ = ["CountingEncoder", "Encoded"]
+__all__ = ["CountingEncoder", "EncodePieces", "Encoded", "encode_piece", "encode_pieces", "made_of"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,10 @@ class Encoded:
     features: NDArray[np.float32]
     n_tokens: int
     n_cut: int
+
+
+# Pieces to what was made of them, each with its place, in any order.
+EncodePieces = Callable[[Sequence[Sequence[Item]]], Iterator[tuple[int, Encoded]]]
 
 
 @runtime_checkable
@@ -86,3 +91,11 @@ def encode_piece(encoder: Any, items: Sequence[Item]) -> Encoded:
     """
     output, n_tokens, n_cut = made_of(encoder, items)
     return Encoded(checked_output(output, encoder, len(items)), n_tokens, n_cut)
+
+
+def encode_pieces(
+    encoder: Any, pieces: Sequence[Sequence[Item]], n_jobs: int | None = None
+) -> Iterator[tuple[int, Encoded]]:
+    """Encode pieces one after the other, here or in processes of joblib."""
+    made = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(encode_piece)(encoder, piece) for piece in pieces)
+    return enumerate(made)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from functools import partial
 from itertools import chain
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -18,16 +17,14 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
 from skmrm._support.wording import described
-from skmrm.encoders._cache import Memory, as_memory, as_store, cached_fit, cached_made, digest, of_store
+from skmrm.encoders._cache import FeatureStore, Memory, as_memory, as_store, cached_fit, cached_made, digest, of_store
 from skmrm.encoders._distinct import distinct_items
 from skmrm.encoders._items import Item, check_items
 from skmrm.encoders._output import checked_output, own_names
 from skmrm.encoders.hashed._hashed import HashedTextEncoder
 from skmrm.encoders.huggingface._transformers import HFEncoder
 from skmrm.encoders.style._statistics import TextStatistics
-
-if TYPE_CHECKING:
-    from skmrm.embeddings import EmbeddingStore
+from skmrm.episodes.rows import JoinedRows, PlacedRows
 
 __all__ = ["TextEncoder", "build_encoder", "check_encoder", "inner_encoder"]
 
@@ -201,7 +198,7 @@ class TextEncoder(TransformerMixin, BaseEstimator):
         distinct, row = self._fit(X)
         return self._encode(distinct)[row]
 
-    def fit_stored(self, X: Any) -> Any:
+    def fit_stored(self, X: Any) -> PlacedRows:
         """As `fit_transform`, with `memory` a store: its rows, not read yet.
 
         Parameters
@@ -285,16 +282,11 @@ class TextEncoder(TransformerMixin, BaseEstimator):
             self.n_features_out_ = store.n_features + self._statistics(distinct[:1]).shape[1]
         return distinct, row
 
-    def _stored(self, store: EmbeddingStore, distinct: Sequence[Item]) -> Any:
+    def _stored(self, store: FeatureStore, distinct: Sequence[Item]) -> PlacedRows:
         """Rows of the store, with statistics beside them, of texts that are encoded where it lacks them."""
-        from skmrm.embeddings._encode_dataset import encode_missing, encode_pieces
-        from skmrm.embeddings._rows import JoinedRows
-
         if not hasattr(self, "_opened") or self._opened.folder != store.folder:  # the store came after fit
             self._opened = store.opened_with(self.encoder_)
-        encode = partial(encode_pieces, self.encoder_, n_jobs=self.n_jobs)
-        encode_missing(distinct, self._opened, encode, bool(self.verbose), wait=True)
-        features = self._opened.features(distinct)
+        features = self._opened.encoded(distinct, n_jobs=self.n_jobs, verbose=bool(self.verbose))
         return features if self.statistics_ is None else JoinedRows(features, self._statistics(distinct))
 
     def _encode(self, distinct: Sequence[Item]) -> NDArray[np.float32]:

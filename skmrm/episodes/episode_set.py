@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from skmrm.episodes.arrays import feature_dtype_problem, id_array, index_column, read_only, same
 from skmrm.episodes.episode import Episode
-from skmrm.episodes.rows import RowView, in_memory
+from skmrm.episodes.rows import PlacedRows, RowView, in_memory
 from skmrm.exceptions import EpisodeError
 
-__all__ = ["EpisodeSet", "EpisodeView"]
+__all__ = ["EpisodeSet", "EpisodeView", "in_stored_order"]
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -414,3 +414,27 @@ class EpisodeView(Episode):
 
     def __reduce__(self) -> tuple[type[Episode], tuple[Any, ...]]:
         return Episode, (self.user, self.chosen, self.rejected, self.prompts, self.groups)
+
+
+def in_stored_order(episodes: EpisodeSet) -> EpisodeSet:
+    """The same choices over items in the order in which files have them, so that files are read from start to end.
+
+    A set whose features are in no files of a store is returned as it is.
+    """
+    features = episodes.features
+    if not isinstance(features, PlacedRows):
+        return episodes
+    order = np.argsort(features.rows, kind="stable")
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    ordered = EpisodeSet(
+        users=episodes.users,
+        user=episodes.user,
+        chosen=place[episodes.chosen],
+        rejected=place[episodes.rejected],
+        group=episodes.group,
+        features=features.taken(order),
+        items=None if episodes.items is None else [episodes.items[row] for row in order],
+    )
+    ordered.mark_checked()  # the store takes finite numbers only
+    return ordered

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LazyRows", "RowView", "in_memory", "read_rows", "row_chunks"]
+__all__ = ["JoinedRows", "LazyRows", "PlacedRows", "RowView", "in_memory", "read_rows", "row_chunks"]
 
 _CHUNK_BYTES = 1 << 26
 # Rows that are read and thrown away to read the others in one piece, at most, as a multiple of those wanted.
@@ -36,34 +36,6 @@ def row_chunks(features: Any) -> Iterator[tuple[int, NDArray[Any]]]:
     return ((start, np.asarray(features[start : start + step])) for start in range(0, features.shape[0], step))
 
 
-class RowView:
-    """Some rows of an array-like, read when they are asked for.
-
-    Parameters
-    ----------
-    features : array-like of shape (n_items, n_features)
-    rows : (n,) int array, ascending
-    """
-
-    def __init__(self, features: Any, rows: NDArray[np.integer]) -> None:
-        inner = isinstance(features, RowView)
-        self.features: Any = features.features if inner else features
-        self.rows: NDArray[np.integer] = features.rows[rows] if inner else rows
-        self.shape = (len(rows), features.shape[1])
-        self.dtype = np.dtype(features.dtype)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, key: Any) -> NDArray[Any]:
-        """Rows by a slice, or by an ascending integer array."""
-        return read_rows(self.features, self.rows[key])
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        """All rows at once."""
-        return self[:].astype(dtype or self.dtype, copy=False)
-
-
 class LazyRows:
     """A two-dimensional array of which rows are read when they are asked for."""
 
@@ -82,5 +54,68 @@ class LazyRows:
         return f"{type(self).__name__}(shape={self.shape}, dtype={self.dtype})"
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
-        """Rows by a slice, an int array in any order, or a mask; one row by an integer."""
+        """Rows by a slice, an int array or a mask; one row by an integer."""
         raise NotImplementedError
+
+
+class RowView(LazyRows):
+    """Some rows of an array-like.
+
+    Parameters
+    ----------
+    features : array-like of shape (n_items, n_features)
+    rows : (n,) int array, ascending
+    """
+
+    def __init__(self, features: Any, rows: NDArray[np.integer]) -> None:
+        inner = isinstance(features, RowView)
+        self.features: Any = features.features if inner else features
+        self.rows: NDArray[np.integer] = features.rows[rows] if inner else rows
+        self.shape = (len(rows), features.shape[1])
+        self.dtype = np.dtype(features.dtype)
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        """Rows by a slice, or by an ascending integer array."""
+        return read_rows(self.features, self.rows[key])
+
+
+class PlacedRows(LazyRows):
+    """Rows that know where they lie in files, in any order.
+
+    Attributes
+    ----------
+    rows : (n,) int array
+        Their places; reading is fast in ascending order.
+    """
+
+    rows: NDArray[np.int64]
+
+    def taken(self, places: NDArray[np.integer]) -> PlacedRows:
+        """Some of these rows in another order, not read yet."""
+        raise NotImplementedError
+
+
+class JoinedRows(PlacedRows):
+    """Rows in files with further columns beside them, which are few and held in memory; of the files' precision.
+
+    Parameters
+    ----------
+    stored : PlacedRows
+    columns : (n, n_columns) array
+    """
+
+    def __init__(self, stored: PlacedRows, columns: NDArray[Any]) -> None:
+        self.stored, self.columns = stored, columns
+        self.rows = stored.rows
+        self.shape, self.dtype = (len(stored), stored.shape[1] + columns.shape[1]), stored.dtype
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        return np.hstack([self.stored[key], self.columns[key]], dtype=self.dtype)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """All rows at once; in a higher precision, the columns as they are."""
+        return np.hstack([self.stored[:], self.columns], dtype=dtype or self.dtype)
+
+    def taken(self, places: NDArray[np.integer]) -> JoinedRows:
+        """Some of these rows in another order, not read yet."""
+        return JoinedRows(self.stored.taken(places), self.columns[places])

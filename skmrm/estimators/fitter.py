@@ -16,9 +16,9 @@ from sklearn.utils._param_validation import HasMethods
 from skmrm._support.device import resolve_device
 from skmrm._support.tensors import numpy_parameters
 from skmrm.base_rewards import BaseRewards, make_base_rewards
-from skmrm.embeddings._rows import in_stored_order
 from skmrm.encoders._cache import Memory, as_store
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
+from skmrm.episodes.episode_set import in_stored_order
 from skmrm.estimators.checkpoints import Checkpoints
 from skmrm.estimators.core_data import CoreData, core_data
 from skmrm.estimators.streaming import Streamed, divide, fits

@@ -104,7 +104,8 @@ def encode_dataset(
     """
     _require_ray()
     _check(store, concurrency, num_gpus, num_cpus, ray_remote_args)
-    from skmrm.embeddings._encode_dataset import encode_missing
+    from skmrm.embeddings._encode_dataset import read_texts
+    from skmrm.embeddings._filling import fill
 
     if _is_ray_dataset(ds):
         ds = read_ray_dataset(ds)
@@ -114,7 +115,7 @@ def encode_dataset(
         num_cpus=num_cpus,
         others=dict(ray_remote_args or {}),
     )
-    return encode_missing(ds, store, partial(encode_pieces, store.encoder_, options), verbose)
+    return fill(store, read_texts(ds), partial(encode_pieces, store.encoder_, options), verbose)
 
 
 def _require_ray() -> None:

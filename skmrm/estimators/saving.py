@@ -8,24 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skmrm._support.files import is_intact, sealed, write_whole
+from skmrm.base_rewards import BaseRewards, make_base_rewards
 from skmrm.encoders._cache import of_store
 from skmrm.encoders._saving import encoder_from_config, encoder_to_config, fitted_arrays, restore_fitted
 from skmrm.exceptions import ModelFileError
 from skmrm.meta.adaptation import Adaptation
 from skmrm.meta.adaptation.registry import rule_config, rule_of_config
-
-if TYPE_CHECKING:
-    from skmrm.base_rewards import BaseRewards
-    from skmrm.estimators.estimator import RewardEstimator
-    from skmrm.estimators.user_model import UserRewardModel
 
 __all__ = ["SCHEMA_VERSION", "load_model", "load_user", "save_model", "save_user"]
 
@@ -35,10 +31,56 @@ ARRAYS_FILE = "arrays.safetensors"
 
 
 Arrays = dict[str, NDArray[Any]]
-Model = TypeVar("Model", bound="RewardEstimator")
 
 
-def save_model(model: RewardEstimator, path: str | Path) -> None:
+class Saved(Protocol):
+    """What is written of a fitted estimator, and read again."""
+
+    _file_kind: ClassVar[str]
+    _fitted_values: ClassVar[tuple[str, ...]]
+    _fitted_arrays: ClassVar[tuple[str, ...]]
+    _rule_params: Arrays
+
+    base_rewards_: BaseRewards
+    encoder_: Any
+    adaptation_: Adaptation
+    n_features_in_: int
+    device: str
+
+    def __init__(self, **params: Any) -> None: ...
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Constructor parameters."""
+        ...
+
+
+class SavedUser(Protocol):
+    """What is written of a user's model."""
+
+    @property
+    def _base(self) -> BaseRewards: ...
+
+    @property
+    def weights_(self) -> NDArray[Any]:
+        """Weights (n_bases,)."""
+        ...
+
+    @property
+    def weights_cov_(self) -> NDArray[Any] | None:
+        """Their covariance (n_bases, n_bases)."""
+        ...
+
+    @property
+    def n_pairs_(self) -> int:
+        """Number of choices."""
+        ...
+
+
+Model = TypeVar("Model", bound=Saved)
+User = TypeVar("User", bound=SavedUser)
+
+
+def save_model(model: Saved, path: str | Path) -> None:
     """Write a fitted estimator into a folder; see :meth:`skmrm.MetaRewardModel.save`."""
     problems: list[str] = []
     params = _params_to_config(model.get_params(deep=False), problems)
@@ -97,7 +139,7 @@ def _params_from_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return params
 
 
-def save_user(user_model: UserRewardModel, path: str | Path) -> None:
+def save_user(user_model: SavedUser, path: str | Path) -> None:
     """Write one user's model into a folder; see :meth:`skmrm.UserRewardModel.save`."""
     problems: list[str] = []
     config, arrays = _base_to_files(user_model._base, problems)
@@ -110,13 +152,11 @@ def save_user(user_model: UserRewardModel, path: str | Path) -> None:
     _write(path, "skmrm user model", config, arrays)
 
 
-def load_user(path: str | Path) -> UserRewardModel:
+def load_user(kind: Callable[[BaseRewards, NDArray[Any], NDArray[Any] | None, int], User], path: str | Path) -> User:
     """Read one user's model; see :meth:`skmrm.UserRewardModel.load`."""
-    from skmrm.estimators.user_model import UserRewardModel
-
     config, arrays = _read(path, "skmrm user model")
     base = _base_from_files(config, arrays, config["device"])
-    return UserRewardModel(base, arrays["user.weights"], arrays.get("user.weights_cov"), int(config["n_pairs"]))
+    return kind(base, arrays["user.weights"], arrays.get("user.weights_cov"), int(config["n_pairs"]))
 
 
 def _base_to_files(base: BaseRewards, problems: list[str]) -> tuple[dict[str, Any], Arrays]:
@@ -130,8 +170,6 @@ def _base_to_files(base: BaseRewards, problems: list[str]) -> tuple[dict[str, An
 
 
 def _base_from_files(config: Mapping[str, Any], arrays: Arrays, device: str) -> BaseRewards:
-    from skmrm.base_rewards import make_base_rewards
-
     encoder = None
     if config["encoder"] is not None:
         encoder = _encoder_from_config(config["encoder"])

@@ -131,7 +131,7 @@ class UserRewardModel(OnnxExport, RewardScorer):
         """
         from skmrm.estimators.saving import load_user
 
-        return load_user(path)
+        return load_user(cls, path)
 
     def to_hf(self) -> UserRewardModelForSequenceClassification:
         """Make a model of transformers of this user's reward model, which loads wherever a reward model does.

@@ -16,20 +16,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
+from skmrm.base_rewards import BaseRewards
 from skmrm.encoders import HFEncoder, TextEncoder
 from skmrm.encoders.huggingface._chat import rendered
 from skmrm.export.calibration import text_calibration
 from skmrm.export.modeling_user_reward import UserRewardConfig, UserRewardModelForSequenceClassification
-
-if TYPE_CHECKING:
-    from skmrm.estimators.user_model import UserRewardModel
 
 __all__ = ["UserRewardConfig", "UserRewardModelForSequenceClassification", "to_hf"]
 
@@ -44,7 +42,23 @@ UserRewardConfig.register_for_auto_class()
 UserRewardModelForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")
 
 
-def to_hf(user_model: UserRewardModel) -> UserRewardModelForSequenceClassification:
+class UserRewards(Protocol):
+    """What is needed of a :class:`skmrm.UserRewardModel`."""
+
+    @property
+    def _base(self) -> BaseRewards: ...
+
+    @property
+    def weights_(self) -> NDArray[Any]:
+        """Weights (n_bases,) of the base rewards."""
+        ...
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Rewards of responses."""
+        ...
+
+
+def to_hf(user_model: UserRewards) -> UserRewardModelForSequenceClassification:
     """Make a model of transformers; see :meth:`skmrm.UserRewardModel.to_hf`.
 
     Parameters
@@ -97,9 +111,7 @@ def to_hf(user_model: UserRewardModel) -> UserRewardModelForSequenceClassificati
     return model
 
 
-def _check_same(
-    model: UserRewardModelForSequenceClassification, user_model: UserRewardModel, encoder: HFEncoder
-) -> None:
+def _check_same(model: UserRewardModelForSequenceClassification, user_model: UserRewards, encoder: HFEncoder) -> None:
     """Raise a ValueError if the model gives other rewards than the user's, of a few odd texts of moderate length."""
     items = [(prompt, text) for prompt, text in text_calibration() if len(text) < _LONG]
     expected = user_model.predict(items).astype(float)

@@ -11,7 +11,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submodules=[
         "baselines",
+        "base_rewards",
         "datasets",
+        "embeddings",
         "encoders",
         "episodes",
         "exceptions",

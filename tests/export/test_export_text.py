@@ -19,7 +19,7 @@ transformers = pytest.importorskip("transformers")
 
 from skmrm.serving import OnnxScorer  # noqa: E402
 
-CONVARGS = Path(__file__).resolve().parents[2] / "shared" / "data" / "convargs" / "pairs.parquet"
+CONVARGS = Path(__file__).resolve().parents[3] / "shared" / "data" / "convargs" / "pairs.parquet"
 ODD = ["", "a", "yes no", "the quick brown fox " * 40, "👍 ça va\n\n- one\n- two", "\ud83d half a character"]
 
 

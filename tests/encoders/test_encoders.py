@@ -675,7 +675,7 @@ def test__encoders__not_fitted__said_unless_there_is_nothing_to_learn():
 
 def _shared_file(name):
     folder = os.environ.get("SKMRM_SHARED_DATA")
-    root = Path(folder) if folder else Path(__file__).parents[2] / "shared" / "data"
+    root = Path(folder) if folder else Path(__file__).parents[3] / "shared" / "data"
     if not (root / name).exists():
         pytest.skip(f"{name} is not here; SKMRM_SHARED_DATA names its folder")
     return root / name

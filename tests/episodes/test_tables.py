@@ -449,7 +449,7 @@ def test__episodes_from_frame__streamed_dataset_as_list__is_read():
 
 
 def shared_data(name):
-    folder = os.environ.get("SKMRM_SHARED_DATA") or Path(__file__).parents[2] / "shared" / "data"
+    folder = os.environ.get("SKMRM_SHARED_DATA") or Path(__file__).parents[3] / "shared" / "data"
     path = Path(folder) / name
     if not path.exists():
         pytest.skip(f"{name} is not there: set SKMRM_SHARED_DATA to the folder of shared data sets")

@@ -9,7 +9,7 @@ import torch
 
 from skmrm.metrics import bootstrap_interval
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test__quickstart__runs__and_shows_that_five_choices_help(monkeypatch, tmp_path, capsys):

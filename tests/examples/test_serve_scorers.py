@@ -28,7 +28,7 @@ httpx = pytest.importorskip("httpx")
 for needed in ("fastapi", "uvicorn", "onnx", "onnxruntime"):
     pytest.importorskip(needed)
 
-FOLDER = Path(__file__).parents[1] / "examples" / "serve_scorers"
+FOLDER = Path(__file__).parents[2] / "examples" / "serve_scorers"
 MODULES = ("app", "bodies", "errors", "limits", "schemas", "store")
 PATIENCE = 120.0  # seconds until a service has to be up
 BLOCKER = """

@@ -13,16 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
-from skmrm._support.tensors import tensor_parameters
 from skmrm.estimators.checkpoints import Checkpoints
-from skmrm.estimators.core_data import CoreData, core_data
+from skmrm.estimators.core_data import CoreData
 from skmrm.estimators.estimator import RewardEstimator
 from skmrm.estimators.progress import EpochBar
 from skmrm.meta.adaptation import Adaptation, GradientAdaptation, MapAdaptation
-from skmrm.meta.fit import Fitted, meta_continue, meta_fit
+from skmrm.meta.fit import Fitted, meta_fit
 from skmrm.meta.folds import MIN_JUDGED_USERS
 from skmrm.meta.outer.loop import OuterOptions
 from skmrm.meta.start import FitOptions
@@ -204,8 +202,6 @@ class MetaRewardModel(RewardEstimator):
     _file_kind: ClassVar[str] = "skmrm model"
     _fitted_arrays: ClassVar[tuple[str, ...]] = ("_pooled",)
 
-    __metadata_request__partial_fit = {"episodes": UNUSED}  # noqa: RUF012
-
     _parameter_constraints = {  # noqa: RUF012 (scikit-learn's convention)
         **RewardEstimator._parameter_constraints,
         "n_bases": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -338,54 +334,6 @@ class MetaRewardModel(RewardEstimator):
                 checkpoints,
                 self.max_memory,
             )
-
-    def partial_fit(self, episodes: EpisodeSet | list[Episode], y: Any = None) -> MetaRewardModel:
-        """Learn from further users: one epoch of the outer loop over them, from what is known so far.
-
-        Base reward functions, starting weights and prior move; the encoder, the standardisation, the number of bases,
-        the strength chosen and ``pooled_model_`` stay. Nobody is held out: where an epoch does harm, ``fit`` on all
-        users would have left it out. Not fitted yet, it is ``fit``.
-
-        Parameters
-        ----------
-        episodes : EpisodeSet or list of Episode
-            Of users not seen before; texts or arrays as in fit. Users with fewer than two groups teach nothing here.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        MetaRewardModel
-            Itself.
-
-        Raises
-        ------
-        EpisodeError, ValueError
-            As of ``fit``.
-        """
-        if not self.__sklearn_is_fitted__():
-            return self.fit(episodes)
-        self._check_parameters()
-        checked = self._check_episodes(episodes, "partial_fit")
-        features = checked.features if self.encoder_ is None else self.encoder_.transform(checked.items)
-        rng = np.random.default_rng(self._draw_seeds())
-        data = core_data(checked, np.asarray(features), self.support_fraction, rng, self.device)
-        known = tensor_parameters(dict(self.base_rewards_.params) | self._rule_params, self.device)
-        params, record = meta_continue(
-            known, self.adaptation_, data.features, data.pairs, data.draw_split, self._options().outer, data.generator
-        )
-        if record is None:
-            warnings.warn(
-                f"partial_fit learns from users with pairs in at least two groups, got none among {checked.n_users}: "
-                "nothing has changed",
-                UserWarning,
-                stacklevel=2,
-            )
-            return self
-        self._keep_parameters(params, self.encoder_)
-        self.history_ = [*self.history_, record | {"epoch": len(self.history_)}]
-        self.n_users_ += checked.n_users
-        return self
 
     @classmethod
     def paper(cls, **overrides: Any) -> MetaRewardModel:

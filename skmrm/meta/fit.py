@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,13 +13,12 @@ from skmrm.meta.adaptation import Adaptation
 from skmrm.meta.basis import Parameters, init_standardisation, standardised_table
 from skmrm.meta.folds import Split, group_folds, user_folds
 from skmrm.meta.outer.keeper import KEEPS_NOTHING, Keeper
-from skmrm.meta.outer.loop import OuterOptions, Trained, meta_train
+from skmrm.meta.outer.loop import Trained, meta_train
 from skmrm.meta.outer.streaming import Others
-from skmrm.meta.pooled.features import unfolded
 from skmrm.meta.start import FitOptions, random_start, spectral_start
 from skmrm.meta.tensors.pairs import Pairs
 
-__all__ = ["Fitted", "meta_continue", "meta_fit"]
+__all__ = ["Fitted", "meta_fit"]
 
 
 @dataclass(frozen=True)
@@ -139,46 +138,6 @@ def meta_fit(
     pooled = None if found.pooled is None else found.pooled.plain
     n_judged = int(judged.sum())
     return Fitted(params, found.rule, found.ridge, found.selection, history, n_judged, pooled, interrupted)
-
-
-def meta_continue(
-    params: Parameters,
-    rule: Adaptation,
-    features: Tensor,
-    pairs: Pairs,
-    draw_split: Callable[[], Split],
-    options: OuterOptions,
-    generator: torch.Generator,
-) -> tuple[Parameters, dict[str, Any] | None]:
-    """One epoch of the outer loop over further users, from what others have taught.
-
-    Parameters
-    ----------
-    params : dict of Tensor
-        Of a fitted model.
-    rule : Adaptation
-    features : Tensor of shape (n_items, d)
-        Raw features.
-    pairs, draw_split, generator
-        As of :func:`meta_fit`.
-    options : OuterOptions
-        Its number of epochs does not count.
-
-    Returns
-    -------
-    params : dict of Tensor
-    record : dict or None
-        Of the epoch; None if no user has pairs on both sides of a split to learn from.
-    """
-    split = draw_split()
-    everyone = split.judged(pairs)
-    if not everyone.any():
-        return params, None
-    table, wide, fold = unfolded(params, standardised_table(params, features))
-    nobody = torch.zeros_like(everyone)
-    one = replace(options, max_epochs=1)
-    trained = meta_train(wide, rule, table, pairs, lambda: split, everyone, nobody, [], one, generator)
-    return params | trained.params | fold(trained.params["bases"]), trained.history[-1]
 
 
 def _earned_its_place(trained: Trained) -> bool:

@@ -103,7 +103,6 @@ NEED_NO_FIT = {
     "set_output",
     "get_metadata_routing",
     "load",
-    "partial_fit",
 }
 
 

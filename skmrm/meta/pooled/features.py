@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from skmrm.meta.basis import Parameters, bumps
+from skmrm.meta.basis import Parameters
 from skmrm.meta.pooled.bumps import Bend, Landmarks
 from skmrm.meta.pooled.newton import row_space
-from skmrm.meta.tensors.tables import map_rows, rows_times
+from skmrm.meta.tensors.tables import rows_times
 
-__all__ = ["Features", "Pooled", "unfolded"]
+__all__ = ["Features", "Pooled"]
 
 
 @dataclass(frozen=True)
@@ -49,28 +48,6 @@ class Pooled:
     def parameters(self, bases: Tensor) -> Parameters:
         """Bases over the columns of :meth:`wide` as parameters of :mod:`skmrm.meta.basis`."""
         return {"bases": bases} if self.bend is None else self.bend.parameters(bases)
-
-
-def unfolded(params: Parameters, table: Tensor) -> tuple[Tensor, Parameters, Callable[[Tensor], Parameters]]:
-    """Features and the bend side by side, the parameters over them, and the way back from bases.
-
-    The inverse of :meth:`Pooled.parameters`: the weights of the kernel are those of one bend, up to a factor for each
-    base function.
-    """
-    if "kernel.out" not in params:
-        return table, params, lambda bases: {"bases": bases}
-    out = params["kernel.out"]
-    direction = out[out.norm(dim=1).argmax()]
-    direction = direction / direction.norm().clamp_min(torch.finfo(out.dtype).tiny)
-    points, precision = params["kernel.points"], params["kernel.precision"]
-    bend = map_rows(table, lambda rows: bumps(rows, points, precision) @ direction)
-    wide = {name: value for name, value in params.items() if not name.startswith("kernel.")}
-    wide["bases"] = torch.cat([params["bases"], (out @ direction).unsqueeze(1)], 1)
-
-    def fold(bases: Tensor) -> Parameters:
-        return {"bases": bases[:, :-1].contiguous(), "kernel.out": bases[:, -1:] * direction}
-
-    return _beside(table, bend), wide, fold
 
 
 def _beside(table: Tensor, column: Tensor) -> Tensor:

@@ -110,7 +110,6 @@ VARIANTS: dict[str, Variant] = {
         "the least personalised within one standard error",
         core={"prior.strength.least_personalised": _whole_error_for_all},
     ),
-    "no tempering": Variant("no tempered likelihood", core={"prior.strength.TEMPERINGS": (0.0,)}),
     "no outer loop": Variant("no outer loop", {"max_epochs": 0}),
     "outer loop": Variant(
         "the outer loop's result whatever it did", core={"fit._earned_its_place": lambda trained: True}

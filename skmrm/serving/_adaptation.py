@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skmrm.exceptions import ModelFileError
+
 __all__ = ["RULES", "adapt_weights"]
 
 Array = NDArray[np.float64]
@@ -33,7 +35,14 @@ def adapt_weights(rule: Rule, start: NDArray[Any], gaps: NDArray[Any]) -> Array:
         Meta-learnt start.
     gaps : (n_pairs, n_bases) array
         Base rewards of the chosen minus those of the rejected responses; no pairs give a user without choices.
+
+    Raises
+    ------
+    ModelFileError
+        If the rule is of an earlier version that this one cannot compute.
     """
+    if rule.get("tempering"):
+        raise ModelFileError(f"the bundle's inner rule has tempering={rule['tempering']:g}: fit and export again")
     return RULES[rule["kind"]](rule, np.asarray(start, float), np.asarray(gaps, float))
 
 
@@ -62,15 +71,14 @@ def _mixture(rule: Rule, start: Array, gaps: Array) -> Array:
 def _posterior(rule: Rule, start: Array, scale: Array, gaps: Array) -> tuple[Array, float]:
     """Mode of the posterior in prior standard deviations, by Newton's method, and the logarithm of its evidence."""
     scaled, offset = gaps * scale, gaps @ start
-    weight = max(len(gaps), 1) ** -float(rule["tempering"])
     mode = np.zeros(len(start))
 
     def objective(mode: Array) -> float:
-        return float(weight * np.logaddexp(0, -(offset + scaled @ mode)).sum() + 0.5 * mode @ mode)
+        return float(np.logaddexp(0, -(offset + scaled @ mode)).sum() + 0.5 * mode @ mode)
 
     value = objective(mode)
     for _ in range(int(rule["max_steps"])):
-        gradient, hessian = _derivatives(mode, offset, scaled, weight)
+        gradient, hessian = _derivatives(mode, offset, scaled)
         step = -np.linalg.solve(hessian, gradient)
         length, reached = 1.0, objective(mode + step)
         while reached > value + 1e-4 * length * (gradient @ step) and length > _SHORTEST_STEP:
@@ -79,15 +87,15 @@ def _posterior(rule: Rule, start: Array, scale: Array, gaps: Array) -> tuple[Arr
         mode, value = mode + length * step, reached
         if (np.abs(length * step) <= _TOLERANCE * (1 + np.abs(mode))).all():
             break
-    _, log_det = np.linalg.slogdet(_derivatives(mode, offset, scaled, weight)[1])
+    _, log_det = np.linalg.slogdet(_derivatives(mode, offset, scaled)[1])
     return mode, -value - 0.5 * float(log_det)
 
 
-def _derivatives(mode: Array, offset: Array, scaled: Array, weight: float) -> tuple[Array, Array]:
+def _derivatives(mode: Array, offset: Array, scaled: Array) -> tuple[Array, Array]:
     """Gradient and Hessian of the objective."""
     wrong = _sigmoid(-(offset + scaled @ mode))
-    curvature = weight * wrong * (1 - wrong)
-    return mode - weight * (wrong @ scaled), np.eye(len(mode)) + (scaled * curvature[:, None]).T @ scaled
+    curvature = wrong * (1 - wrong)
+    return mode - wrong @ scaled, np.eye(len(mode)) + (scaled * curvature[:, None]).T @ scaled
 
 
 def _gradient(rule: Rule, start: Array, gaps: Array) -> Array:

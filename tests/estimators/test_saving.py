@@ -11,6 +11,7 @@ from skmrm.datasets import load_style_preferences, make_user_preferences
 from skmrm.estimators.saving import ARRAYS_FILE, CONFIG_FILE, SCHEMA_VERSION, _read, _write
 from skmrm.exceptions import ModelFileError
 from skmrm.meta.adaptation import MapAdaptation
+from skmrm.meta.adaptation.registry import rule_config, rule_of_config
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def fitted(arrays):
         {"hidden_layers": (6, 5), "max_epochs": 2},
         {"adaptation": "gradient", "inner_steps": 2},
         {"adaptation": "gradient", "weight_constraint": "simplex", "inner_optimizer": "adam", "inner_lr": 0.1},
-        {"adaptation": MapAdaptation(prior_scale=0.5, tempering=0.5), "random_state": np.random.RandomState(0)},
+        {"adaptation": MapAdaptation(prior_scale=0.5), "random_state": np.random.RandomState(0)},
     ],
     ids=["default", "hidden", "gradient", "simplex", "rule object"],
 )
@@ -120,12 +121,21 @@ def test__load__altered_number__is_noticed(saved):
 
 def test__load__altered_config__is_noticed(saved):
     text = (saved / CONFIG_FILE).read_text()
-    assert '"tempering": ' in text
     config = json.loads(text)
-    config["rule"]["tempering"] = 0.25
+    config["rule"]["prior_scale"] = 0.25
     (saved / CONFIG_FILE).write_text(json.dumps(config))
     with pytest.raises(ModelFileError, match="altered"):
         MetaRewardModel.load(saved)
+
+
+@pytest.mark.parametrize("tempering", [0.0, 0.5])
+def test__rule_of_config__written_with_tempering__is_read_where_it_was_zero(tempering):
+    config = rule_config(MapAdaptation(prior_scale=0.5), []) | {"tempering": tempering}
+    if tempering:
+        with pytest.raises(ValueError, match=r"tempering=0.5, which this version does not have: fit again"):
+            rule_of_config(config)
+    else:
+        assert rule_of_config(config) == MapAdaptation(prior_scale=0.5)
 
 
 def test__load__newer_schema__says_upgrade(saved):

@@ -157,9 +157,9 @@ def test__adapt__a_user_of_a_set_without_pairs__gives_the_starting_weights(model
 
 
 def test__adapt__map__solves_the_optimality_condition_of_the_posterior_mode(model, pairs, user_model):
-    """(w - w_0) / s^2 = n^-tempering * sum over pairs of sigmoid(-margin) * gap, and w = w_0 where s is 0."""
+    """(w - w_0) / s^2 = sum over pairs of sigmoid(-margin) * gap, and w = w_0 where s is 0."""
     gaps, scale = gaps_of(model, pairs), model.prior_scale_
-    pull = expit(-gaps @ user_model.weights_) @ gaps * len(pairs) ** -model.adaptation_.tempering
+    pull = expit(-gaps @ user_model.weights_) @ gaps
     assert_allclose(user_model.weights_ - model.start_weights_, scale**2 * pull, rtol=1e-6, atol=1e-9)
     assert np.abs(user_model.weights_ - model.start_weights_).max() > 0.05
 
@@ -167,8 +167,7 @@ def test__adapt__map__solves_the_optimality_condition_of_the_posterior_mode(mode
 def test__adapt__map__covariance_is_the_inverse_hessian_of_the_posterior(model, pairs, user_model):
     gaps, scale = gaps_of(model, pairs), model.prior_scale_
     chance = expit(gaps @ user_model.weights_)
-    tempering = len(pairs) ** -model.adaptation_.tempering
-    likelihood = tempering * np.einsum("p,pk,pl->kl", chance * (1 - chance), gaps, gaps)
+    likelihood = np.einsum("p,pk,pl->kl", chance * (1 - chance), gaps, gaps)
     # S (I + S G S)^-1 S, which also holds where the prior allows no movement
     expected = scale[:, None] * np.linalg.inv(np.eye(len(scale)) + scale[:, None] * likelihood * scale) * scale
     assert_allclose(user_model.weights_cov_, expected, rtol=1e-6, atol=1e-9)

@@ -223,8 +223,7 @@ def test__adapt__pairs_that_cannot_be__are_refused(bundle, text_bundle):
 GAPS = st.lists(st.lists(st.floats(-5, 5), min_size=3, max_size=3), min_size=0, max_size=12)
 RULES = [
     MapAdaptation(),
-    MapAdaptation(tempering=0.5),
-    MixtureAdaptation(n_components=2, tempering=0.3),
+    MixtureAdaptation(n_components=2),
     GradientAdaptation(steps=3, step_size=0.3),
     GradientAdaptation(steps=2, step_size=0.3, optimizer="adam"),
     GradientAdaptation(steps=2, step_size=0.3, optimizer="adam", simplex=True),

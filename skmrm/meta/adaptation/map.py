@@ -31,7 +31,7 @@ class MapAdaptation:
     (so :math:`\Lambda = S^{-2}`), it minimises
 
     .. math::
-        n^{-\kappa} \sum_p m_p \, \mathrm{softplus}(-w \cdot g_p) + \tfrac12 \lVert a \rVert^2, \qquad n = \sum_p m_p .
+        \sum_p m_p \, \mathrm{softplus}(-w \cdot g_p) + \tfrac12 \lVert a \rVert^2 .
 
     In these coordinates the Hessian is at least the identity: it is well conditioned in float32 for separable pairs,
     one pair, or more bases than pairs, and :math:`s = 0` is exactly "no adaptation". The scale of a diagonal prior is
@@ -44,9 +44,6 @@ class MapAdaptation:
     ----------
     prior_scale : float >= 0
         Prior standard deviation of each weight at the start of meta-training.
-    tempering : float in [0, 1]
-        :math:`\kappa`: how much the likelihood is discounted as a user's pairs, which are never truly independent, add
-        up. 0 is the exact posterior; 0.5 counts n pairs as :math:`\sqrt n`.
     max_steps : int > 0
         Newton steps at most.
     tolerance : float > 0, optional
@@ -56,7 +53,6 @@ class MapAdaptation:
     """
 
     prior_scale: float = 1.0
-    tempering: float = 0.0
     max_steps: int = 50
     tolerance: float | None = None
 
@@ -93,27 +89,20 @@ class MapAdaptation:
     def covariance(self, weights: Tensor, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor:
         r"""Inverse Hessian of the objective at the weights: :math:`S (I + S G^\top D G S)^{-1} S`."""
         scale = params["prior_scale"]
-        _, curvature = pull_and_curvature(pair_margins(weights, gaps), self._tempered(mask))
+        _, curvature = pull_and_curvature(pair_margins(weights, gaps), mask)
         inverse = PosteriorHessian(curvature, gaps * scale).inverse()
         return scale.unsqueeze(-1) * inverse * scale
 
     def _solve(self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> _Mode:
         """Newton's method without gradients, and one more step with them, its Hessian held constant."""
-        weight = self._tempered(mask)
         scaled, offset = gaps * params["prior_scale"], pair_margins(start.expand(gaps.shape[0], -1), gaps)
         with torch.no_grad():
-            before = self._newton(scaled, offset, weight)
+            before = self._newton(scaled, offset, mask)
         margins = offset + pair_margins(before, scaled)
-        pull, curvature = pull_and_curvature(margins, weight)
+        pull, curvature = pull_and_curvature(margins, mask)
         hessian = PosteriorHessian(curvature.detach(), scaled.detach())
         mode = before + hessian.solve(pair_sums(pull, scaled) - before)
         return _Mode(mode, before, pull, curvature, scaled, hessian)
-
-    def _tempered(self, mask: Tensor) -> Tensor:
-        if self.tempering == 0:
-            return mask
-        n_pairs = mask.sum(-1, keepdim=True).clamp_min(torch.finfo(mask.dtype).tiny)
-        return mask * torch.where(n_pairs > 1, n_pairs, 1.0) ** -self.tempering
 
     def _newton(self, scaled: Tensor, offset: Tensor, weight: Tensor) -> Tensor:
         """Newton's method; most users are done before the last: once half are, the others go on alone."""

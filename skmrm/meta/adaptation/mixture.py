@@ -46,7 +46,7 @@ class MixtureAdaptation(MapAdaptation):
 
     Parameters
     ----------
-    prior_scale, tempering, max_steps, tolerance
+    prior_scale, max_steps, tolerance
         As of :class:`skmrm.meta.adaptation.MapAdaptation`.
     n_components : int > 0
         Number of kinds.
@@ -80,9 +80,9 @@ class MixtureAdaptation(MapAdaptation):
         starts = (start + centres).repeat_interleave(n_users, 0)
         gaps, mask = gaps.repeat(n_kinds, 1, 1), mask.repeat(n_kinds, 1)
         modes = super().adapt(starts, gaps, mask, params)
-        margins, weight = pair_margins(modes, gaps), self._tempered(mask)
-        hessians = PosteriorHessian(pull_and_curvature(margins, weight)[1], gaps * scale)
+        margins = pair_margins(modes, gaps)
+        hessians = PosteriorHessian(pull_and_curvature(margins, mask)[1], gaps * scale)
         moved = torch.where(scale != 0, (modes - starts) / torch.where(scale != 0, scale, 1.0), 0.0)
-        objective = (softplus(-margins) * weight).sum(-1) + 0.5 * (moved**2).sum(-1)
+        objective = (softplus(-margins) * mask).sum(-1) + 0.5 * (moved**2).sum(-1)
         evidence = (-objective - hessians.half_log_det()).unflatten(0, (n_kinds, n_users)) + log_shares.unsqueeze(1)
         return _Kinds(modes.unflatten(0, (n_kinds, n_users)), torch.softmax(evidence, 0), hessians)

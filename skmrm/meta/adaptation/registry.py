@@ -47,7 +47,9 @@ def rule_of_config(config: Mapping[str, Any]) -> Adaptation:
         If no rule has that kind.
     """
     fields = dict(config)
-    kind = fields.pop("kind", None)
+    kind, tempering = fields.pop("kind", None), fields.pop("tempering", 0)  # which earlier versions wrote
+    if tempering:
+        raise ValueError(f"inner rule with tempering={tempering:g}, which this version does not have: fit again")
     if kind not in RULES:
         raise ValueError(f"inner rule {kind!r} is not known to this version of skmrm: upgrade skmrm")
     return RULES[kind](**fields)

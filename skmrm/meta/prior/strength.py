@@ -1,7 +1,7 @@
 """How far, and in what manner, to let users move from the pooled reward: candidates, judged on users left out.
 
-Under MAP adaptation: not at all; a Gaussian prior, stretched or shrunk, the likelihood tempered or not; and, if one of
-these helps, several kinds of users. Under gradient adaptation: not at all, or by one of several step sizes.
+Under MAP adaptation: not at all; a Gaussian prior, stretched or shrunk; and, if one of these helps, several kinds of
+users. Under gradient adaptation: not at all, or by one of several step sizes.
 
 Everything is cross-fitted: each user's loss comes from a fit that never saw the user. Choosing the setting with the
 smallest loss is itself noisy, so the least personalised setting within a standard error of the best is taken (Breiman
@@ -12,7 +12,7 @@ half of one among the others.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -37,7 +37,6 @@ __all__ = [
 ]
 
 PRIOR_SCALES = (0.5, 1.0, 1.5, 2.0)
-TEMPERINGS = (0.0, 0.5)
 STEP_SIZES = (0.3, 1.0, 3.0, 10.0)
 KINDS = (4, 8)
 MORE_KINDS = 16  # where the most of them are best
@@ -161,11 +160,7 @@ def _candidates(rule: Adaptation, choose: bool) -> list[Candidate]:
     assert isinstance(rule, MapAdaptation)
     return [
         first,
-        *(
-            Candidate(f"prior_scale={scale:g}, tempering={kappa:g}", replace(rule, tempering=kappa), scale)
-            for scale in PRIOR_SCALES
-            for kappa in TEMPERINGS
-        ),
+        *(Candidate(f"prior_scale={scale:g}", rule, scale) for scale in PRIOR_SCALES),
     ]
 
 

@@ -74,23 +74,6 @@ def test__mixture__posterior_mean__is_that_of_numerical_integration():
         np.testing.assert_allclose(found[user], mean, atol=0.06)
 
 
-def test__mixture__tempered__counts_pairs_for_less():
-    params = params_of([[2.0, 0.0], [-2.0, 0.0]], [0.5, 0.5], 0.3)
-    gaps = torch.tensor([[[1.0, 0.0]] * 9], dtype=torch.float64)
-    mask = torch.ones(1, 9, dtype=torch.float64)
-    start = torch.zeros(2, dtype=torch.float64)
-    tempered = MixtureAdaptation(n_components=2, tempering=0.5).adapt(start, gaps, mask, params)
-    thrice = MixtureAdaptation(n_components=2).adapt(start, gaps[:, :3], mask[:, :3], params)
-    torch.testing.assert_close(tempered, thrice)
-
-
-@given(
-    seed=st.integers(0, 10**6),
-    n_pairs=st.integers(0, 9),
-    n_bases=st.integers(1, 9),
-    size=st.sampled_from([0.1, 1.0, 30.0]),
-)
-@settings(max_examples=60, deadline=None)
 def test__posterior_hessian__in_either_space__is_the_dense_matrix(seed, n_pairs, n_bases, size):
     generator = torch.Generator().manual_seed(seed)
     scaled = size * torch.randn(3, n_pairs, n_bases, dtype=torch.float64, generator=generator)

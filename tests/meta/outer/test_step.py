@@ -29,7 +29,6 @@ RULES = {
     "adam, simplex, three": GradientAdaptation(steps=3, step_size=0.2, optimizer="adam", simplex=True),
     "no step": GradientAdaptation(steps=0),
     "map": MapAdaptation(),
-    "map, tempered": MapAdaptation(tempering=0.5),
     "mixture": MixtureAdaptation(n_components=2),
 }
 

@@ -12,12 +12,12 @@ correction to it (V = 0) and the spectral start of :mod:`skmrm.meta.prior.spectr
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear, silu
 
-from skmrm.meta.tensors.arrays import Array
 from skmrm.meta.tensors.tables import is_half, map_rows, n_cached_rows
 
 __all__ = [
@@ -172,7 +172,7 @@ def _linear_rewards(params: Parameters) -> Callable[[Tensor, Tensor], Tensor]:
     return lambda chunk, part: torch.addmm(offset, chunk, matrix.T, out=part)
 
 
-def mean_folds(matrix: Array, mean: Array, precision: float) -> bool:
+def mean_folds(matrix: Any, mean: Any, precision: float) -> bool:
     """Whether W (x - m) may be computed as W x - W m: what cancels costs no more than a millionth of a logit.
 
     Parameters

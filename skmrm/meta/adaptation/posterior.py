@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skmrm.meta.tensors.arrays import safe_sqrt
+from skmrm.meta.tensors.pairs import safe_sqrt
 
 __all__ = ["PosteriorHessian", "pull_and_curvature"]
 

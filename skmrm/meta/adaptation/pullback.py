@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from skmrm.meta.adaptation.gradient import GradientAdaptation
 from skmrm.meta.adaptation.map import MapAdaptation
 from skmrm.meta.adaptation.rule import Adaptation, Pullback, RuleParameters
-from skmrm.meta.tensors.arrays import Array, like, tensor
 
 __all__ = ["BY_HAND", "with_pullback"]
 
@@ -18,29 +15,14 @@ BY_HAND: tuple[type, ...] = (GradientAdaptation, MapAdaptation)  # and no classe
 
 
 def with_pullback(
-    rule: Adaptation, start: Array, gaps: Array, mask: Array, params: dict[str, Array]
-) -> tuple[Array, Callable[[Array], tuple[Array, Array, dict[str, Array]]]]:
-    """Weights as `rule.adapt` gives them, and how a gradient passes back through it; of tensors or of numpy arrays.
+    rule: Adaptation, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters
+) -> tuple[Tensor, Pullback]:
+    """Weights as `rule.adapt` gives them, and how a gradient passes back through it.
 
     By hand where the rule knows how (a method of this name), because autograd's overhead is most of the time in small
     batches; by autograd for all others.
     """
-    if type(rule) is GradientAdaptation:
-        return rule.with_pullback(start, gaps, mask, params)
-    tensors = {name: tensor(value) for name, value in params.items()}
-    weights, pull_back = _on_tensors(rule, tensor(start), tensor(gaps).contiguous(), tensor(mask), tensors)
-
-    def pull_back_arrays(given: Array) -> tuple[Array, Array, dict[str, Array]]:
-        d_start, d_gaps, d_params = pull_back(tensor(given))
-        return like(d_start, gaps), like(d_gaps, gaps), {name: like(value, gaps) for name, value in d_params.items()}
-
-    return like(weights, gaps), pull_back_arrays
-
-
-def _on_tensors(
-    rule: Adaptation, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters
-) -> tuple[Tensor, Pullback]:
-    if type(rule) is MapAdaptation:
+    if type(rule) is GradientAdaptation or type(rule) is MapAdaptation:
         return rule.with_pullback(start, gaps, mask, params)
     with torch.enable_grad():
         leaves = [value.detach().clone().requires_grad_() for value in (start, gaps, *params.values())]

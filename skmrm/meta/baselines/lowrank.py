@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skmrm.meta.adam import Adam
 from skmrm.meta.adaptation.simplex import SimplexAdaptation
 from skmrm.meta.basis import Parameters, init_basis
 from skmrm.meta.fit import Fitted
@@ -170,22 +171,16 @@ def train_lowrank(
     assert options.n_bases is not None
     table, centre = crowd.features.table, crowd.solution
     noise = init_basis(table.shape[1], options.n_bases, (), generator, centre)["bases"]
-    bases = (centre + START_SPREAD * noise).requires_grad_()
-    logits = centre.new_zeros(pairs.n_users, options.n_bases).requires_grad_()
-    optimizer = torch.optim.Adam(
-        [
-            {"params": [bases], "lr": options.learning_rate},
-            {"params": [logits], "lr": LOGITS_RATE * options.learning_rate},
-        ]
-    )
+    basis = Adam({"bases": centre + START_SPREAD * noise})
+    mixtures = Adam({"logits": centre.new_zeros(pairs.n_users, options.n_bases)})
     learners = torch.nonzero(~held_out & (pairs.counts > 0)).squeeze(1)
-    best, best_epoch, best_loss = _state(bases, logits, learners), 0, math.inf
+    best, best_epoch, best_loss = _state(basis, mixtures, learners), 0, math.inf
     history: list[dict[str, Any]] = []
     for epoch in range((options.max_epochs if stop_after is None else stop_after) + 1):
         training_loss = None
         if epoch > 0:
-            training_loss = _one_epoch(bases, logits, crowd, pairs, learners, options, optimizer, generator)
-        current = _state(bases, logits, learners)
+            training_loss = _one_epoch(basis, mixtures, crowd, pairs, learners, options, generator)
+        current = _state(basis, mixtures, learners)
         loss = _validation_loss(current, crowd, pairs, held_out)
         history.append({"epoch": epoch, "training_loss": training_loss, "validation_loss": loss})
         if loss is None or loss < best_loss:
@@ -196,24 +191,24 @@ def train_lowrank(
 
 
 def _one_epoch(
-    bases: Tensor,
-    logits: Tensor,
+    basis: Adam,
+    mixtures: Adam,
     crowd: Crowd,
     pairs: Pairs,
     learners: Tensor,
     options: LowRankOptions,
-    optimizer: torch.optim.Optimizer,
     generator: torch.Generator,
 ) -> float:
     """Steps of Adam over all learners in batches; their mean loss on the way, in nats a pair."""
     assert options.ridge is not None
     total = 0.0
     for users in user_batches(learners, options.users_per_batch, generator):
-        optimizer.zero_grad()
+        bases, logits = basis.params["bases"].requires_grad_(), mixtures.params["logits"].requires_grad_()
         losses = _mixture_losses(bases, logits, crowd.features.table, pairs, users)
         penalty = 0.5 * options.ridge * ((bases - crowd.solution) ** 2).sum()
-        (losses.mean() + penalty).backward()
-        optimizer.step()
+        d_bases, d_logits = torch.autograd.grad(losses.mean() + penalty, [bases, logits])
+        basis.step({"bases": d_bases}, options.learning_rate)
+        mixtures.step({"logits": d_logits}, LOGITS_RATE * options.learning_rate)
         total += float(losses.detach().sum())
     return total / max(learners.numel(), 1)
 
@@ -228,9 +223,10 @@ def _mixture_losses(bases: Tensor, logits: Tensor, table: Tensor, pairs: Pairs, 
     return bradley_terry_loss(torch.softmax(logits[users], -1), gaps, present.to(flat.dtype))
 
 
-def _state(bases: Tensor, logits: Tensor, learners: Tensor) -> Parameters:
+def _state(basis: Adam, mixtures: Adam, learners: Tensor) -> Parameters:
     """A copy of the basis, and the mean weights of those who were learnt from: the start of a new user."""
-    return {"bases": bases.detach().clone(), "start": torch.softmax(logits.detach()[learners], -1).mean(0)}
+    mean = torch.softmax(mixtures.params["logits"][learners], -1).mean(0)
+    return {"bases": basis.params["bases"].clone(), "start": mean}
 
 
 def _validation_loss(params: Parameters, crowd: Crowd, pairs: Pairs, held_out: Tensor) -> float | None:

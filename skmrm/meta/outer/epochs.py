@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from skmrm.meta.folds import Split
-from skmrm.meta.tensors.arrays import Array, handy
 from skmrm.meta.tensors.pairs import Pairs
 
 __all__ = ["Batch", "pack_epoch", "user_batches"]
@@ -28,37 +25,28 @@ class Batch:
     ----------
     ends : int64 Tensor of shape (n_pairs, 2)
         Rows of the feature table: of the chosen and of the rejected item.
-    cells : int64 Tensor or array of shape (n_pairs,), or None
+    cells : int64 Tensor of shape (n_pairs,) or None
         Place of each pair in a padded table of users and pairs, row by row; None where there is no padding.
-    support : Tensor or array of shape (n_users, longest)
+    support : Tensor of shape (n_users, longest)
         Weight of each pair in the inner loop: one or zero.
-    query : Tensor or array of shape (n_users, longest)
+    query : Tensor of shape (n_users, longest)
         Share of each pair in its user's query loss.
     """
 
     ends: Tensor
-    cells: Any
-    support: Any
-    query: Any
+    cells: Tensor | None
+    support: Tensor
+    query: Tensor
 
-    def padded(self, flat: Array) -> Array:
+    def padded(self, flat: Tensor) -> Tensor:
         """Rows (n_pairs, k) of the pairs as (n_users, longest, k), padding zero."""
         n_users, longest = self.support.shape
-        if isinstance(flat, np.ndarray):  # which is slow along short axes: the k are laid out first
-            columns = flat.T
-            if self.cells is not None:
-                columns = np.zeros((flat.shape[1], n_users * longest), flat.dtype)
-                columns[:, self.cells] = flat.T
-            return columns.reshape(-1, n_users, longest).transpose(1, 2, 0)
         if self.cells is not None:
             flat = flat.new_zeros(n_users * longest, flat.shape[1]).index_copy_(0, self.cells, flat)
         return flat.reshape(n_users, longest, -1)
 
-    def flat(self, padded: Array) -> Array:
+    def flat(self, padded: Tensor) -> Tensor:
         """The inverse of `padded`."""
-        if isinstance(padded, np.ndarray):
-            columns = padded.transpose(2, 0, 1).reshape(padded.shape[-1], -1)
-            return (columns if self.cells is None else columns.take(self.cells, 1)).T
         rows = padded.reshape(-1, padded.shape[-1])
         return rows if self.cells is None else rows[self.cells]
 
@@ -85,13 +73,7 @@ def user_batches(
         yield flat[place]
 
 
-def pack_epoch(
-    pairs: Pairs,
-    split: Split,
-    batches: list[Tensor],
-    dtype: torch.dtype,
-    view: Callable[[Tensor], Any] = handy,
-) -> list[Batch]:
+def pack_epoch(pairs: Pairs, split: Split, batches: list[Tensor], dtype: torch.dtype) -> list[Batch]:
     """Pack the pairs of batches of users that a split uses.
 
     Parameters
@@ -104,8 +86,6 @@ def pack_epoch(
         Users, each with pairs in the split.
     dtype : torch.dtype
         Of the weights.
-    view : callable
-        What batches hold of cells, support and query: tensors as they are, or views in numpy.
     """
     if not batches:
         return []
@@ -132,7 +112,6 @@ def pack_epoch(
     cell, n_cells = place + (row.cumsum(0) - row - first_pair).index_select(0, user), int(row.sum())
     if n_cells > len(user):
         weights = weights.new_zeros(2, n_cells).index_copy_(1, cell, weights)
-    cell, weights = view(cell), view(weights)
     lengths = n_pairs.tolist()
     found, pair, origin = [], 0, 0
     for batch, own, length, row_length in zip(batches, ends.split(lengths), lengths, longest.tolist(), strict=True):

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skmrm.meta.adam import Adam
 from skmrm.meta.adaptation import Adaptation
 from skmrm.meta.adaptation.users import rule_parameters
 from skmrm.meta.basis import Parameters, base_rewards, standardise
 from skmrm.meta.folds import Split
-from skmrm.meta.memory import keep_freed_memory
 from skmrm.meta.outer.epochs import pack_epoch, user_batches
 from skmrm.meta.outer.keeper import KEEPS_NOTHING, Keeper
-from skmrm.meta.outer.step import Adam, batch_gradient, gaps_in_turn, view_of_batches, without_autograd
+from skmrm.meta.outer.step import batch_gradient, gaps_in_turn, without_autograd
 from skmrm.meta.outer.streaming import Others
 from skmrm.meta.prior.strength import Setting, validate_settings
 from skmrm.meta.tensors.pairs import Pairs
@@ -131,11 +131,9 @@ def meta_train(
     -----
     An interrupt (Ctrl-C) ends the training after the last whole epoch.
     """
-    keep_freed_memory()
     learnt = {name: value for name, value in params.items() if name not in FIXED and value.is_floating_point()}
     adam = Adam(learnt)
     current = params | adam.params
-    view = view_of_batches(len(current["start"]))
     sizes = [int(trained.sum()), *([] if others is None else others.block_sizes)]
     total_steps = options.max_epochs * sum(math.ceil(size / options.users_per_batch) for size in sizes)
     validate = _Validation(rule, table, pairs, validation_splits, validated)
@@ -148,14 +146,15 @@ def meta_train(
     for record in state.history:
         progress(record)
 
-    def learn(table: Tensor, pairs: Pairs, split: Split, users: Tensor) -> tuple[Any, float, int]:
+    def learn(table: Tensor, pairs: Pairs, split: Split, users: Tensor) -> tuple[Tensor | float, float, int]:
         """Learn from some users: their summed losses, the last learning rate, how many they were."""
         learners = torch.nonzero(users & split.judged(pairs)).squeeze(1)
         counts = pairs.offsets_where(split.support | split.query).diff()
         batches = list(user_batches(learners, options.users_per_batch, generator, counts))
-        total, rate = 0.0, 0.0
+        total: Tensor | float = 0.0
+        rate = 0.0
         with without_autograd(rule, current):
-            packed = pack_epoch(pairs, split, batches, adam.values.dtype, view)
+            packed = pack_epoch(pairs, split, batches, adam.values.dtype)
             gaps = gaps_in_turn(current, table, packed)
             for batch in packed:
                 rate = options.learning_rate * learning_rate_factor(adam.n_steps, total_steps, options.warmup)

@@ -1,4 +1,4 @@
-r"""One step of the outer loop: the gradient of a batch's robust loss, and Adam.
+r"""One step of the outer loop: the gradient of a batch's robust loss.
 
 With gaps of features :math:`x_p = z_{c_p} - z_{r_p}` and of base rewards :math:`g_p = B x_p`, a user's query loss is
 :math:`L_u = \sum_p q_p \, \mathrm{softplus}(-w_u \cdot g_p)` with weights :math:`w_u` from the inner loop. The chain
@@ -9,42 +9,26 @@ So a batch's features are gathered once, and read twice. Autograd has the last p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import accumulate, groupby, repeat
 from operator import itemgetter
-from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from skmrm.meta.adaptation import Adaptation, with_pullback
-from skmrm.meta.adaptation.gradient import BETAS, EPS
 from skmrm.meta.adaptation.pullback import BY_HAND
 from skmrm.meta.adaptation.users import rule_parameters
 from skmrm.meta.basis import Parameters, base_rewards
 from skmrm.meta.objectives import pair_margins, pair_sums, robust_weights
 from skmrm.meta.outer.epochs import Batch
-from skmrm.meta.tensors.arrays import at_most, handy, joined, like, outer, sigmoid, softplus, tensor
 from skmrm.meta.tensors.tables import is_half, n_cached_rows, row_gaps
 
-__all__ = [
-    "Adam",
-    "batch_gradient",
-    "batch_losses",
-    "feature_gaps",
-    "gaps_in_turn",
-    "view_of_batches",
-    "without_autograd",
-]
+__all__ = ["batch_gradient", "batch_losses", "feature_gaps", "gaps_in_turn", "without_autograd"]
 
 _PIECE = 1 << 20  # numbers in a batch's gaps that are multiplied at once; products as long as wide are slow beyond
-_FEW_BASES = 16
-
-
-def view_of_batches(n_bases: int) -> Callable[[Tensor], Any]:
-    """What small operations are fastest on: numpy's views on a CPU, but with many base functions torch's tensors."""
-    return handy if n_bases < _FEW_BASES else lambda values: values
 
 
 def without_autograd(rule: Adaptation, params: Parameters) -> AbstractContextManager[None]:
@@ -86,10 +70,8 @@ def batch_gradient(
     ratio: float,
     temperature: float | None,
     known: Tensor | None = None,
-) -> tuple[Any, dict[str, Any]]:
+) -> tuple[Tensor, Parameters]:
     """Query loss of each user of a batch, (n_users,), and the gradient of their robust mean.
-
-    They are numpy arrays where the batch's are, and tensors where those are.
 
     Parameters
     ----------
@@ -104,17 +86,15 @@ def batch_gradient(
         The batch's gaps of features, as :func:`gaps_in_turn` gives them.
     """
     flat, to_basis = _gap_rewards(params, table, batch, known)
-    gaps = batch.padded(like(flat, batch.query))
-    start = like(params["start"], gaps)
-    rule_params = {name: like(value, gaps) for name, value in rule_parameters(params).items()}
-    weights, to_start = with_pullback(rule, start, gaps, batch.support, rule_params)
+    gaps = batch.padded(flat)
+    weights, to_start = with_pullback(rule, params["start"], gaps, batch.support, rule_parameters(params))
     margins = -pair_margins(weights, gaps)
     losses = (softplus(margins) * batch.query).sum(-1)
     share = robust_weights(losses, ratio, temperature)
-    d_margins = sigmoid(margins) * batch.query * -share[:, None]
+    d_margins = torch.sigmoid(margins) * batch.query * -share[:, None]
     d_start, d_gaps, d_rule = to_start(pair_sums(d_margins, gaps))
-    d_flat = batch.flat(d_gaps + outer(d_margins, weights))
-    gradient = {name: like(value, gaps) for name, value in to_basis(tensor(d_flat)).items()} | {"start": d_start}
+    d_flat = batch.flat(d_gaps + d_margins.unsqueeze(-1) * weights.unsqueeze(1))
+    gradient = to_basis(d_flat) | {"start": d_start}
     return losses, gradient | {f"rule.{name}": value for name, value in d_rule.items()}
 
 
@@ -162,43 +142,3 @@ def _gap_rewards(
 def _hidden_layers(params: Parameters) -> list[str]:
     """Names of the parameters of hidden layers."""
     return [name for name in params if name.startswith("hidden.")]
-
-
-class Adam:
-    """Adam (Kingma and Ba 2015) on named tensors as one vector, after clipping the gradient's norm.
-
-    Attributes
-    ----------
-    n_steps : int
-    values, first, second : Tensor of shape (n,)
-        Parameters one after the other, and running means of the gradient and of its square: all that a checkpoint has
-        to keep.
-    """
-
-    def __init__(self, params: Parameters) -> None:
-        self.n_steps = 0
-        self._shapes = {name: value.shape for name, value in params.items()}
-        self.values = joined(list(params.values()))
-        self.first, self.second = torch.zeros_like(self.values), torch.zeros_like(self.values)
-
-    @property
-    def params(self) -> Parameters:
-        """The parameters by name: views, which follow each step."""
-        parts = self.values.split([shape.numel() for shape in self._shapes.values()])
-        return {name: part.view(shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)}
-
-    def step(self, gradient: Mapping[str, Any], learning_rate: float, max_norm: float) -> None:
-        """Move the parameters, by gradients as :func:`batch_gradient` gives them, one for each."""
-        given = joined([gradient[name] for name in self._shapes])
-        values, first, second = (like(own, given) for own in (self.values, self.first, self.second))
-        given *= at_most(max_norm / ((given @ given) ** 0.5 + 1e-6), 1.0)
-        self.n_steps += 1
-        corrections = [1 - beta**self.n_steps for beta in BETAS]
-        first *= BETAS[0]
-        first += (1 - BETAS[0]) * given
-        second *= BETAS[1]
-        given *= given
-        second += (1 - BETAS[1]) * given
-        # numerator and denominator are multiplied by the root of the second correction
-        size = second**0.5 + EPS * corrections[1] ** 0.5
-        values -= learning_rate * corrections[1] ** 0.5 / corrections[0] * first / size

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skmrm.meta.tensors.tables import row_gaps
 
-__all__ = ["Pairs", "length_buckets", "pack_users"]
+__all__ = ["Pairs", "length_buckets", "pack_users", "safe_sqrt"]
 
 _FREE_CELLS = 4096  # padding of a batch up to this size is not worth a batch more
 
@@ -125,3 +125,9 @@ def length_buckets(counts: Tensor, max_cells: int, max_waste: float = 0.25) -> I
         stop = start + max(1, free, fullest)
         yield order[start:stop]
         start = stop
+
+
+def safe_sqrt(values: Tensor) -> Tensor:
+    """Square root whose derivative at zero, where a pair is padding, is zero instead of infinite."""
+    positive = values > 0
+    return torch.where(positive, torch.where(positive, values, 1.0).sqrt(), 0.0)

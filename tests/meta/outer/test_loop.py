@@ -93,7 +93,7 @@ def test__batch_losses__fit_and_adapt__give_the_same_weights(rule):
     params |= random_start(table, rule)
     split = draw()
     users = torch.tensor([2, 30, 7])
-    (batch,) = pack_epoch(pairs, split, [users], torch.float64, lambda values: values)
+    (batch,) = pack_epoch(pairs, split, [users], torch.float64)
     in_fit = batch_losses(params, rule, table, batch)
     rewards = item_rewards(params, features)
     weights, _ = adapt_users(params, rule, rewards, pairs.where(split.support))

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from skmrm.meta.adam import Adam
 from skmrm.meta.adaptation import GradientAdaptation, MapAdaptation, with_pullback
 from skmrm.meta.adaptation.mixture import MixtureAdaptation
 from skmrm.meta.basis import init_basis
 from skmrm.meta.folds import Split
 from skmrm.meta.objectives import robust_mean
 from skmrm.meta.outer.epochs import pack_epoch, user_batches
-from skmrm.meta.outer.step import Adam, batch_gradient, batch_losses, feature_gaps, gaps_in_turn
-from skmrm.meta.tensors import arrays
-from skmrm.meta.tensors.arrays import handy
+from skmrm.meta.outer.step import batch_gradient, batch_losses, feature_gaps, gaps_in_turn
 from skmrm.meta.tensors.pairs import Pairs
 
 RULES = {
@@ -71,16 +69,11 @@ def test__with_pullback__any_rule__equals_autograd_through_adapt(rule, seed, n_p
         torch.testing.assert_close(found, torch.zeros_like(found) if wanted is None else wanted, atol=1e-9, rtol=1e-7)
 
 
-def as_tensors(values):
-    return values
-
-
-@pytest.mark.parametrize("view", [handy, as_tensors], ids=["numpy", "torch"])
 @pytest.mark.parametrize("hidden", [(), (5,)])
 @pytest.mark.parametrize("name", ["paper", "adam", "learnt steps", "map", "mixture"])
 @given(counts=st.lists(st.integers(2, 12), min_size=1, max_size=8), seed=st.integers(0, 99))
 @settings(max_examples=10, deadline=None)
-def test__batch_gradient__ragged_users__equals_autograd_through_the_plain_loss(name, hidden, view, counts, seed):
+def test__batch_gradient__ragged_users__equals_autograd_through_the_plain_loss(name, hidden, counts, seed):
     rule = RULES[name]
     pairs, split = ragged(counts, seed=seed)
     users = torch.nonzero(pairs.where(split.support | split.query).counts > 0).squeeze(1)
@@ -91,19 +84,18 @@ def test__batch_gradient__ragged_users__equals_autograd_through_the_plain_loss(n
     if hidden:
         params["hidden.out"] = normal(3, 5, seed=seed + 2)
     params |= {f"rule.{name}": value for name, value in rule_params(rule, 3).items()}
-    (plain_batch,) = pack_epoch(pairs, split, [users], torch.float64, as_tensors)
-    (batch,) = pack_epoch(pairs, split, [users], torch.float64, view)
+    (batch,) = pack_epoch(pairs, split, [users], torch.float64)
     leaves = {name: value.clone().requires_grad_() for name, value in params.items()}
-    plain = batch_losses(leaves, rule, table, plain_batch)
+    plain = batch_losses(leaves, rule, table, batch)
     robust_mean(plain, 0.5, 0.5).backward()
     with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
         patch.setattr("skmrm.meta.outer.step._PIECE", 6 * (1 + seed))  # gaps as a whole, or in several pieces
         losses, gradient = batch_gradient(params, rule, table, batch, 0.5, 0.5)
-    torch.testing.assert_close(torch.as_tensor(losses), plain.detach())
+    torch.testing.assert_close(losses, plain.detach())
     assert set(gradient) == {name for name, leaf in leaves.items() if leaf.grad is not None}
     for name, value in gradient.items():
         # a mode's derivative is exact at the mode, which Newton's method finds to about 1e-8
-        torch.testing.assert_close(torch.as_tensor(value), leaves[name].grad, atol=1e-7, rtol=1e-6)
+        torch.testing.assert_close(value, leaves[name].grad, atol=1e-7, rtol=1e-6)
 
 
 @given(
@@ -118,16 +110,11 @@ def test__pack_epoch__any_users__holds_each_pair_of_the_split_once_and_in_its_ce
     users = torch.nonzero(used.counts > 0).squeeze(1)
     batches = list(user_batches(users, per_batch, torch.Generator().manual_seed(seed), used.counts))
     assert sorted(torch.cat([*batches, users[:0]]).tolist()) == users.tolist()
-    packed = pack_epoch(pairs, split, batches, torch.float64, as_tensors)
-    viewed = pack_epoch(pairs, split, batches, torch.float64)
-    assert len(packed) == len(viewed) == len(batches)
-    for batch, in_numpy, members in zip(packed, viewed, batches, strict=True):
+    packed = pack_epoch(pairs, split, batches, torch.float64)
+    assert len(packed) == len(batches)
+    for batch, members in zip(packed, batches, strict=True):
         ends = batch.padded(batch.ends.double())
         torch.testing.assert_close(batch.flat(ends), batch.ends.double())
-        np.testing.assert_array_equal(in_numpy.padded(batch.ends.double().numpy()), ends)
-        np.testing.assert_array_equal(in_numpy.flat(ends.numpy()), batch.ends.double())
-        np.testing.assert_array_equal(in_numpy.support, batch.support)
-        np.testing.assert_array_equal(in_numpy.query, batch.query)
         for row, user in enumerate(members.tolist()):
             own = torch.arange(int(pairs.offsets[user]), int(pairs.offsets[user + 1]))
             own = own[(split.support | split.query)[own]]
@@ -181,29 +168,6 @@ def test__gaps_in_turn__batches_of_any_size__are_those_of_each_batch(counts, per
         torch.testing.assert_close(gaps, feature_gaps(table, batch.ends), rtol=0, atol=0)
 
 
-@given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=1, max_size=9), st.sampled_from(["float32", "float64"]))
-def test__arrays__functions_of_numbers__agree_between_numpy_and_torch(values, dtype):
-    array = np.array(values, dtype)
-    tensor = torch.from_numpy(array)
-    tolerance = {"atol": 4 * np.finfo(dtype).eps, "rtol": 4 * np.finfo(dtype).eps}
-    np.testing.assert_allclose(arrays.summed(array), tensor.sum(-1, keepdim=True), rtol=0, atol=1e-6 * sum(abs(array)))
-    for name in ("sigmoid", "softplus", "softmax", "ascending", "constant"):
-        found, wanted = (getattr(arrays, name)(some) for some in (array, tensor))
-        assert found.dtype == array.dtype, name
-        np.testing.assert_allclose(found, wanted, **tolerance, err_msg=name)
-    sizes, square = abs(array), tensor[:, None] @ tensor[None]
-    for found, wanted in (
-        (arrays.divided(array, sizes), arrays.divided(tensor, tensor.abs())),
-        (arrays.safe_sqrt(sizes), arrays.safe_sqrt(tensor.abs())),
-        (arrays.outer(square.numpy(), array[:, None]), arrays.outer(square, tensor[:, None])),
-        (arrays.joined([array, square.numpy()]), arrays.joined([tensor, square])),
-        (arrays.repeated(array, 3), arrays.repeated(tensor, 3)),
-        (arrays.filled(array, 2.5), arrays.filled(tensor, 2.5)),
-    ):
-        assert found.dtype == array.dtype
-        np.testing.assert_allclose(found, wanted, **tolerance)
-
-
 def test__adam__and_clipping__equal_those_of_torch():
     params = {"a": normal(3, 2, seed=0), "b": normal(4, seed=1)}
     leaves = {name: value.clone().requires_grad_() for name, value in params.items()}
@@ -215,6 +179,6 @@ def test__adam__and_clipping__equal_those_of_torch():
             leaf.grad = gradient[name].clone()
         torch.nn.utils.clip_grad_norm_(leaves.values(), 1.0)
         optimizer.step()
-        adam.step({name: handy(value) for name, value in gradient.items()}, 0.1, 1.0)
+        adam.step(gradient, 0.1, 1.0)
         for name, leaf in leaves.items():
             torch.testing.assert_close(adam.params[name], leaf.detach())

@@ -12,6 +12,7 @@ import pytest
 
 from skmrm.estimators import core_data
 from skmrm.meta import fit, folds
+from skmrm.meta.adaptation import MapAdaptation
 from skmrm.meta.pooled import choice
 from skmrm.meta.prior import directions, em, spectral, strength
 
@@ -99,8 +100,9 @@ def test__how_it_works__numbers_and_files_that_it_names__are_those_of_the_code()
     files = set(re.findall(r"`((?:\w+/)+\w+\.py)`", page))
     assert len(files) > 8
     assert [name for name in sorted(files) if not (package / name).is_file()] == []
-    scales = ", ".join(f"{scale:g}" for scale in strength.PRIOR_SCALES)
-    kinds = f"{' or '.join(map(str, strength.KINDS))} of them ({strength.MORE_KINDS} where {max(strength.KINDS)} are"
+    tried = strength.ChoiceOptions()
+    scales = ", ".join(f"{scale:g}" for scale in MapAdaptation.strengths)
+    kinds = f"{' or '.join(map(str, tried.kinds))} of them ({tried.more_kinds} where {max(tried.kinds)} are"
     kind_scales = ", ".join(f"{scale:g}" for scale in strength.KIND_SCALES)
     for words in (
         f"{len(choice.RIDGES)} candidates from {max(choice.RIDGES):g} to {min(choice.RIDGES):g}",

@@ -16,7 +16,7 @@ from skmrm.episodes import Episode, EpisodeSet
 from skmrm.estimators.core_data import CoreData
 from skmrm.estimators.estimator import RewardEstimator
 from skmrm.meta.adaptation.fixed import FixedAdaptation
-from skmrm.meta.baselines.pooled import crowd_fit, crowd_parameters
+from skmrm.meta.baselines.pooled import pooled_fit, pooled_parameters
 from skmrm.meta.fit import Fitted
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class PooledBradleyTerry(RewardEstimator):
     def _core(self, data: CoreData) -> Fitted:
         ridge = None if self.ridge is None else float(self.ridge)
         fraction = float(self.validation_fraction)
-        fitted = crowd_fit(data.features, data.pairs, data.draw_split, ridge, fraction, data.generator, self.kernel)
+        fitted = pooled_fit(data.features, data.pairs, data.draw_split, ridge, fraction, data.generator, self.kernel)
         warn_unvalidated(fitted, data, self.validation_fraction > 0 and ridge is None)
         return fitted
 
@@ -153,7 +153,7 @@ class PooledBradleyTerry(RewardEstimator):
         base = source.base_rewards_
         shared = {name: torch.from_numpy(np.array(base.params[name])) for name in ("mean", "scale")}
         linear, bent = np.split(solution, [base.n_features])
-        params = shared | crowd_parameters(torch.from_numpy(np.array(linear)))
+        params = shared | pooled_parameters(torch.from_numpy(np.array(linear)))
         if len(bent):
             kernel = ("kernel.points", "kernel.precision")
             params |= {name: torch.from_numpy(np.array(base.params[name])) for name in kernel}

@@ -19,7 +19,7 @@ from skmrm.meta.adaptation import Adaptation
 from skmrm.meta.adaptation.users import adapt_users
 from skmrm.meta.folds import Split
 from skmrm.meta.outer.keeper import KEEPS_NOTHING, Keeper
-from skmrm.meta.outer.streaming import Block, Others
+from skmrm.meta.outer.streaming import Block, StreamedUsers
 from skmrm.meta.tensors.pairs import Pairs
 from skmrm.splits import draw_support_query
 from skmrm.splits.support_query import random_places
@@ -48,7 +48,7 @@ class CoreData:
         On the CPU.
     keeper : Keeper
         Of checkpoints.
-    others : Others or None
+    others : StreamedUsers or None
         Users whose features are streamed.
     """
 
@@ -57,7 +57,7 @@ class CoreData:
     draw_split: Callable[[], Split]
     generator: torch.Generator
     keeper: Keeper
-    others: Others | None = None
+    others: StreamedUsers | None = None
 
 
 def core_data(
@@ -67,7 +67,7 @@ def core_data(
     rng: np.random.Generator,
     device: str,
     keeper: Keeper = KEEPS_NOTHING,
-    others: Others | None = None,
+    others: StreamedUsers | None = None,
 ) -> CoreData:
     """Columns of an episode set, and features of its items, as tensors."""
     generator = torch.Generator().manual_seed(int(rng.integers(2**63 - 1)))

@@ -47,7 +47,7 @@ def divide(episodes: EpisodeSet, max_memory: float, rng: np.random.Generator) ->
 
 @dataclass(frozen=True)
 class Streamed:
-    """Users in blocks; see :class:`skmrm.meta.outer.streaming.Others`.
+    """Users in blocks; see :class:`skmrm.meta.outer.streaming.StreamedUsers`.
 
     Attributes
     ----------

@@ -4,9 +4,9 @@ Features are standardised, :math:`z = (x - \mathrm{mean}) / \mathrm{scale}`, and
 
 .. math:: \phi(z) = B z + V h(z) + C \, k(L, z)
 
-where :math:`B` is (K, d), :math:`h` an optional multi-layer perceptron and :math:`k(L, z)` optional bumps around m
-landmark items (:mod:`skmrm.meta.pooled.bumps`). The linear part is always there, so that hidden layers start as a
-correction to it (V = 0) and the spectral start of :mod:`skmrm.meta.prior.spectral` serves both.
+where :math:`B` is (K, d), :math:`h` an optional multi-layer perceptron and :math:`k(L, z)` an optional Gaussian kernel
+at m landmark items (:mod:`skmrm.meta.pooled.nystroem`). The linear part is always there, so that hidden layers start as
+a correction to it (V = 0) and the spectral start of :mod:`skmrm.meta.prior.spectral` serves both.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from skmrm.meta.tensors.tables import is_half, map_rows, n_cached_rows
 __all__ = [
     "Parameters",
     "base_rewards",
-    "bumps",
+    "gaussian_kernel",
     "init_basis",
     "init_standardisation",
     "item_rewards",
@@ -114,7 +114,7 @@ def standardised_table(params: Parameters, features: Tensor) -> Tensor:
     return map_rows(features, lambda rows: standardise(params, rows).clamp_(-largest, largest), features.dtype)
 
 
-def bumps(points: Tensor, landmarks: Tensor, precision: Tensor) -> Tensor:
+def gaussian_kernel(points: Tensor, landmarks: Tensor, precision: Tensor) -> Tensor:
     r"""Gaussian kernel :math:`e^{-\gamma \lVert z - l \rVert^2}` of points (..., d) and landmarks (m, d): (..., m)."""
     distance = (points**2).sum(-1, keepdim=True) - 2 * linear(points, landmarks) + (landmarks**2).sum(-1)
     return torch.exp(-precision * distance.clamp_min(0))
@@ -142,7 +142,7 @@ def base_rewards(params: Parameters, standardised: Tensor) -> Tensor:
             layer += 1
         rewards = rewards + linear(hidden, params["hidden.out"])
     if "kernel.out" in params:
-        near = bumps(standardised, params["kernel.points"], params["kernel.precision"])
+        near = gaussian_kernel(standardised, params["kernel.points"], params["kernel.precision"])
         rewards = rewards + linear(near, params["kernel.out"])
     return rewards
 

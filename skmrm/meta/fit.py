@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from skmrm.meta.adaptation import Adaptation
-from skmrm.meta.basis import Parameters, init_standardisation, standardised_table
-from skmrm.meta.folds import Split, group_folds, user_folds
+from skmrm.meta.basis import Parameters
+from skmrm.meta.folds import Split, cross_fit
 from skmrm.meta.outer.keeper import KEEPS_NOTHING, Keeper
 from skmrm.meta.outer.loop import Trained, meta_train
-from skmrm.meta.outer.streaming import Others
+from skmrm.meta.outer.streaming import StreamedUsers
 from skmrm.meta.start import FitOptions, random_start, spectral_start
 from skmrm.meta.tensors.pairs import Pairs
 
@@ -40,7 +40,7 @@ class Fitted:
     n_judged : int
         Users that could be held out to choose by.
     pooled : Tensor of shape (d,) or (d + m,) or None
-        The pooled solution on standardised features, and on bumps at landmarks where there are any; None without a
+        The pooled solution on standardised features, and on the kernel at landmarks where there are any; None without a
         spectral start.
     interrupted : bool
         Whether the user ended the outer loop early.
@@ -64,7 +64,7 @@ def meta_fit(
     generator: torch.Generator,
     progress: Callable[[dict[str, Any]], None] = lambda record: None,
     keeper: Keeper = KEEPS_NOTHING,
-    others: Others | None = None,
+    others: StreamedUsers | None = None,
 ) -> Fitted:
     """Learn the shared base reward functions and the start and prior of every user's weights.
 
@@ -83,37 +83,40 @@ def meta_fit(
         Called with the record of each epoch.
     keeper : Keeper
         Is given the outer loop's state after epochs, and goes on from what it has.
-    others : Others, optional
+    others : StreamedUsers, optional
         Further users, streamed: the pooled reward of a linear spectral start and the outer loop learn from them, too.
     """
-    standardisation = init_standardisation(features)
-    table = standardised_table(standardisation, features)
-    splits = [draw_split() for _ in range(options.n_splits)]
-    judged = torch.stack([split.judged(pairs) for split in splits]).all(0)
-    folds = user_folds(judged, options.validation_fraction, generator)
+    data = cross_fit(
+        features,
+        pairs,
+        draw_split,
+        options.validation_fraction,
+        generator,
+        n_splits=options.n_splits,
+        new_groups=options.spectral_init and options.new_groups,
+    )
     start = spectral_start if options.spectral_init else random_start
-    new_groups = group_folds(pairs, len(folds), generator) if options.spectral_init else []
-    found = start(table, pairs, splits, folds, new_groups, options, generator)
+    found = start(data, options, generator)
     if others is not None:
-        found = found.refined(standardisation, pairs, others)
+        found = found.refined(data, others)
 
-    validated = folds[0] if folds else torch.zeros_like(judged)
+    validated = data.folds[0] if data.folds else torch.zeros_like(data.judged)
     history: list[dict[str, Any]] = []
     params, interrupted = found.refit, False
-    can_earn = bool(folds) or not options.spectral_init
-    if options.outer.max_epochs > 0 and can_earn and int(judged.sum()) > int(validated.sum()):
-        nobody = torch.zeros_like(judged)
+    can_earn = bool(data.folds) or not options.spectral_init
+    if options.outer.max_epochs > 0 and can_earn and data.n_judged > int(validated.sum()):
+        nobody = torch.zeros_like(data.judged)
 
         def train(start: Parameters, table: Tensor, held_out: Tensor, stop_after: int | None = None) -> Trained:
             return meta_train(
-                standardisation | start,
+                data.standardisation | start,
                 found.rule,
                 table,
                 pairs,
                 draw_split,
                 ~held_out,
                 held_out,
-                splits if held_out.any() else [],
+                data.splits if held_out.any() else [],
                 options.outer,
                 generator,
                 progress if stop_after is None else lambda record: None,
@@ -125,25 +128,16 @@ def meta_fit(
 
         trained = train(found.params, found.table, validated)
         history, interrupted = trained.history, trained.interrupted
-        if not options.spectral_init or (interrupted and _earned_its_place(trained)):
+        earned = trained.gain > options.required_gain * trained.gain_error
+        if not options.spectral_init or (interrupted and earned):
             params = trained.params
-        elif _earned_its_place(trained):
+        elif earned:
             # the same number of epochs, from a start and on users that leave nobody out
             repeated = train(found.refit, found.refit_table, nobody, trained.best_epoch)
             interrupted = repeated.interrupted
             params = trained.params if interrupted else repeated.params
-    params = standardisation | params
+    params = data.standardisation | params
     if found.pooled is not None:
         params |= found.pooled.parameters(params["bases"])
-    pooled = None if found.pooled is None else found.pooled.plain
-    n_judged = int(judged.sum())
-    return Fitted(params, found.rule, found.ridge, found.selection, history, n_judged, pooled, interrupted)
-
-
-def _earned_its_place(trained: Trained) -> bool:
-    """Meta-training replaces the spectral start only if it surely helped the validation users.
-
-    The epoch is the best of several, and best on the same users: one standard error would let noise through (on real
-    and noisy judgements it did, and cost a quarter of a point on new users; two did not).
-    """
-    return trained.gain > 2 * trained.gain_error
+    pooled = None if found.pooled is None else found.pooled.solution
+    return Fitted(params, found.rule.given, found.ridge, found.selection, history, data.n_judged, pooled, interrupted)

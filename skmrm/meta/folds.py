@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from skmrm.meta.basis import Parameters, init_standardisation, standardised_table
 from skmrm.meta.tensors.pairs import Pairs
 
-__all__ = ["ENOUGH_VALIDATION_USERS", "MIN_GROUP_FOLDS", "MIN_JUDGED_USERS", "Split", "group_folds", "user_folds"]
+__all__ = [
+    "ENOUGH_VALIDATION_USERS",
+    "MIN_GROUP_FOLDS",
+    "MIN_JUDGED_USERS",
+    "CrossFit",
+    "Split",
+    "cross_fit",
+    "group_folds",
+    "user_folds",
+]
+
+MIN_JUDGED_USERS = 8
+MIN_GROUP_FOLDS = 4  # so that most groups are left to learn from
+ENOUGH_VALIDATION_USERS = 1000
+N_SPLITS = 4  # that choices are made on
 
 
 @dataclass(frozen=True)
@@ -34,13 +50,77 @@ class Split:
         return (support > 0) & (query > 0)
 
 
-MIN_JUDGED_USERS = 8
+@dataclass(frozen=True)
+class CrossFit:
+    """What a fit learns from, and who is held out to choose by.
+
+    Attributes
+    ----------
+    standardisation : dict of Tensor
+        ``mean`` and ``scale``, (d,) each.
+    table : Tensor of shape (n_items, d)
+        Standardised features.
+    pairs : Pairs
+        Choices of all users.
+    splits : list of Split
+        Fixed, to judge on.
+    judged : bool Tensor of shape (n_users,)
+        Users with pairs on both sides of every split.
+    folds : list of bool Tensor of shape (n_users,)
+        Users held out together; empty where nothing can be validated.
+    new_groups : list of bool Tensor of shape (n_pairs,)
+        For each fold, pairs of groups that are held out with its users; empty where groups are not shared.
+    """
+
+    standardisation: Parameters
+    table: Tensor
+    pairs: Pairs
+    splits: list[Split]
+    judged: Tensor
+    folds: list[Tensor]
+    new_groups: list[Tensor]
+
+    @property
+    def n_judged(self) -> int:
+        """How many users could be held out."""
+        return int(self.judged.sum())
 
 
-MIN_GROUP_FOLDS = 4  # so that most groups are left to learn from
+def cross_fit(
+    features: Tensor,
+    pairs: Pairs,
+    draw_split: Callable[[], Split],
+    validation_fraction: float,
+    generator: torch.Generator,
+    *,
+    n_splits: int = N_SPLITS,
+    new_groups: bool = True,
+) -> CrossFit:
+    """Standardise, draw the splits to judge on, and hold users out; the prelude of every fit.
 
-
-ENOUGH_VALIDATION_USERS = 1000
+    Parameters
+    ----------
+    features : Tensor of shape (n_items, d)
+        Raw features of every distinct response.
+    pairs : Pairs
+        Choices of all users.
+    draw_split : callable
+        Gives a new random group-disjoint support/query split of all pairs.
+    validation_fraction : float in [0, 0.5]
+        Share of users in a fold; 0 holds nobody out.
+    generator : torch.Generator
+        On the CPU; draws the folds.
+    n_splits : int
+    new_groups : bool
+        Whether groups are to be held out as well.
+    """
+    standardisation = init_standardisation(features)
+    table = standardised_table(standardisation, features)
+    splits = [draw_split() for _ in range(n_splits)]
+    judged = torch.stack([split.judged(pairs) for split in splits]).all(0)
+    folds = user_folds(judged, validation_fraction, generator)
+    groups = group_folds(pairs, len(folds), generator) if new_groups else []
+    return CrossFit(standardisation, table, pairs, splits, judged, folds, groups)
 
 
 def user_folds(judged: Tensor, validation_fraction: float, generator: torch.Generator) -> list[Tensor]:

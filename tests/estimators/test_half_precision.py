@@ -22,8 +22,8 @@ from skmrm.datasets import make_user_preferences
 from skmrm.episodes import as_episode_set
 from skmrm.exceptions import EpisodeError
 from skmrm.meta.basis import init_standardisation, standardise, standardised_table
-from skmrm.meta.pooled.bumps import choose_landmarks
-from skmrm.meta.pooled.features import Features
+from skmrm.meta.pooled.features import PooledFeatures
+from skmrm.meta.pooled.nystroem import spread_landmarks
 from skmrm.meta.tensors import tables
 
 HALVES = [torch.float16, torch.bfloat16]
@@ -139,16 +139,16 @@ def test__standardised_table__of_other_parameters_or_features__is_as_precise_as_
 @pytest.mark.parametrize("dtype", HALVES)
 def test__kernel_features__half_table__are_half_where_they_are_large_and_those_of_single(dtype):
     table = torch.randn(700, 5).to(dtype)
-    landmarks = choose_landmarks(table)
+    landmarks = spread_landmarks(table)
     assert landmarks.points.dtype == landmarks.root.dtype == torch.float32
-    found, expected = Features(table, landmarks), Features(table.float(), landmarks)
+    found, expected = PooledFeatures(table, landmarks), PooledFeatures(table.float(), landmarks)
     assert found.table.dtype == dtype
     torch.testing.assert_close(found.table.float(), expected.table, rtol=0, atol=2 * torch.finfo(dtype).eps)
     solution = torch.randn(found.table.shape[1])
-    bent = found.pooled(solution)
-    assert bent.wide(table).dtype == dtype
+    bent = found.reward(solution)
+    assert bent.columns(table).dtype == dtype
     assert bent.parameters(torch.randn(2, 6))["kernel.out"].shape == (2, len(landmarks.points))
-    assert Features(table[:4]).table.dtype == torch.float32  # coordinates of few items
+    assert PooledFeatures(table[:4]).table.dtype == torch.float32  # coordinates of few items
 
 
 # -- arrays and tensors at the boundary ------------------------------------------------------------------------------

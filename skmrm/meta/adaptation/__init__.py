@@ -14,7 +14,14 @@ The same code runs in ``fit`` and in ``adapt``. It knows tensors only.
 
 from skmrm.meta.adaptation.gradient import GradientAdaptation
 from skmrm.meta.adaptation.map import MapAdaptation
-from skmrm.meta.adaptation.pullback import with_pullback
-from skmrm.meta.adaptation.rule import Adaptation, Pullback, RuleParameters
+from skmrm.meta.adaptation.rule import Adaptation, InnerRule, Pullback, RuleParameters, with_pullback
 
-__all__ = ["Adaptation", "GradientAdaptation", "MapAdaptation", "Pullback", "RuleParameters", "with_pullback"]
+__all__ = [
+    "Adaptation",
+    "GradientAdaptation",
+    "InnerRule",
+    "MapAdaptation",
+    "Pullback",
+    "RuleParameters",
+    "with_pullback",
+]

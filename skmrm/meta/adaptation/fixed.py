@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from skmrm.meta.adaptation.rule import RuleParameters
+from skmrm.meta.adaptation.rule import InnerRule, RuleParameters
 
 __all__ = ["FixedAdaptation"]
 
 
 @dataclass(frozen=True)
-class FixedAdaptation:
+class FixedAdaptation(InnerRule):
     """No adaptation: every user keeps the start, whatever the pairs."""
 
     def init(self, n_bases: int, like: Tensor) -> RuleParameters:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from skmrm.meta.adam import AdamState, adam_direction, adam_pullback
-from skmrm.meta.adaptation.rule import Pullback, RuleParameters
+from skmrm.meta.adaptation.rule import InnerRule, Pullback, RuleParameters
 from skmrm.meta.objectives import normalised, pair_margins, pair_sums
 
 __all__ = ["GradientAdaptation"]
 
 
 @dataclass(frozen=True)
-class GradientAdaptation:
+class GradientAdaptation(InnerRule):
     """A few gradient steps on the user's mean Bradley-Terry loss.
 
     Parameters
@@ -35,12 +35,25 @@ class GradientAdaptation:
         Treat the inner gradient as a constant in the outer loop.
     """
 
+    strength: ClassVar[str | None] = "step_size"
+    strengths: ClassVar[tuple[float, ...]] = (0.3, 1.0, 3.0, 10.0)
+    by_hand: ClassVar[bool] = True
+
     steps: int = 1
     step_size: float = 0.1
     learn_step_size: bool = False
     optimizer: Literal["sgd", "adam"] = "sgd"
     simplex: bool = False
     first_order: bool = False
+
+    @property
+    def is_constrained(self) -> bool:
+        """Whether the weights live on the simplex."""
+        return self.simplex
+
+    def random_start(self, n_bases: int, like: Tensor) -> Tensor:
+        """The same weight on each base function; on the simplex, by logits of zero."""
+        return like.new_zeros(n_bases) if self.simplex else super().random_start(n_bases, like)
 
     def init(self, n_bases: int, like: Tensor) -> RuleParameters:
         """Step sizes, one per base function, where they are learnt."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from skmrm.meta.adaptation.posterior import PosteriorHessian, pull_and_curvature
-from skmrm.meta.adaptation.rule import Pullback, RuleParameters
+from skmrm.meta.adaptation.rule import InnerRule, Pullback, RuleParameters
 from skmrm.meta.objectives import pair_margins, pair_sums
 
 __all__ = ["MapAdaptation"]
@@ -24,7 +24,7 @@ _POWERS = (0.0, 0.25, 0.5, 0.75, 1.0)  # lengths from a whole step to one that i
 
 
 @dataclass(frozen=True)
-class MapAdaptation:
+class MapAdaptation(InnerRule):
     r"""Mode of the posterior over the user's weights under a Gaussian prior, by Newton steps on K x K systems.
 
     With :math:`w = w_0 + S a`, :math:`S = \mathrm{diag}(s)` the prior standard deviations
@@ -51,6 +51,11 @@ class MapAdaptation:
         :math:`\epsilon` leaves an error of order :math:`\epsilon^2`, however large the gaps are; so the default, the
         fourth root of the machine's precision for the dtype, gives full precision.
     """
+
+    strength: ClassVar[str | None] = "prior_scale"
+    strengths: ClassVar[tuple[float, ...]] = (0.5, 1.0, 1.5, 2.0)
+    is_gaussian: ClassVar[bool] = True
+    by_hand: ClassVar[bool] = True
 
     prior_scale: float = 1.0
     max_steps: int = 50

@@ -14,6 +14,7 @@ the weights under one Gaussian would have to be moved all the way.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from torch.nn.functional import softplus
 
 from skmrm.meta.adaptation.map import MapAdaptation
 from skmrm.meta.adaptation.posterior import PosteriorHessian, pull_and_curvature
-from skmrm.meta.adaptation.rule import RuleParameters
+from skmrm.meta.adaptation.rule import InnerRule, RuleParameters
 from skmrm.meta.objectives import pair_margins
 
 __all__ = ["MixtureAdaptation"]
@@ -37,7 +38,7 @@ class _Kinds:
 
 
 @dataclass(frozen=True)
-class MixtureAdaptation(MapAdaptation):
+class MixtureAdaptation(InnerRule):
     """Posterior mean of the weights under a Gaussian mixture, one MAP for each kind of user.
 
     The rule's meta-learnt parameters are ``prior_scale`` (n_bases,), the standard deviations within a kind; ``centres``
@@ -52,12 +53,30 @@ class MixtureAdaptation(MapAdaptation):
         Number of kinds.
     """
 
+    strength: ClassVar[str | None] = "prior_scale"
+
+    prior_scale: float = 1.0
+    max_steps: int = 50
+    tolerance: float | None = None
     n_components: int = 1
+
+    @property
+    def gap_copies(self) -> int:
+        """One for each kind."""
+        return self.n_components
+
+    @property
+    def _of_a_kind(self) -> MapAdaptation:
+        return MapAdaptation(self.prior_scale, self.max_steps, self.tolerance)
+
+    def constrain(self, start: Tensor) -> Tensor:
+        """Weights are unconstrained."""
+        return start
 
     def init(self, n_bases: int, like: Tensor) -> RuleParameters:
         """All kinds at the start."""
         centres = like.new_zeros(self.n_components, n_bases)
-        return super().init(n_bases, like) | {"centres": centres, "logits": like.new_zeros(self.n_components)}
+        return self._of_a_kind.init(n_bases, like) | {"centres": centres, "logits": like.new_zeros(self.n_components)}
 
     def adapt(self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor:
         """Posterior mean; see :class:`skmrm.meta.adaptation.Adaptation`."""
@@ -79,7 +98,7 @@ class MixtureAdaptation(MapAdaptation):
         n_kinds, n_users = len(centres), len(gaps)
         starts = (start + centres).repeat_interleave(n_users, 0)
         gaps, mask = gaps.repeat(n_kinds, 1, 1), mask.repeat(n_kinds, 1)
-        modes = super().adapt(starts, gaps, mask, params)
+        modes = self._of_a_kind.adapt(starts, gaps, mask, params)
         margins = pair_margins(modes, gaps)
         hessians = PosteriorHessian(pull_and_curvature(margins, mask)[1], gaps * scale)
         moved = torch.where(scale != 0, (modes - starts) / torch.where(scale != 0, scale, 1.0), 0.0)

@@ -1,32 +1,30 @@
-"""How a gradient passes back through any inner rule."""
+"""How a gradient passes back through an inner rule: by autograd, for rules that do not know it by hand."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from skmrm.meta.adaptation.gradient import GradientAdaptation
-from skmrm.meta.adaptation.map import MapAdaptation
-from skmrm.meta.adaptation.rule import Adaptation, Pullback, RuleParameters
+__all__ = ["Pullback", "RuleParameters", "pullback_by_autograd"]
 
-__all__ = ["BY_HAND", "with_pullback"]
-
-BY_HAND: tuple[type, ...] = (GradientAdaptation, MapAdaptation)  # and no classes derived from them
+RuleParameters = dict[str, Tensor]
+# From the gradient with respect to the users' weights to those with respect to start, gaps and the rule's parameters.
+Pullback = Callable[[Tensor], tuple[Tensor, Tensor, RuleParameters]]
 
 
-def with_pullback(
-    rule: Adaptation, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters
+def pullback_by_autograd(
+    adapt: Callable[[Tensor, Tensor, Tensor, RuleParameters], Tensor],
+    start: Tensor,
+    gaps: Tensor,
+    mask: Tensor,
+    params: RuleParameters,
 ) -> tuple[Tensor, Pullback]:
-    """Weights as `rule.adapt` gives them, and how a gradient passes back through it.
-
-    By hand where the rule knows how (a method of this name), because autograd's overhead is most of the time in small
-    batches; by autograd for all others.
-    """
-    if type(rule) is GradientAdaptation or type(rule) is MapAdaptation:
-        return rule.with_pullback(start, gaps, mask, params)
+    """Weights as `adapt` gives them, and how a gradient passes back through it; zero where it does not depend."""
     with torch.enable_grad():
         leaves = [value.detach().clone().requires_grad_() for value in (start, gaps, *params.values())]
-        weights = rule.adapt(leaves[0], leaves[1], mask, dict(zip(params, leaves[2:], strict=True)))
+        weights = adapt(leaves[0], leaves[1], mask, dict(zip(params, leaves[2:], strict=True)))
 
     def pull_back(given: Tensor) -> tuple[Tensor, Tensor, RuleParameters]:
         found = [torch.zeros_like(leaf) for leaf in leaves]

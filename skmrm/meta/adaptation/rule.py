@@ -1,22 +1,20 @@
-"""The interface of an inner rule."""
+"""The interface of an inner rule: four methods that it needs, and what it may say of itself besides."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
-__all__ = ["Adaptation", "Pullback", "RuleParameters"]
+from skmrm.meta.adaptation.pullback import Pullback, RuleParameters, pullback_by_autograd
 
-RuleParameters = dict[str, Tensor]
-# From the gradient with respect to the users' weights to those with respect to start, gaps and the rule's parameters.
-Pullback = Callable[[Tensor], tuple[Tensor, Tensor, RuleParameters]]
+__all__ = ["Adaptation", "InnerRule", "Pullback", "RuleParameters", "inner_rule", "with_pullback"]
 
 
 @runtime_checkable
 class Adaptation(Protocol):
-    """What the outer loop and the estimator need of an inner rule. Implement it to plug in another one."""
+    """What an inner rule needs. Implement it to plug in another one; inherit from :class:`InnerRule` to say more."""
 
     def init(self, n_bases: int, like: Tensor) -> RuleParameters:
         """Meta-learnt parameters of the rule at the start of training, with the dtype and device of `like`."""
@@ -31,3 +29,96 @@ class Adaptation(Protocol):
         self, weights: Tensor, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters
     ) -> Tensor | None:
         """Posterior covariance (users, bases, bases) at the weights that `adapt` returned, or None without one."""
+
+
+class InnerRule(Adaptation):
+    """An inner rule with all that the fit asks of one; what is not overridden is the default.
+
+    Attributes
+    ----------
+    strength : str or None
+        The parameter that says how far users may move, (n_bases,), 0 for not at all; None where there is none.
+    strengths : tuple of float
+        Candidates for it, as multiples of the prior's standard deviations, for a fit that is to choose.
+    is_gaussian : bool
+        Whether the rule is the posterior under a Gaussian prior, which a mixture of them may replace.
+    by_hand : bool
+        Whether `with_pullback` and all it calls do without autograd.
+    """
+
+    strength: ClassVar[str | None] = None
+    strengths: ClassVar[tuple[float, ...]] = ()
+    is_gaussian: ClassVar[bool] = False
+    by_hand: ClassVar[bool] = False
+
+    @property
+    def is_constrained(self) -> bool:
+        """Whether weights are constrained, so that a fit must start at random."""
+        return False
+
+    @property
+    def gap_copies(self) -> int:
+        """How many times `adapt` holds the gaps that it is given: what bounds the size of a batch."""
+        return 1
+
+    @property
+    def given(self) -> Adaptation:
+        """The rule as the user gave it."""
+        return self
+
+    def random_start(self, n_bases: int, like: Tensor) -> Tensor:
+        """The start (n_bases,) of a fit from random base functions: the same weight on each."""
+        return like.new_full((n_bases,), 1.0 / n_bases)
+
+    def with_pullback(
+        self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters
+    ) -> tuple[Tensor, Pullback]:
+        """As `adapt`, and how a gradient passes back through it."""
+        return pullback_by_autograd(self.adapt, start, gaps, mask, params)
+
+
+@dataclass(frozen=True)
+class _PluggedIn(InnerRule):
+    """A user's rule of four methods; its own `with_pullback` is used if it has one."""
+
+    rule: Adaptation
+
+    @property
+    def given(self) -> Adaptation:
+        return self.rule
+
+    def init(self, n_bases: int, like: Tensor) -> RuleParameters:
+        return self.rule.init(n_bases, like)
+
+    def constrain(self, start: Tensor) -> Tensor:
+        return self.rule.constrain(start)
+
+    def adapt(self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor:
+        return self.rule.adapt(start, gaps, mask, params)
+
+    def covariance(
+        self, weights: Tensor, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters
+    ) -> Tensor | None:
+        return self.rule.covariance(weights, start, gaps, mask, params)
+
+    def with_pullback(
+        self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters
+    ) -> tuple[Tensor, Pullback]:
+        own = getattr(self.rule, "with_pullback", None)
+        return super().with_pullback(start, gaps, mask, params) if own is None else own(start, gaps, mask, params)
+
+
+def inner_rule(rule: Adaptation) -> InnerRule:
+    """The rule with all members of :class:`InnerRule`: itself, or with the defaults around it."""
+    return rule if isinstance(rule, InnerRule) else _PluggedIn(rule)
+
+
+def with_pullback(
+    rule: Adaptation, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters
+) -> tuple[Tensor, Pullback]:
+    """Weights as `rule.adapt` gives them, and how a gradient passes back through it.
+
+    By hand where the rule knows how (a method of this name), because autograd's overhead is most of the time in small
+    batches; by autograd for all others.
+    """
+    return inner_rule(rule).with_pullback(start, gaps, mask, params)

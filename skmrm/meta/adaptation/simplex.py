@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skmrm.meta.adaptation.rule import RuleParameters
+from skmrm.meta.adaptation.rule import InnerRule, RuleParameters
 from skmrm.meta.objectives import normalised, pair_margins
 
 __all__ = ["SimplexAdaptation", "project_to_simplex"]
@@ -36,7 +36,7 @@ def project_to_simplex(points: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class SimplexAdaptation:
+class SimplexAdaptation(InnerRule):
     """Maximum likelihood on the simplex, to convergence, by accelerated projected gradient.
 
     Each user's step size is the inverse of a bound on the curvature of the user's own loss, and momentum starts anew
@@ -53,6 +53,11 @@ class SimplexAdaptation:
 
     max_steps: int = 2000
     tolerance: float | None = None
+
+    @property
+    def is_constrained(self) -> bool:
+        """Weights live on the simplex."""
+        return True
 
     def init(self, n_bases: int, like: Tensor) -> RuleParameters:
         """Nothing is learnt."""

@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 
 from skmrm.meta.adaptation.map import MapAdaptation
-from skmrm.meta.adaptation.rule import RuleParameters
+from skmrm.meta.adaptation.rule import InnerRule, RuleParameters
 
-__all__ = ["DEFAULT_USER_RIDGE", "SpanAdaptation"]
+__all__ = ["DEFAULT_USER_RIDGE", "Span", "SpanAdaptation"]
 
 
 DEFAULT_USER_RIDGE = 30.0  # where no user can be judged
 
 
 @dataclass(frozen=True)
-class SpanAdaptation:
+class SpanAdaptation(InnerRule):
     """Penalised maximum likelihood around the start in feature space; systems of n_pairs or d unknowns, if fewer.
 
     No gradient flows through it, and it computes no (d, d) covariance.
@@ -40,7 +40,7 @@ class SpanAdaptation:
 
     def adapt(self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor:
         """Penalised weights; see :class:`skmrm.meta.adaptation.Adaptation`."""
-        return _Span(start, gaps, mask).weights(self.ridge)
+        return Span(start, gaps, mask).weights(self.ridge)
 
     def covariance(
         self, weights: Tensor, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters
@@ -50,7 +50,7 @@ class SpanAdaptation:
 
 
 @dataclass
-class _Span:
+class Span:
     """Gaps of some users (users, pairs, d) in coordinates of their span, ready for any ridge."""
 
     start: Tensor

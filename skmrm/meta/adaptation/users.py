@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from skmrm.meta.adaptation.rule import Adaptation, RuleParameters
+from skmrm.meta.adaptation.rule import Adaptation, RuleParameters, inner_rule
 from skmrm.meta.basis import (
     Parameters,
 )
@@ -49,7 +49,7 @@ def adapt_users(
     weights = rule.constrain(start).repeat(pairs.n_users, 1)
     covariances: Tensor | None = None
     # a mixture holds the gaps once for each kind of user
-    width = (rewards.shape[1] + 2) * getattr(rule, "n_components", 1)
+    width = (rewards.shape[1] + 2) * inner_rule(rule).gap_copies
     most = CACHED_GAPS if rewards.device.type == "cpu" else MAX_CELLS
     with torch.no_grad():
         for users in length_buckets(pairs.counts, max(1, most // width)):

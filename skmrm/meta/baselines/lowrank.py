@@ -30,10 +30,10 @@ from skmrm.meta.adam import Adam
 from skmrm.meta.adaptation.simplex import SimplexAdaptation
 from skmrm.meta.basis import Parameters, init_basis
 from skmrm.meta.fit import Fitted
-from skmrm.meta.folds import Split
+from skmrm.meta.folds import CrossFit, Split, cross_fit
 from skmrm.meta.objectives import bradley_terry_loss
 from skmrm.meta.outer.epochs import user_batches
-from skmrm.meta.pooled.choice import Crowd, find_crowd
+from skmrm.meta.pooled.choice import fit_pooled_reward
 from skmrm.meta.prior.strength import Setting, validate_settings
 from skmrm.meta.tensors.pairs import Pairs, pack_users
 from skmrm.meta.tensors.tables import rows_times
@@ -97,24 +97,28 @@ def lowrank_fit(
     generator : torch.Generator
         On the CPU; draws folds, starts and batches.
     """
-    crowd = find_crowd(features, pairs, draw_split, None, options.validation_fraction, generator)
+    data = cross_fit(features, pairs, draw_split, options.validation_fraction, generator)
+    pooled = fit_pooled_reward(data)
+    table = pooled.features.table
     seed = generator.get_state()  # every training starts and draws alike: differences are the settings
     chosen = replace(options, n_bases=options.n_bases or DEFAULT_N_BASES, ridge=options.ridge or DEFAULT_BASIS_RIDGE)
     epochs, selection, history = options.max_epochs, list[dict[str, Any]](), list[dict[str, Any]]()
-    if crowd.folds:
-        blind = replace(crowd, solution=crowd.blind[0])
+    if data.folds:
+        held_out, without = data.folds[0], pooled.held_out[0]
         chosen, tried = _choose(
-            options, chosen, lambda found: train_lowrank(blind, pairs, crowd.folds[0], found, generator.set_state(seed))
+            options,
+            chosen,
+            lambda found: train_lowrank(table, without, data, held_out, found, generator.set_state(seed)),
         )
         epochs, history = tried[chosen].best_epoch, tried[chosen].history
         selection = _report(tried, chosen)
     nobody = torch.zeros(pairs.n_users, dtype=torch.bool, device=features.device)
-    final = train_lowrank(crowd, pairs, nobody, chosen, generator.set_state(seed), stop_after=epochs)
-    params = crowd.standardisation | {
-        "bases": final.params["bases"] @ crowd.features.span.T,
+    final = train_lowrank(table, pooled.solution, data, nobody, chosen, generator.set_state(seed), stop_after=epochs)
+    params = data.standardisation | {
+        "bases": final.params["bases"] @ pooled.features.span.T,
         "start": final.params["start"],
     }
-    return Fitted(params, SimplexAdaptation(), chosen.ridge, selection, history or final.history, crowd.n_judged)
+    return Fitted(params, SimplexAdaptation(), chosen.ridge, selection, history or final.history, data.n_judged)
 
 
 def _choose(
@@ -145,8 +149,9 @@ def _report(tried: dict[LowRankOptions, _Trained], chosen: LowRankOptions) -> li
 
 
 def train_lowrank(
-    crowd: Crowd,
-    pairs: Pairs,
+    table: Tensor,
+    centre: Tensor,
+    data: CrossFit,
     held_out: Tensor,
     options: LowRankOptions,
     generator: torch.Generator,
@@ -156,10 +161,12 @@ def train_lowrank(
 
     Parameters
     ----------
-    crowd : Crowd
-        Features, splits and the pooled solution that the basis starts from and is pulled to.
-    pairs : Pairs
-        Choices of all users.
+    table : Tensor of shape (n_items, rank)
+        Features that the pooled reward is linear in.
+    centre : Tensor of shape (rank,)
+        The pooled solution, which the basis starts from and is pulled to.
+    data : CrossFit
+        Choices of all users, and splits to judge on.
     held_out : bool Tensor of shape (n_users,)
         Users to stop by, not to learn from.
     options : LowRankOptions
@@ -169,19 +176,18 @@ def train_lowrank(
         Epochs, instead of ``options.max_epochs``.
     """
     assert options.n_bases is not None
-    table, centre = crowd.features.table, crowd.solution
     noise = init_basis(table.shape[1], options.n_bases, (), generator, centre)["bases"]
     basis = Adam({"bases": centre + START_SPREAD * noise})
-    mixtures = Adam({"logits": centre.new_zeros(pairs.n_users, options.n_bases)})
-    learners = torch.nonzero(~held_out & (pairs.counts > 0)).squeeze(1)
+    mixtures = Adam({"logits": centre.new_zeros(data.pairs.n_users, options.n_bases)})
+    learners = torch.nonzero(~held_out & (data.pairs.counts > 0)).squeeze(1)
     best, best_epoch, best_loss = _state(basis, mixtures, learners), 0, math.inf
     history: list[dict[str, Any]] = []
     for epoch in range((options.max_epochs if stop_after is None else stop_after) + 1):
         training_loss = None
         if epoch > 0:
-            training_loss = _one_epoch(basis, mixtures, crowd, pairs, learners, options, generator)
+            training_loss = _one_epoch(basis, mixtures, table, centre, data.pairs, learners, options, generator)
         current = _state(basis, mixtures, learners)
-        loss = _validation_loss(current, crowd, pairs, held_out)
+        loss = _validation_loss(current, table, data, held_out)
         history.append({"epoch": epoch, "training_loss": training_loss, "validation_loss": loss})
         if loss is None or loss < best_loss:
             best, best_epoch, best_loss = current, epoch, math.inf if loss is None else loss
@@ -193,7 +199,8 @@ def train_lowrank(
 def _one_epoch(
     basis: Adam,
     mixtures: Adam,
-    crowd: Crowd,
+    table: Tensor,
+    centre: Tensor,
     pairs: Pairs,
     learners: Tensor,
     options: LowRankOptions,
@@ -204,8 +211,8 @@ def _one_epoch(
     total = 0.0
     for users in user_batches(learners, options.users_per_batch, generator):
         bases, logits = basis.params["bases"].requires_grad_(), mixtures.params["logits"].requires_grad_()
-        losses = _mixture_losses(bases, logits, crowd.features.table, pairs, users)
-        penalty = 0.5 * options.ridge * ((bases - crowd.solution) ** 2).sum()
+        losses = _mixture_losses(bases, logits, table, pairs, users)
+        penalty = 0.5 * options.ridge * ((bases - centre) ** 2).sum()
         d_bases, d_logits = torch.autograd.grad(losses.mean() + penalty, [bases, logits])
         basis.step({"bases": d_bases}, options.learning_rate)
         mixtures.step({"logits": d_logits}, LOGITS_RATE * options.learning_rate)
@@ -229,12 +236,12 @@ def _state(basis: Adam, mixtures: Adam, learners: Tensor) -> Parameters:
     return {"bases": basis.params["bases"].clone(), "start": mean}
 
 
-def _validation_loss(params: Parameters, crowd: Crowd, pairs: Pairs, held_out: Tensor) -> float | None:
+def _validation_loss(params: Parameters, table: Tensor, data: CrossFit, held_out: Tensor) -> float | None:
     """Mean query loss of the users held out, each adapted on its own support; None where nobody is."""
     if not held_out.any():
         return None
-    rewards = rows_times(crowd.features.table, params["bases"].T)
+    rewards = rows_times(table, params["bases"].T)
     current = Setting("current", SimplexAdaptation(tolerance=STOPPING_TOLERANCE), {})
-    splits = crowd.splits[:STOPPING_SPLITS]
-    losses, _ = validate_settings([current], params["start"], rewards, pairs, splits, held_out)
+    splits = data.splits[:STOPPING_SPLITS]
+    losses, _ = validate_settings([current], params["start"], rewards, data.pairs, splits, held_out)
     return float(losses.nanmean())

@@ -18,11 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skmrm.meta.adaptation.span import DEFAULT_USER_RIDGE, SpanAdaptation, _Span
+from skmrm.meta.adaptation.span import DEFAULT_USER_RIDGE, Span, SpanAdaptation
 from skmrm.meta.adaptation.users import MAX_CELLS
-from skmrm.meta.basis import init_standardisation, standardised_table
 from skmrm.meta.fit import Fitted
-from skmrm.meta.folds import MIN_JUDGED_USERS, Split
+from skmrm.meta.folds import MIN_JUDGED_USERS, CrossFit, Split, cross_fit
 from skmrm.meta.objectives import bradley_terry_loss
 from skmrm.meta.pooled.choice import ridge_report
 from skmrm.meta.tensors.pairs import Pairs, length_buckets, pack_users
@@ -36,18 +35,13 @@ MAX_JUDGED_USERS = 1000
 N_SPLITS = 2
 
 
-def choose_user_ridge(
-    table: Tensor, pairs: Pairs, splits: Sequence[Split], users: Tensor, ridges: Sequence[float]
-) -> tuple[float, Tensor]:
+def choose_user_ridge(data: CrossFit, users: Tensor, ridges: Sequence[float]) -> tuple[float, Tensor]:
     """Ridge with the smallest query loss of users fitted on their own support, mean over users.
 
     Parameters
     ----------
-    table : Tensor of shape (n_items, d)
-        Standardised features.
-    pairs : Pairs
-    splits : sequence of Split
-        Losses are averaged over them.
+    data : CrossFit
+        Losses are averaged over its splits.
     users : int64 Tensor
         Users to judge, with a support and a query in every split. Nothing else is fitted on users, so that none of
         them needs to be held out from anything.
@@ -59,17 +53,18 @@ def choose_user_ridge(
     losses : Tensor of shape (len(ridges), len(users))
         In nats a pair.
     """
+    table, pairs = data.table, data.pairs
     losses = working(table).new_zeros(len(ridges), users.numel())
     start = losses.new_zeros(table.shape[1])
-    for split in splits:
+    for split in data.splits:
         support, query = pairs.where(split.support), pairs.where(split.query)
         longest = torch.maximum(support.counts, query.counts)[users]
         for rows in length_buckets(longest, max(1, MAX_CELLS // (2 * table.shape[1]))):
-            span = _Span(start, *_packed(table, support, users[rows]))
+            span = Span(start, *_packed(table, support, users[rows]))
             asked = _packed(table, query, users[rows])
             for i, ridge in enumerate(ridges):
                 losses[i, rows] += bradley_terry_loss(span.weights(ridge), *asked)
-    losses /= len(splits)
+    losses /= len(data.splits)
     return ridges[int(losses.mean(1).argmin())], losses
 
 
@@ -101,17 +96,15 @@ def per_user_fit(
     generator : torch.Generator
         Draws the users to judge, where they are very many.
     """
-    standardisation = init_standardisation(features)
-    table = standardised_table(standardisation, features)
-    splits = [draw_split() for _ in range(N_SPLITS)]
-    judged = torch.nonzero(torch.stack([split.judged(pairs) for split in splits]).all(0)).squeeze(1)
+    data = cross_fit(features, pairs, draw_split, 0.0, generator, n_splits=N_SPLITS)
+    judged = torch.nonzero(data.judged).squeeze(1)
     chosen, selection = ridge, list[dict[str, Any]]()
     if ridge is None:
         chosen = DEFAULT_USER_RIDGE
         if judged.numel() >= MIN_JUDGED_USERS:
             drawn = torch.randperm(judged.numel(), generator=generator)[:MAX_JUDGED_USERS]
-            chosen, losses = choose_user_ridge(table, pairs, splits, judged[drawn.to(judged.device)], USER_RIDGES)
+            chosen, losses = choose_user_ridge(data, judged[drawn.to(judged.device)], USER_RIDGES)
             selection = ridge_report(USER_RIDGES, losses, chosen)
     assert chosen is not None
-    params = standardisation | {"start": working(table).new_zeros(table.shape[1])}
+    params = data.standardisation | {"start": working(data.table).new_zeros(data.table.shape[1])}
     return Fitted(params, SpanAdaptation(chosen), chosen, selection, [], judged.numel())

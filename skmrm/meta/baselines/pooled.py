@@ -9,14 +9,14 @@ from torch import Tensor
 
 from skmrm.meta.adaptation.fixed import FixedAdaptation
 from skmrm.meta.fit import Fitted
-from skmrm.meta.folds import Split
-from skmrm.meta.pooled.choice import Kernel, find_crowd
+from skmrm.meta.folds import Split, cross_fit
+from skmrm.meta.pooled.choice import Kernel, fit_pooled_reward
 from skmrm.meta.tensors.pairs import Pairs
 
-__all__ = ["crowd_fit", "crowd_parameters"]
+__all__ = ["pooled_fit", "pooled_parameters"]
 
 
-def crowd_fit(
+def pooled_fit(
     features: Tensor,
     pairs: Pairs,
     draw_split: Callable[[], Split],
@@ -25,14 +25,18 @@ def crowd_fit(
     generator: torch.Generator,
     kernel: Kernel = None,
 ) -> Fitted:
-    """Pooled Bradley-Terry as a model of one base reward function; see :func:`find_crowd`."""
-    crowd = find_crowd(features, pairs, draw_split, ridge, validation_fraction, generator, kernel)
-    pooled = crowd.features.pooled(crowd.solution)
-    params = crowd.standardisation | crowd_parameters(pooled.span @ pooled.coefficients)
-    params |= pooled.parameters(params["bases"])
-    return Fitted(params, FixedAdaptation(), crowd.ridge, crowd.selection, [], crowd.n_judged)
+    """Pooled Bradley-Terry; see :func:`skmrm.meta.folds.cross_fit` for the data and `fit_pooled_reward` for the rest.
+
+    The same seed holds out the same users as :func:`skmrm.meta.fit.meta_fit`.
+    """
+    data = cross_fit(features, pairs, draw_split, validation_fraction, generator)
+    found = fit_pooled_reward(data, ridge, kernel)
+    reward = found.reward
+    params = data.standardisation | pooled_parameters(reward.span @ reward.coefficients)
+    params |= reward.parameters(params["bases"])
+    return Fitted(params, FixedAdaptation(), found.ridge, found.selection, [], data.n_judged)
 
 
-def crowd_parameters(solution: Tensor) -> dict[str, Tensor]:
+def pooled_parameters(solution: Tensor) -> dict[str, Tensor]:
     """The pooled solution as the only base function, of weight 1."""
     return {"bases": solution.unsqueeze(0), "start": solution.new_ones(1)}

@@ -18,7 +18,7 @@ from skmrm.meta.folds import Split
 from skmrm.meta.outer.epochs import pack_epoch, user_batches
 from skmrm.meta.outer.keeper import KEEPS_NOTHING, Keeper
 from skmrm.meta.outer.step import batch_gradient, gaps_in_turn, without_autograd
-from skmrm.meta.outer.streaming import Others
+from skmrm.meta.outer.streaming import StreamedUsers
 from skmrm.meta.prior.strength import Setting, validate_settings
 from skmrm.meta.tensors.pairs import Pairs
 from skmrm.meta.tensors.tables import map_rows
@@ -94,7 +94,7 @@ def meta_train(
     stop_after: int | None = None,
     keeper: Keeper = KEEPS_NOTHING,
     stage: str = "train",
-    others: Others | None = None,
+    others: StreamedUsers | None = None,
 ) -> Trained:
     """Minimise the robust aggregate of the users' query losses over all shared parameters.
 
@@ -124,7 +124,7 @@ def meta_train(
         Is given the state after epochs, and goes on from what it has of the `stage`.
     stage : str
         Name of this training among those of a fit.
-    others : Others, optional
+    others : StreamedUsers, optional
         Further users to learn from, streamed in every epoch after those in memory.
 
     Notes

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from skmrm.meta.adaptation import Adaptation, with_pullback
-from skmrm.meta.adaptation.pullback import BY_HAND
+from skmrm.meta.adaptation.rule import inner_rule
 from skmrm.meta.adaptation.users import rule_parameters
 from skmrm.meta.basis import Parameters, base_rewards
 from skmrm.meta.objectives import pair_margins, pair_sums, robust_weights
@@ -33,7 +33,7 @@ _PIECE = 1 << 20  # numbers in a batch's gaps that are multiplied at once; produ
 
 def without_autograd(rule: Adaptation, params: Parameters) -> AbstractContextManager[None]:
     """A context in which `batch_gradient` works for this rule: autograd off altogether where no part needs it."""
-    by_hand = type(rule) in BY_HAND and not _hidden_layers(params)
+    by_hand = inner_rule(rule).by_hand and not _hidden_layers(params)
     return torch.inference_mode() if by_hand else torch.no_grad()
 
 

@@ -25,7 +25,7 @@ from skmrm.meta.pooled.newton import cholesky_with_ridge, item_pull, pooled_hess
 from skmrm.meta.tensors.pairs import Pairs
 from skmrm.meta.tensors.tables import rows_times, transposed_times
 
-__all__ = ["Block", "Others", "refine_pooled"]
+__all__ = ["Block", "StreamedUsers", "refine_pooled"]
 
 PASSES = 3
 
@@ -49,7 +49,7 @@ class Block:
     draw_split: Callable[[], Split]
 
 
-class Others(Protocol):
+class StreamedUsers(Protocol):
     """Users beside those in memory."""
 
     @property
@@ -65,7 +65,7 @@ class Others(Protocol):
 
 
 def refine_pooled(
-    solution: Tensor, standardisation: Parameters, table: Tensor, pairs: Pairs, others: Others, ridge: float
+    solution: Tensor, standardisation: Parameters, table: Tensor, pairs: Pairs, others: StreamedUsers, ridge: float
 ) -> Tensor:
     """Pooled solution (d,) of a sample and all others, from that of the sample.
 
@@ -79,7 +79,7 @@ def refine_pooled(
         Standardised features of the sample.
     pairs : Pairs
         Of the sample.
-    others : Others
+    others : StreamedUsers
     ridge : float
     """
     n_pairs = pairs.chosen.numel() + others.n_pairs

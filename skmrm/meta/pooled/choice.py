@@ -1,16 +1,16 @@
-r"""One reward for the whole crowd: pooled Bradley-Terry whose ridge users left out have chosen.
+r"""The pooled reward, as users left out have chosen it: its ridge, and whether it is linear.
 
 .. math:: r_u(z) = b \cdot z \ \text{ for every user } u, \qquad
     b = \arg\min_b \tfrac1n \textstyle\sum_p \mathrm{softplus}(-b \cdot g_p) + \tfrac\lambda2 \lVert b \rVert^2
 
 with :math:`g_p` the difference of standardised features of pair p. :math:`\lambda` has the smallest log loss on users
-that no fit has seen, mean over users, or on new prompts among what is as good for new users
-(:func:`skmrm.meta.pooled.choice.choose_ridge`).
+that no fit has seen, mean over users, or on new prompts among what is as good for new users (:func:`choose_ridge`).
+Nyström features (:mod:`skmrm.meta.pooled.nystroem`) stand beside the features where that helps users left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,11 +19,10 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from skmrm.meta.adaptation.users import mean_by_user
-from skmrm.meta.basis import init_standardisation, standardised_table
-from skmrm.meta.folds import Split, group_folds, user_folds
-from skmrm.meta.pooled.bumps import MAX_LANDMARKS, Landmarks, choose_landmarks
-from skmrm.meta.pooled.features import Features
+from skmrm.meta.folds import CrossFit
+from skmrm.meta.pooled.features import PooledFeatures, PooledReward
 from skmrm.meta.pooled.newton import Curvature, fit_pooled
+from skmrm.meta.pooled.nystroem import MAX_LANDMARKS, Nystroem, spread_landmarks
 from skmrm.meta.tensors.pairs import Pairs
 from skmrm.meta.tensors.tables import rows_times, working
 
@@ -31,202 +30,77 @@ __all__ = [
     "DEFAULT_RIDGE",
     "MAX_CELLS",
     "RIDGES",
-    "Crowd",
     "Kernel",
-    "bent_where_it_helps",
-    "bumps_help",
+    "PooledFit",
+    "choose_nystroem",
     "choose_ridge",
-    "find_crowd",
-    "find_landmarks",
+    "fit_pooled_reward",
+    "kernel_helps",
     "new_group_losses",
     "new_user_losses",
+    "ridge_report",
 ]
 
-N_SPLITS = 4  # as many as meta_fit draws, so that the same seed holds out the same users
+Kernel = Literal["auto", "rbf"] | None
+
+RIDGES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+DEFAULT_RIDGE = 0.1  # where no users can be left out to choose by
+MAX_CELLS = 1 << 27  # of linear and Nyström features, to try the latter on: half a gigabyte in single precision
 
 
 @dataclass(frozen=True)
-class Crowd:
-    """The pooled solution, and the users, splits and folds that went into its choice.
+class PooledFit:
+    """The pooled solution, and how it was chosen.
 
     Attributes
     ----------
-    standardisation : dict of Tensor
-        ``mean`` and ``scale``, (d,) each.
-    features : Features
-    splits : list of Split
-    folds : list of bool Tensor of shape (n_users,)
-        Users held out together; empty where nothing can be validated.
+    features : PooledFeatures
     solution : Tensor of shape (rank,)
         The pooled solution b of all users.
-    blind : list of Tensor of shape (rank,)
+    held_out : list of Tensor of shape (rank,)
         For each fold, the solution without its users.
     ridge : float
     selection : list of dict
         Validation loss of each ridge, the chosen one marked.
-    n_judged : int
-        Users with pairs on both sides of every split.
     """
 
-    standardisation: dict[str, Tensor]
-    features: Features
-    splits: list[Split]
-    folds: list[Tensor]
+    features: PooledFeatures
     solution: Tensor
-    blind: list[Tensor]
+    held_out: list[Tensor]
     ridge: float
     selection: list[dict[str, Any]]
-    n_judged: int
+
+    @property
+    def reward(self) -> PooledReward:
+        """The pooled reward of all users."""
+        return self.features.reward(self.solution)
 
 
-def find_crowd(
-    features: Tensor,
-    pairs: Pairs,
-    draw_split: Callable[[], Split],
-    ridge: float | None,
-    validation_fraction: float,
-    generator: torch.Generator,
-    kernel: Kernel = None,
-) -> Crowd:
-    """Standardise, hold users out, choose the ridge where it is None, and solve on all users.
+def fit_pooled_reward(data: CrossFit, ridge: float | None = None, kernel: Kernel = None) -> PooledFit:
+    """Choose the ridge where it is None, and whether the reward is linear; then solve on all users.
 
     Parameters
     ----------
-    features : Tensor of shape (n_items, d)
-        Raw features of every distinct response.
-    pairs : Pairs
-        Choices of all users.
-    draw_split : callable
-        Gives a random group-disjoint support/query split.
-    ridge : float > 0 or None
-    validation_fraction : float in [0, 0.5]
-    generator : torch.Generator
-        Draws the folds.
+    data : CrossFit
+    ridge : float > 0, optional
     kernel : {"auto", "rbf"} or None
-        Whether the reward may bend around landmarks; see :mod:`skmrm.meta.pooled.bumps`.
+        Whether Nyström features may or must be there.
     """
-    standardisation = init_standardisation(features)
-    table = standardised_table(standardisation, features)
-    found = Features(table)
-    splits = [draw_split() for _ in range(N_SPLITS)]
-    judged = torch.stack([split.judged(pairs) for split in splits]).all(0)
-    folds = user_folds(judged, validation_fraction, generator)
-    new_groups = group_folds(pairs, len(folds), generator)
+    features = PooledFeatures(data.table)
     candidates = RIDGES if ridge is None else (ridge,)
-    selection: list[dict[str, Any]] = []
-    blind: list[Tensor] = []
     chosen = DEFAULT_RIDGE if ridge is None else ridge
-    if folds:
-        chosen, blind, losses = choose_ridge(found.table, pairs, folds, candidates, new_groups)
+    held_out, selection = list[Tensor](), list[dict[str, Any]]()
+    if data.folds:
+        chosen, held_out, losses = choose_ridge(features.table, data, candidates)
         selection = ridge_report(candidates, losses, chosen)
-    found, blind = bent_where_it_helps(table, found, blind, pairs, folds, new_groups, chosen, kernel)
-    solution = fit_pooled(found.table, pairs, chosen)
-    return Crowd(standardisation, found, splits, folds, solution, blind, chosen, selection, int(judged.sum()))
+    nystroem = choose_nystroem(data, chosen, kernel)
+    if nystroem is not None:
+        features = PooledFeatures(data.table, nystroem)
+        held_out = [path[0] for path in new_user_losses(features.table, data.pairs, data.folds, [chosen])[0]]
+    return PooledFit(features, fit_pooled(features.table, data.pairs, chosen), held_out, chosen, selection)
 
 
-def ridge_report(ridges: Sequence[float], losses: Tensor, chosen: float) -> list[dict[str, Any]]:
-    """One record a ridge, from losses (n_ridges, n_users); NaN for users that were not judged."""
-    return [
-        {"setting": f"ridge={ridge:g}", "ridge": ridge, "validation_loss": float(loss), "chosen": ridge == chosen}
-        for ridge, loss in zip(ridges, losses.nanmean(1), strict=True)
-    ]
-
-
-Kernel = Literal["auto", "rbf"] | None
-
-
-MAX_CELLS = 1 << 27  # of features and bumps side by side, to try bumps on: half a gigabyte in single precision
-
-
-def bent_where_it_helps(
-    table: Tensor,
-    features: Features,
-    solutions: list[Tensor],
-    pairs: Pairs,
-    folds: Sequence[Tensor],
-    new_groups: Sequence[Tensor],
-    ridge: float,
-    kernel: Kernel,
-) -> tuple[Features, list[Tensor]]:
-    """Features with bumps and each fold's pooled solution over them, or those without as they came.
-
-    Parameters are those of :func:`find_landmarks`, and the features and solutions without bumps.
-    """
-    landmarks = find_landmarks(table, pairs, folds, new_groups, ridge, kernel)
-    if landmarks is None:
-        return features, solutions
-    bent = Features(table, landmarks)
-    return bent, [path[0] for path in new_user_losses(bent.table, pairs, folds, [ridge])[0]]
-
-
-def find_landmarks(
-    table: Tensor,
-    pairs: Pairs,
-    folds: Sequence[Tensor],
-    new_groups: Sequence[Tensor],
-    ridge: float,
-    kernel: Kernel,
-) -> Landmarks | None:
-    """Landmarks, if bumps are wanted and, under "auto", of use; see :func:`bumps_help`."""
-    n_items, n_features = table.shape
-    too_large = n_items * (n_features + MAX_LANDMARKS) > MAX_CELLS
-    if kernel is None or n_items == 0 or (kernel == "auto" and (not folds or too_large)):
-        return None
-    landmarks = choose_landmarks(table)
-    if kernel == "auto" and not bumps_help(table, landmarks, pairs, folds, new_groups, ridge):
-        return None
-    return landmarks
-
-
-def bumps_help(
-    table: Tensor,
-    landmarks: Landmarks,
-    pairs: Pairs,
-    folds: Sequence[Tensor],
-    new_groups: Sequence[Tensor],
-    ridge: float,
-) -> bool:
-    """Whether the pooled reward of users left out gains by bumps, at the ridge of the linear one.
-
-    By more than two standard errors, as the simpler model is to be kept unless there is reason not to. Where users
-    share groups, losses on new groups count as much as those on known ones: bumps can learn responses by heart. One
-    fold decides whether the others are looked at.
-
-    Parameters
-    ----------
-    table : Tensor of shape (n_items, d)
-        Standardised features.
-    landmarks : Landmarks
-    pairs : Pairs
-    folds : sequence of bool Tensor of shape (n_users,)
-        Users held out together.
-    new_groups : sequence of bool Tensor of shape (n_pairs,)
-        For each fold, pairs of groups that are held out with its users; empty where groups are not shared.
-    ridge : float
-    """
-    tables = [Features(table, bent).table for bent in (None, landmarks)]
-
-    def gains(folds: Sequence[Tensor]) -> Tensor:
-        plain, bent = (new_user_losses(features, pairs, folds, [ridge])[1] for features in tables)
-        return _known(plain - bent)
-
-    gain = gains(folds[:1])
-    if not gain.mean() > 0:  # nor where nobody was judged, of which the mean is NaN
-        return False
-    gain = torch.cat([gain, gains(folds[1:])])
-    if new_groups:
-        plain, bent = (new_group_losses(features, pairs, folds, new_groups, [ridge]) for features in tables)
-        gain = torch.cat([gain, _known(plain - bent)])
-    return bool(gain.mean() > 2 * gain.std() / gain.numel() ** 0.5)
-
-
-def _known(values: Tensor) -> Tensor:
-    return values[~values.isnan()]
-
-
-def choose_ridge(
-    table: Tensor, pairs: Pairs, folds: Sequence[Tensor], ridges: Sequence[float], new_groups: Sequence[Tensor] = ()
-) -> tuple[float, list[Tensor], Tensor]:
+def choose_ridge(table: Tensor, data: CrossFit, ridges: Sequence[float]) -> tuple[float, list[Tensor], Tensor]:
     """Ridge with the smallest cross-fitted log loss of the pooled model, mean over users.
 
     Where users share groups (prompts, topics), the training users have judged the very responses that the held-out
@@ -237,14 +111,11 @@ def choose_ridge(
     Parameters
     ----------
     table : Tensor of shape (n_items, d)
-        Standardised features.
-    pairs : Pairs
-    folds : sequence of bool Tensor of shape (n_users,)
-        Users held out together; each fold's model is fitted on all the others.
+        Features that the pooled reward is linear in.
+    data : CrossFit
+        Each fold's model is fitted on all other users. Without new groups, new users choose alone.
     ridges : sequence of float
         Candidates, from the strongest (the path is warm-started).
-    new_groups : sequence of bool Tensor of shape (n_pairs,)
-        For each fold, pairs of groups that are held out with its users; empty to choose by new users alone.
 
     Returns
     -------
@@ -254,11 +125,11 @@ def choose_ridge(
     losses : Tensor of shape (len(ridges), n_users)
         NaN for users in no fold or without pairs.
     """
-    paths, losses = new_user_losses(table, pairs, folds, ridges)
+    paths, losses = new_user_losses(table, data.pairs, data.folds, ridges)
     best = int(losses.nanmean(1).argmin())
     as_good = _as_good(losses, best)
-    if new_groups and len(as_good) > 1:
-        apart = new_group_losses(table, pairs, folds, new_groups, [ridges[i] for i in as_good])
+    if data.new_groups and len(as_good) > 1:
+        apart = new_group_losses(table, data, [ridges[i] for i in as_good])
         best = as_good[int(apart.nanmean(1).argmin())]
     return ridges[best], [path[best] for path in paths], losses
 
@@ -277,14 +148,12 @@ def new_user_losses(
     return paths, losses
 
 
-def new_group_losses(
-    table: Tensor, pairs: Pairs, folds: Sequence[Tensor], new_groups: Sequence[Tensor], ridges: Sequence[float]
-) -> Tensor:
+def new_group_losses(table: Tensor, data: CrossFit, ridges: Sequence[float]) -> Tensor:
     """Losses (n_ridges, n_users) of each fold's users on its groups, of solutions that saw neither; NaN without any."""
-    losses = working(table).new_full((len(ridges), pairs.n_users), torch.nan)
-    for held_out, new in zip(folds, new_groups, strict=True):
-        outside = held_out[pairs.user]
-        _, loss = _ridge_path(table, pairs, ~(outside | new), outside & new, ridges)
+    losses = working(table).new_full((len(ridges), data.pairs.n_users), torch.nan)
+    for held_out, new in zip(data.folds, data.new_groups, strict=True):
+        outside = held_out[data.pairs.user]
+        _, loss = _ridge_path(table, data.pairs, ~(outside | new), outside & new, ridges)
         losses = torch.where(held_out, loss, losses)
     return losses
 
@@ -312,7 +181,46 @@ def _as_good(losses: Tensor, best: int) -> list[int]:
     return torch.nonzero(excess.mean(1) <= 2 * error.nan_to_num(0.0)).squeeze(1).tolist()
 
 
-RIDGES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+def ridge_report(ridges: Sequence[float], losses: Tensor, chosen: float) -> list[dict[str, Any]]:
+    """One record a ridge, from losses (n_ridges, n_users); NaN for users that were not judged."""
+    return [
+        {"setting": f"ridge={ridge:g}", "ridge": ridge, "validation_loss": float(loss), "chosen": ridge == chosen}
+        for ridge, loss in zip(ridges, losses.nanmean(1), strict=True)
+    ]
 
 
-DEFAULT_RIDGE = 0.1  # where no users can be left out to choose by
+def choose_nystroem(data: CrossFit, ridge: float, kernel: Kernel) -> Nystroem | None:
+    """Nyström features, if they are wanted and, under "auto", of use; see :func:`kernel_helps`."""
+    n_items, n_features = data.table.shape
+    too_large = n_items * (n_features + MAX_LANDMARKS) > MAX_CELLS
+    if kernel is None or n_items == 0 or (kernel == "auto" and (not data.folds or too_large)):
+        return None
+    nystroem = spread_landmarks(data.table)
+    return None if kernel == "auto" and not kernel_helps(data, nystroem, ridge) else nystroem
+
+
+def kernel_helps(data: CrossFit, nystroem: Nystroem, ridge: float) -> bool:
+    """Whether the pooled reward of users left out gains by Nyström features, at the ridge of the linear one.
+
+    By more than two standard errors, as the simpler model is to be kept unless there is reason not to. Where users
+    share groups, losses on new groups count as much as those on known ones: a kernel can learn responses by heart. One
+    fold decides whether the others are looked at.
+    """
+    tables = [PooledFeatures(data.table, more).table for more in (None, nystroem)]
+
+    def gains(folds: Sequence[Tensor]) -> Tensor:
+        linear, bent = (new_user_losses(table, data.pairs, folds, [ridge])[1] for table in tables)
+        return _known(linear - bent)
+
+    gain = gains(data.folds[:1])
+    if not gain.mean() > 0:  # nor where nobody was judged, of which the mean is NaN
+        return False
+    gain = torch.cat([gain, gains(data.folds[1:])])
+    if data.new_groups:
+        linear, bent = (new_group_losses(table, data, [ridge]) for table in tables)
+        gain = torch.cat([gain, _known(linear - bent)])
+    return bool(gain.mean() > 2 * gain.std() / gain.numel() ** 0.5)
+
+
+def _known(values: Tensor) -> Tensor:
+    return values[~values.isnan()]

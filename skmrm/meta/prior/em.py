@@ -85,6 +85,7 @@ def fit_prior(
     prior: Prior,
     n_components: int,
     generator: torch.Generator,
+    sweeps: int = GAUSSIAN_SWEEPS,
 ) -> Prior:
     """Improve a prior by a few sweeps of variational EM.
 
@@ -102,12 +103,14 @@ def fit_prior(
         Where it is more than one, users' posterior modes are clustered (k-means) for a start.
     generator : torch.Generator
         Draws the seeds of the clusters.
+    sweeps : int
+        Of one component.
     """
     active = pairs.counts > 0
     offset = pairs.gaps(rewards @ mean)
     spread = pairs.gaps(rewards @ prior.factor)
     square = offset**2 + (spread**2).sum(1)
-    n_sweeps = GAUSSIAN_SWEEPS if n_components == 1 else MIXTURE_SWEEPS
+    n_sweeps = sweeps if n_components == 1 else MIXTURE_SWEEPS
     for sweep in range(n_sweeps):
         found, square = _sweep(spread, offset, square, pairs, prior)
         if sweep == 0 and n_components > 1:

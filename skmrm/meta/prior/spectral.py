@@ -29,13 +29,13 @@ from skmrm.meta.pooled.newton import cholesky_with_ridge, pooled_hessian
 from skmrm.meta.tensors.pairs import Pairs
 from skmrm.meta.tensors.tables import rows_times, sparse_times
 
-__all__ = ["spectral_bases", "user_gradients"]
+__all__ = ["FLOOR", "spectral_bases", "user_gradients"]
 
 # Pairs at which half of a gradient is signal and half noise. The result is flat in it: measured alike from 2 to 30.
 RELIABLE_PAIRS = 8
 # What does not rise above the noise may exist all the same, and the prior's EM, which looks at all choices, can tell: a
 # direction gets a share of the noise's reach for its variance, if that is a small share of the largest.
-HIDDEN = 0.25
+FLOOR = 0.25
 SMALLEST = 0.05
 
 
@@ -65,7 +65,15 @@ def user_gradients(table: Tensor, pairs: Pairs, coefficients: Tensor, share: Ten
 
 
 def spectral_bases(
-    table: Tensor, pairs: Pairs, coefficients: Tensor, halves: list[Tensor], n_bases: int, ridge: float
+    table: Tensor,
+    pairs: Pairs,
+    coefficients: Tensor,
+    halves: list[Tensor],
+    n_bases: int,
+    ridge: float,
+    *,
+    level: bool = True,
+    floor: float = FLOOR,
 ) -> tuple[Tensor, Tensor]:
     """Base functions from the cross-half covariance of the users' gradients.
 
@@ -82,6 +90,10 @@ def spectral_bases(
         K, the pooled reward included.
     ridge : float
         Added to the Hessian's diagonal.
+    level : bool
+        Whether the median eigenvalue is a level at which users differ in every direction alike.
+    floor : float
+        Variance of a direction that does not rise above the noise, as a share of the noise's reach.
 
     Returns
     -------
@@ -109,10 +121,11 @@ def spectral_bases(
     n_directions = min(n_bases - 1, table.shape[1])
     values, vectors = torch.linalg.eigh(whitened)
     leading = torch.arange(len(values) - 1, len(values) - 1 - n_directions, -1, device=values.device)
-    level, reach = _noise(values)
-    variances = level + (values[leading] - level - reach).clamp_min(0)
+    base = values.median().clamp_min(0) if level else values.new_zeros(())
+    reach = (base - values[0]).clamp_min(0)
+    variances = base + (values[leading] - base - reach).clamp_min(0)
     if n_directions > 0:
-        variances = variances.clamp_min(torch.minimum(HIDDEN * reach, SMALLEST * variances[0]))
+        variances = variances.clamp_min(torch.minimum(floor * reach, SMALLEST * variances[0]))
     directions = _fix_signs(torch.linalg.solve_triangular(factor.T, vectors[:, leading], upper=True)) * variances.sqrt()
     bases = coefficients.new_zeros(n_bases, table.shape[1])
     bases[0] = coefficients
@@ -120,12 +133,6 @@ def spectral_bases(
     padded = coefficients.new_zeros(n_bases - 1)
     padded[:n_directions] = variances
     return bases, padded
-
-
-def _noise(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Level of ascending eigenvalues that have nothing of their own, and how far from it noise reaches."""
-    level = values.median().clamp_min(0)
-    return level, (level - values[0]).clamp_min(0)
 
 
 def _whitened_gradients(

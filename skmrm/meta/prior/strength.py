@@ -18,29 +18,48 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skmrm.meta.adaptation import Adaptation, GradientAdaptation, MapAdaptation, RuleParameters
+from skmrm.meta.adaptation import Adaptation, InnerRule, RuleParameters
 from skmrm.meta.adaptation.mixture import MixtureAdaptation
 from skmrm.meta.adaptation.users import adapt_users, query_losses
-from skmrm.meta.folds import Split
-from skmrm.meta.prior.directions import Personal, PersonalBases
+from skmrm.meta.folds import CrossFit, Split
+from skmrm.meta.prior.directions import PriorBases, PriorLearner
 from skmrm.meta.tensors.pairs import Pairs
 from skmrm.meta.tensors.tables import rows_times, working
 
 __all__ = [
     "Candidate",
-    "Judged",
+    "ChoiceOptions",
+    "JudgedCandidates",
     "Setting",
-    "choose_strength",
+    "choose_candidate",
     "least_personalised",
-    "unvalidated",
     "validate_settings",
+    "without_validation",
 ]
 
-PRIOR_SCALES = (0.5, 1.0, 1.5, 2.0)
-STEP_SIZES = (0.3, 1.0, 3.0, 10.0)
-KINDS = (4, 8)
-MORE_KINDS = 16  # where the most of them are best
 KIND_SCALES = (0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class ChoiceOptions:
+    """Settings of the choice, for studies of what each part brings.
+
+    Attributes
+    ----------
+    kinds : tuple of int
+        Numbers of kinds of users that are tried.
+    more_kinds : int
+        Tried where the most of `kinds` are best.
+    slack : (float, float)
+        Standard errors within which "none", and any less personalised candidate, is taken in place of the best.
+    """
+
+    kinds: tuple[int, ...] = (4, 8)
+    more_kinds: int = 16
+    slack: tuple[float, float] = (1.0, 0.5)
+
+
+DEFAULT_CHOICE = ChoiceOptions()
 
 
 @dataclass(frozen=True)
@@ -48,26 +67,26 @@ class Candidate:
     """A strength of personalisation; with no strength, the inner rule as it was given."""
 
     name: str
-    rule: Adaptation
+    rule: InnerRule
     strength: float | None = None
     n_components: int = 1
 
-    def on(self, found: Personal) -> Setting:
-        """The rule's parameters for given base functions."""
-        if self.strength is None:
-            return Setting(self.name, self.rule, self.rule.init(len(found.bases), found.bases))
-        parameter = "step_size" if isinstance(self.rule, GradientAdaptation) else "prior_scale"
-        params = {parameter: self.strength * found.profile}
-        return Setting(self.name, self.rule, params | (found.kinds if self.n_components > 1 else {}))
+    def under(self, prior: PriorBases) -> Setting:
+        """The rule with its parameters, for the base functions of a prior."""
+        if self.strength is None or self.rule.strength is None:
+            return Setting(self.name, self.rule, self.rule.init(len(prior.bases), prior.bases))
+        params = {self.rule.strength: self.strength * prior.scale}
+        return Setting(self.name, self.rule, params | (prior.mixture if self.n_components > 1 else {}))
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedCandidates:
     """Cross-fitted losses (n_candidates, n_users) and movements (n_candidates,) of candidates."""
 
     candidates: list[Candidate]
     losses: Tensor
     movement: Tensor
+    slack: tuple[float, float]
 
     @property
     def chosen(self) -> Candidate:
@@ -79,14 +98,14 @@ class Judged:
         """Whether it personalises at all."""
         return bool(self.movement[self._best] > 0)
 
-    def __add__(self, other: Judged) -> Judged:
+    def __add__(self, other: JudgedCandidates) -> JudgedCandidates:
         """With further candidates."""
         losses, movement = torch.cat([self.losses, other.losses]), torch.cat([self.movement, other.movement])
-        return Judged(self.candidates + other.candidates, losses, movement)
+        return JudgedCandidates(self.candidates + other.candidates, losses, movement, self.slack)
 
     @property
     def _best(self) -> int:
-        return least_personalised(self.losses, self.movement)
+        return least_personalised(self.losses, self.movement, self.slack)
 
     def report(self) -> list[dict[str, Any]]:
         """One record a candidate."""
@@ -105,63 +124,49 @@ class Judged:
         ]
 
 
-def unvalidated(rule: Adaptation, choose: bool) -> Candidate:
+def without_validation(rule: InnerRule, choose: bool) -> Candidate:
     """What to take where no user can be left out: the rule as given, or no adaptation where it was to be chosen."""
-    return Candidate("none", rule, 0.0) if choose and _has_strength(rule) else Candidate("given", rule)
+    return Candidate("none", rule, 0.0) if choose and rule.strengths else Candidate("given", rule)
 
 
-def choose_strength(
-    rule: Adaptation,
+def choose_candidate(
+    rule: InnerRule,
     choose: bool,
-    learnt: Sequence[PersonalBases],
-    folds: Sequence[Tensor],
-    pairs: Pairs,
-    splits: Sequence[Split],
-) -> Judged:
+    learners: Sequence[PriorLearner],
+    data: CrossFit,
+    options: ChoiceOptions = DEFAULT_CHOICE,
+) -> JudgedCandidates:
     """Judge every candidate; the kinds of users only as long as there is reason to.
 
     Parameters
     ----------
-    rule : Adaptation
-        The inner rule.
+    rule : InnerRule
     choose : bool
         False takes the rule as it is, and only reports its losses.
-    learnt : sequence of PersonalBases
+    learners : sequence of PriorLearner
         For each fold, what all others show.
-    folds : sequence of bool Tensor of shape (n_users,)
-        Users held out together.
-    pairs : Pairs
-    splits : sequence of Split
-        Fixed splits to judge on.
+    data : CrossFit
+    options : ChoiceOptions
     """
 
-    def judge(candidates: list[Candidate]) -> Judged:
-        return _judge(candidates, learnt, folds, pairs, splits)
+    def judge(candidates: list[Candidate]) -> JudgedCandidates:
+        return JudgedCandidates(candidates, *_judge(candidates, learners, data), options.slack)
 
     judged = judge(_candidates(rule, choose))
-    if not choose or not isinstance(rule, MapAdaptation) or not judged.moves:
+    if not choose or not rule.is_gaussian or not judged.moves:
         return judged
-    for n_components in KINDS:
+    for n_components in options.kinds:
         judged += judge(_kinds(n_components))
-    return judged + judge(_kinds(MORE_KINDS)) if judged.chosen.n_components == max(KINDS, default=0) else judged
+    most = max(options.kinds, default=0)
+    return judged + judge(_kinds(options.more_kinds)) if judged.chosen.n_components == most else judged
 
 
-def _has_strength(rule: Adaptation) -> bool:
-    return isinstance(rule, MapAdaptation | GradientAdaptation)
-
-
-def _candidates(rule: Adaptation, choose: bool) -> list[Candidate]:
+def _candidates(rule: InnerRule, choose: bool) -> list[Candidate]:
     """Strengths of personalisation, "none" first."""
-    first = unvalidated(rule, choose)
+    first = without_validation(rule, choose)
     if first.strength is None:
         return [first]
-    if isinstance(rule, GradientAdaptation):
-        return [first, *(Candidate(f"step_size={size:g}", rule, size) for size in STEP_SIZES)]
-    assert isinstance(rule, MapAdaptation)
-    return [
-        first,
-        *(Candidate(f"prior_scale={scale:g}", rule, scale) for scale in PRIOR_SCALES),
-    ]
+    return [first, *(Candidate(f"{rule.strength}={factor:g}", rule, factor) for factor in rule.strengths)]
 
 
 def _kinds(n: int) -> list[Candidate]:
@@ -169,26 +174,20 @@ def _kinds(n: int) -> list[Candidate]:
     return [Candidate(f"{n} kinds, prior_scale={scale:g}", rule, scale, n) for scale in KIND_SCALES]
 
 
-def _judge(
-    candidates: list[Candidate],
-    learnt: Sequence[PersonalBases],
-    folds: Sequence[Tensor],
-    pairs: Pairs,
-    splits: Sequence[Split],
-) -> Judged:
-    """Judge candidates on each fold's users with what was learnt without them."""
-    losses = working(learnt[0].table).new_full((len(candidates), pairs.n_users), torch.nan)
+def _judge(candidates: list[Candidate], learners: Sequence[PriorLearner], data: CrossFit) -> tuple[Tensor, Tensor]:
+    """Losses and movements of candidates: each fold's users, with what was learnt without them."""
+    losses = working(learners[0].table).new_full((len(candidates), data.pairs.n_users), torch.nan)
     movement = losses.new_zeros(len(candidates))
     for n_components in sorted({candidate.n_components for candidate in candidates}):
         rows = [i for i, candidate in enumerate(candidates) if candidate.n_components == n_components]
-        for held_out, personal in zip(folds, learnt, strict=True):
-            found = personal.of_kinds(n_components)
-            settings = [candidates[i].on(found) for i in rows]
-            rewards = rows_times(personal.table, found.bases.T)
-            loss, moved = validate_settings(settings, found.start, rewards, pairs, splits, held_out)
+        for held_out, learner in zip(data.folds, learners, strict=True):
+            prior = learner.learn(n_components)
+            settings = [candidates[i].under(prior) for i in rows]
+            rewards = rows_times(learner.table, prior.bases.T)
+            loss, moved = validate_settings(settings, prior.start, rewards, data.pairs, data.splits, held_out)
             losses[rows] = torch.where(held_out, loss, losses[rows])
-            movement[rows] += moved / len(folds)
-    return Judged(candidates, losses, movement)
+            movement[rows] += moved / len(data.folds)
+    return losses, movement
 
 
 @dataclass(frozen=True)
@@ -239,16 +238,18 @@ def validate_settings(
     return losses / len(splits), movement / len(splits)
 
 
-def least_personalised(losses: Tensor, movement: Tensor) -> int:
+def least_personalised(losses: Tensor, movement: Tensor, slack: tuple[float, float] = DEFAULT_CHOICE.slack) -> int:
     """Index of the least personalised setting that is as good as the best but for noise.
 
-    That is within half a standard error of the best, and a whole one for a setting that moves nobody.
+    That is, by default, within half a standard error of the best, and a whole one for a setting that moves nobody.
 
     Parameters
     ----------
     losses : Tensor of shape (n_settings, n_users)
         NaN for users that were not judged.
     movement : Tensor of shape (n_settings,)
+    slack : (float, float)
+        Standard errors, for a setting that moves nobody and for any other.
     """
     judged = losses[:, ~losses.isnan().any(0)]
     n_users = judged.shape[1]
@@ -256,6 +257,6 @@ def least_personalised(losses: Tensor, movement: Tensor) -> int:
         return int(movement.argmin())
     best = int(judged.mean(1).argmin())
     excess = judged - judged[best]
-    slack = torch.where(movement > 0, 0.5, 1.0).to(excess)
-    tolerated = excess.mean(1) <= slack * excess.std(1) / n_users**0.5
+    errors = torch.where(movement > 0, slack[1], slack[0]).to(excess)
+    tolerated = excess.mean(1) <= errors * excess.std(1) / n_users**0.5
     return int(torch.where(tolerated, movement, torch.inf).argmin())

@@ -5,10 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from skmrm.meta.adaptation import Adaptation, GradientAdaptation, MapAdaptation
+from skmrm.meta.adaptation import Adaptation, GradientAdaptation, MapAdaptation, with_pullback
 from skmrm.meta.adaptation.map import _step_length
 from skmrm.meta.adaptation.mixture import MixtureAdaptation
 from skmrm.meta.adaptation.posterior import PosteriorHessian, pull_and_curvature
+from skmrm.meta.adaptation.rule import inner_rule
 from skmrm.meta.objectives import bradley_terry_loss
 
 RULES = {
@@ -271,3 +272,71 @@ def test__map__float32__agrees_with_float64():
     double = rule.adapt(start, gaps, mask, params)
     single = rule.adapt(start.float(), gaps.float(), mask.float(), {"prior_scale": torch.ones(8)})
     torch.testing.assert_close(single.double(), double, rtol=1e-4, atol=1e-5)
+
+
+# -- rules that are plugged in ---------------------------------------------------------------------------------------
+
+
+class Shrunk:
+    """A rule of four methods: half of the gaps' mean is added to the start."""
+
+    n_components = 7  # of something else: members that the interface does not have are nobody's business
+    simplex = True
+
+    def init(self, n_bases, like):
+        return {}
+
+    def constrain(self, start):
+        return start
+
+    def adapt(self, start, gaps, mask, params):
+        return start + 0.5 * (gaps * mask.unsqueeze(-1)).sum(1)
+
+    def covariance(self, weights, start, gaps, mask, params):
+        return None
+
+
+class ByHand(Shrunk):
+    """The same, which knows its own derivative, and counts how often it is asked."""
+
+    calls = 0
+
+    def with_pullback(self, start, gaps, mask, params):
+        type(self).calls += 1
+
+        def pull_back(given):
+            return given.sum(0), 0.5 * given.unsqueeze(1) * mask.unsqueeze(-1), {}
+
+        return self.adapt(start, gaps, mask, params), pull_back
+
+
+def test__with_pullback__plugged_in_rule__its_own_is_used_where_it_has_one():
+    start, gaps, mask = problem(3)
+    given = torch.randn(gaps.shape[0], gaps.shape[2], dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    plain, by_hand = (with_pullback(rule, start, gaps, mask, {}) for rule in (Shrunk(), ByHand()))
+    assert ByHand.calls == 1
+    torch.testing.assert_close(plain[0], by_hand[0])
+    for found, wanted in zip(by_hand[1](given)[:2], plain[1](given)[:2], strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
+def test__inner_rule__plugged_in__has_the_defaults_and_comes_out_as_it_was():
+    rule = Shrunk()
+    inner = inner_rule(rule)
+    assert isinstance(rule, Adaptation)
+    assert inner.given is rule
+    assert (inner.strength, inner.strengths, inner.is_gaussian, inner.by_hand) == (None, (), False, False)
+    assert (inner.gap_copies, inner.is_constrained) == (1, False)
+    torch.testing.assert_close(inner.random_start(4, torch.zeros(())), torch.full((4,), 0.25))
+
+
+@pytest.mark.parametrize("name", RULES)
+def test__inner_rule__of_the_package__is_itself_and_says_what_it_is(name):
+    rule = RULES[name]
+    assert inner_rule(rule) is rule
+    assert rule.given is rule
+    params = rule.init(3, torch.zeros(1))
+    start = rule.random_start(3, torch.zeros(1))
+    torch.testing.assert_close(rule.constrain(start), torch.full((3,), 1 / 3))
+    learnt = rule.strength is not None and not (isinstance(rule, GradientAdaptation) and not rule.learn_step_size)
+    assert not learnt or rule.strength in params

@@ -249,14 +249,12 @@ def test__meta_fit__training_that_earns_its_place__is_repeated_on_all_users(monk
         return original(*arguments)
 
     monkeypatch.setattr(fit_module, "meta_train", recorded)
-    monkeypatch.setattr(fit_module, "_earned_its_place", lambda trained: True)
-    fitted = fit(spread=2.0, outer=OuterOptions(max_epochs=3, learning_rate=0.01))
+    fitted = fit(spread=2.0, required_gain=-math.inf, outer=OuterOptions(max_epochs=3, learning_rate=0.01))
     best = int(np.argmin([record["validation_loss"] for record in fitted.history]))
     assert calls == [(96, 24, None), (120, 0, best)]
 
     calls.clear()
-    monkeypatch.setattr(fit_module, "_earned_its_place", lambda trained: False)
-    kept = fit(spread=2.0, outer=OuterOptions(max_epochs=3, learning_rate=0.01))
+    kept = fit(spread=2.0, required_gain=math.inf, outer=OuterOptions(max_epochs=3, learning_rate=0.01))
     untouched = fit(spread=2.0, outer=OuterOptions(max_epochs=0))
     assert len(calls) == 1
     assert torch.equal(kept.params["bases"], untouched.params["bases"])

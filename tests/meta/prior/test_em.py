@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from skmrm.meta.pooled.newton import fit_pooled, pooled_hessian
 from skmrm.meta.prior import directions
-from skmrm.meta.prior.directions import PersonalBases
+from skmrm.meta.prior.directions import PriorLearner
 from skmrm.meta.prior.em import Prior, _sweep, _update, fit_prior
 from skmrm.meta.tensors.pairs import Pairs
 
@@ -110,13 +110,12 @@ def test__sweeps__each__raise_the_bound_of_the_likelihood(seed, n_components):
     assert bounds[-1] > bounds[0]
 
 
-def test__fit_prior__many_users__finds_the_planted_covariance(monkeypatch):
-    monkeypatch.setattr("skmrm.meta.prior.em.GAUSSIAN_SWEEPS", 40)
+def test__fit_prior__many_users__finds_the_planted_covariance():
     planted = np.array([[1.5, 0.0, 0.0], [0.9, 0.6, 0.0], [0.0, 0.0, 0.0]])
     weights = np.random.default_rng(0).normal(size=(1500, 3)) @ planted.T + np.array([0, 0, 1.0])
     rewards, pairs = crowd(weights, 30)
     mean = torch.tensor([0, 0, 1.0], dtype=torch.float64)
-    factor = fit_prior(rewards, pairs, mean, Prior.gaussian(0.5 * IDENTITY), 1, generator()).factor
+    factor = fit_prior(rewards, pairs, mean, Prior.gaussian(0.5 * IDENTITY), 1, generator(), sweeps=40).factor
     found, expected = (factor @ factor.T).numpy(), planted @ planted.T
     # the bound is not tight: it finds the shape, and somewhat less spread than there is
     assert np.linalg.norm(found - expected) < 0.25 * np.linalg.norm(expected)
@@ -173,7 +172,18 @@ def tastes():
 
 
 def bases_of(tastes, n_bases, n_components=1):
-    return PersonalBases(*tastes, n_bases, 0.01, generator()).of_kinds(n_components)
+    return PriorLearner(*tastes, n_bases, 0.01, (0,)).learn(n_components)
+
+
+def test__prior_learner__kinds__do_not_depend_on_what_was_asked_before(tastes):
+    alone = bases_of(tastes, 4, 4)
+    learner = PriorLearner(*tastes, 4, 0.01, (0,))
+    learner.learn(8)
+    again = learner.learn(4)
+    for name in ("bases", "centres", "shares"):
+        assert torch.equal(getattr(again, name), getattr(alone, name)), name
+    others = PriorLearner(*tastes, 4, 0.01, (1,)).learn(4)
+    assert torch.equal(others.bases.isfinite(), alone.bases.isfinite())  # another seed is another draw of kinds
 
 
 @pytest.mark.parametrize("n_components", [1, 4])

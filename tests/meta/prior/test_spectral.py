@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from skmrm.meta.folds import group_folds, user_folds
+from skmrm.meta.folds import CrossFit, group_folds, user_folds
 from skmrm.meta.pooled.choice import choose_ridge
 from skmrm.meta.pooled.newton import Curvature, fit_pooled, item_pull, pooled_hessian
 from skmrm.meta.prior.spectral import spectral_bases, user_gradients
@@ -130,6 +130,11 @@ def test__spectral_bases__more_bases_than_features__pads_with_zeros():
     assert (variances[2:] == 0).all()
 
 
+def data_of(table, pairs, folds, new_groups):
+    everyone = torch.ones(pairs.n_users, dtype=torch.bool)
+    return CrossFit({}, table, pairs, [], everyone, folds, new_groups)
+
+
 def test__choose_ridge__pure_noise__shrinks_and_strong_signal__does_not():
     generator = torch.Generator().manual_seed(0)
     ridges = [10.0, 1.0, 0.1, 0.01, 0.001]
@@ -137,7 +142,7 @@ def test__choose_ridge__pure_noise__shrinks_and_strong_signal__does_not():
     for coefficients in (np.zeros(6), 3 * np.ones(6)):
         table, pairs = simulate(7, 60, 12, coefficients=coefficients)
         folds = user_folds(torch.ones(60, dtype=torch.bool), 0.2, generator)
-        ridge, solutions, losses = choose_ridge(table, pairs, folds, ridges)
+        ridge, solutions, losses = choose_ridge(table, data_of(table, pairs, folds, []), ridges)
         assert len(solutions) == 5
         assert not losses.isnan().any()
         chosen.append(ridge)
@@ -165,8 +170,8 @@ def test__choose_ridge__shared_prompts__of_ridges_as_good_for_new_users_takes_th
     folds = user_folds(torch.ones(80, dtype=torch.bool), 0.2, generator)
     new_groups = group_folds(pairs, len(folds), generator)
     ridges = [1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001]
-    by_users, _, losses = choose_ridge(table, pairs, folds, ridges)
-    chosen, solutions, again = choose_ridge(table, pairs, folds, ridges, new_groups)
+    by_users, _, losses = choose_ridge(table, data_of(table, pairs, folds, []), ridges)
+    chosen, solutions, again = choose_ridge(table, data_of(table, pairs, folds, new_groups), ridges)
     torch.testing.assert_close(losses, again)
     assert chosen > by_users  # less learnt by heart
     excess = losses[ridges.index(chosen)] - losses[ridges.index(by_users)]

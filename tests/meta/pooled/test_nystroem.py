@@ -1,4 +1,4 @@
-"""A pooled reward that bends: what bumps are, that nothing of them gets lost on the way, and that they are earned."""
+"""A pooled reward that bends: what its features are, that nothing gets lost on the way, and that they are earned."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from sklearn.metrics.pairwise import rbf_kernel
 from skmrm import MetaRewardModel, episodes_from_arrays
 from skmrm.baselines import PooledBradleyTerry
 from skmrm.datasets import make_user_preferences
-from skmrm.meta.basis import base_rewards, bumps
-from skmrm.meta.folds import group_folds, user_folds
+from skmrm.meta.basis import base_rewards, gaussian_kernel
+from skmrm.meta.folds import CrossFit, group_folds, user_folds
 from skmrm.meta.pooled import choice
-from skmrm.meta.pooled.bumps import SHARE, choose_landmarks
-from skmrm.meta.pooled.choice import bumps_help, find_landmarks
-from skmrm.meta.pooled.features import Features
+from skmrm.meta.pooled.choice import choose_nystroem, kernel_helps
+from skmrm.meta.pooled.features import PooledFeatures
 from skmrm.meta.pooled.newton import fit_pooled
+from skmrm.meta.pooled.nystroem import SHARE, spread_landmarks
 from skmrm.meta.tensors.pairs import Pairs
 
 
@@ -37,6 +37,11 @@ def judged_by_distance(n_users=60, n_pairs=20, d=3, n_groups=200, seed=0, shape=
     return table, chosen, rejected, np.repeat(np.arange(n_users), n_pairs), group
 
 
+def data_of(table, pairs, folds, new_groups):
+    everyone = torch.ones(pairs.n_users, dtype=torch.bool)
+    return CrossFit({}, table, pairs, [], everyone, folds, new_groups)
+
+
 def as_pairs(chosen, rejected, user, group):
     offsets = np.concatenate([[0], np.bincount(user).cumsum()])
     return Pairs(*(torch.tensor(column) for column in (chosen, rejected, offsets, group)))
@@ -44,16 +49,16 @@ def as_pairs(chosen, rejected, user, group):
 
 @given(n=st.integers(2, 40), d=st.integers(1, 6), seed=st.integers(0, 99))
 @settings(max_examples=30, deadline=None)
-def test__bumps__any_items__are_the_gaussian_kernel(n, d, seed):
+def test__gaussian_kernel__any_items__are_the_gaussian_kernel(n, d, seed):
     points, landmarks = items(n, d, seed), items(5, d, seed + 1)
-    found = bumps(points, landmarks, torch.tensor(0.7, dtype=torch.float64))
+    found = gaussian_kernel(points, landmarks, torch.tensor(0.7, dtype=torch.float64))
     np.testing.assert_allclose(found, rbf_kernel(points, landmarks, gamma=0.7), atol=1e-12)
 
 
 def test__landmarks__all_items__inner_products_are_the_kernel():
     table = items(60, 4)
-    landmarks = choose_landmarks(table)
-    psi = landmarks.bumps(table)
+    landmarks = spread_landmarks(table)
+    psi = landmarks.features(table)
     size = float((table**2).sum(1).mean())
     expected = SHARE * size * rbf_kernel(table, gamma=1 / size)
     np.testing.assert_allclose(psi @ psi.T, expected, atol=0.01 * size)  # but for the eigenvalues left out
@@ -61,7 +66,7 @@ def test__landmarks__all_items__inner_products_are_the_kernel():
 
 def test__landmarks__repeated_items__are_no_trouble():
     table = items(4, 2).repeat(30, 1)
-    psi = choose_landmarks(table).bumps(table)
+    psi = spread_landmarks(table).features(table)
     assert psi.shape[1] <= 4
     assert psi.isfinite().all()
 
@@ -69,31 +74,31 @@ def test__landmarks__repeated_items__are_no_trouble():
 @pytest.mark.parametrize(("n", "d"), [(50, 3), (20, 40)])
 def test__features__pooled_reward__is_the_same_in_all_its_forms(n, d):
     table = items(n, d)
-    features = Features(table, choose_landmarks(table))
+    features = PooledFeatures(table, spread_landmarks(table))
     solution = torch.randn(features.table.shape[1], dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    pooled = features.pooled(solution)
+    pooled = features.reward(solution)
     expected = features.table @ solution
     torch.testing.assert_close(pooled.table @ pooled.coefficients, expected)
     wide = pooled.span @ pooled.coefficients
-    torch.testing.assert_close(pooled.wide(table) @ wide, expected)
+    torch.testing.assert_close(pooled.columns(table) @ wide, expected)
     # as a model carries it: two base functions, the reward and twice the reward without its bend
     bases = torch.stack([wide, 2 * torch.cat([wide[:-1], wide.new_zeros(1)])])
     found = base_rewards(pooled.parameters(bases), table)
     torch.testing.assert_close(found[:, 0], expected)
     torch.testing.assert_close(found[:, 1], 2 * table @ wide[:-1])
-    landmarks = pooled.bend.landmarks
-    kernel = torch.cat([table, bumps(table, landmarks.points, landmarks.precision)], 1)
-    torch.testing.assert_close(kernel @ pooled.plain, expected)
+    landmarks = pooled.kernel.nystroem
+    kernel = torch.cat([table, gaussian_kernel(table, landmarks.points, landmarks.precision)], 1)
+    torch.testing.assert_close(kernel @ pooled.solution, expected)
 
 
-def test__fit_pooled__with_bumps_at_all_items__is_kernel_logistic_regression():
+def test__fit_pooled__with_nystroem_features_of_all_items__is_kernel_logistic_regression():
     """The ridge on (b, c) is a Gaussian process prior with the kernel x . z + s^2 k(x, z): solved in item space."""
     table, *columns = judged_by_distance(20, 10, n_groups=15)
     table, pairs = torch.tensor(table), as_pairs(*columns)
-    landmarks = choose_landmarks(table)
-    lifted = Features(table, landmarks).table
+    landmarks = spread_landmarks(table)
+    lifted = PooledFeatures(table, landmarks).table
     found = lifted @ fit_pooled(lifted, pairs, 0.05, tolerance=1e-9)
-    psi = landmarks.bumps(table)
+    psi = landmarks.features(table)
     gram = table @ table.T + psi @ psi.T
     weights = torch.zeros(len(table), dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=500, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
@@ -113,21 +118,22 @@ def test__fit_pooled__with_bumps_at_all_items__is_kernel_logistic_regression():
 
 @pytest.mark.parametrize("shape", ["peak", "slope"])
 @pytest.mark.parametrize("shared", [True, False])
-def test__bumps_help__rewards_with_a_peak__and_not_where_they_are_linear(shape, shared, monkeypatch):
+def test__kernel_helps__rewards_with_a_peak__and_not_where_they_are_linear(shape, shared, monkeypatch):
     table, *columns = judged_by_distance(shape=shape)
     table, pairs = torch.tensor(table), as_pairs(*columns)
     generator = torch.Generator().manual_seed(0)
     folds = user_folds(torch.ones(60, dtype=torch.bool), 0.2, generator)
     new_groups = group_folds(pairs, len(folds), generator) if shared else []
-    assert bumps_help(table, choose_landmarks(table), pairs, folds, new_groups, 0.01) == (shape == "peak")
-    found = find_landmarks(table, pairs, folds, new_groups, 0.01, "auto")
+    data, nobody = data_of(table, pairs, folds, new_groups), data_of(table, pairs, [], [])
+    assert kernel_helps(data, spread_landmarks(table), 0.01) == (shape == "peak")
+    found = choose_nystroem(data, 0.01, "auto")
     assert (found is not None) == (shape == "peak")
-    assert find_landmarks(table, pairs, [], [], 0.01, "auto") is None  # nobody to validate on
-    assert find_landmarks(table, pairs, [], [], 0.01, "rbf") is not None
-    assert find_landmarks(table, pairs, folds, new_groups, 0.01, None) is None
+    assert choose_nystroem(nobody, 0.01, "auto") is None  # nobody to validate on
+    assert choose_nystroem(nobody, 0.01, "rbf") is not None
+    assert choose_nystroem(data, 0.01, None) is None
     monkeypatch.setattr(choice, "MAX_CELLS", 400 * (3 + 512) - 1)  # too large to try, not to be told
-    assert find_landmarks(table, pairs, folds, new_groups, 0.01, "auto") is None
-    assert find_landmarks(table, pairs, folds, new_groups, 0.01, "rbf") is not None
+    assert choose_nystroem(data, 0.01, "auto") is None
+    assert choose_nystroem(data, 0.01, "rbf") is not None
 
 
 @pytest.fixture(scope="module")

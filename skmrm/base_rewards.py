@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from skmrm._support.device import resolve_device
-from skmrm._support.tensors import Arrays, as_tensor, as_tensors
+from skmrm._support.tensors import as_tensor, as_tensors
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
 from skmrm.episodes.items import check_features, check_items
 from skmrm.episodes.rows import in_memory, row_chunks
 from skmrm.meta.basis import item_rewards, standardise
 
-__all__ = ["BaseRewards", "base_rewards_of", "check_episodes", "standardised_of"]
+__all__ = ["BaseRewards", "FeatureRewards", "check_episodes", "make_base_rewards"]
+
+# The parameters, (n_bases, ...) each, that base rewards are linear in; all others serve every base reward function.
+_READ_OUT = ("bases", "hidden.out", "kernel.out")
 
 
 class BaseRewards:
@@ -30,10 +33,10 @@ class BaseRewards:
     encoder : fitted transformer or None
         Texts to features; None if the model was fitted on arrays.
     device : str
-        Where to compute.
+        Where to compute; "auto" is looked up at each call.
     """
 
-    def __init__(self, params: Mapping[str, NDArray[Any]], encoder: Any, device: str) -> None:
+    def __init__(self, params: Mapping[str, NDArray[Any]], encoder: Any, device: str = "auto") -> None:
         self.params = MappingProxyType(dict(params))
         self.encoder = encoder
         self.device = device
@@ -47,16 +50,16 @@ class BaseRewards:
     @property
     def n_features(self) -> int:
         """Number of features of an item."""
-        return int(self.params["mean"].shape[0])
+        return len(self.params["mean"])
 
     @property
     def n_bases(self) -> int:
         """Number of base reward functions."""
-        return int(self.params["bases"].shape[0])
+        return len(self.params["bases"])
 
     @property
-    def kind(self) -> str:
-        """What an item is: "text" or "features"."""
+    def kind(self) -> Literal["text", "features"]:
+        """What an item is."""
         return "features" if self.encoder is None else "text"
 
     def of_episodes(self, episodes: EpisodeSet) -> NDArray[Any]:
@@ -83,8 +86,19 @@ class BaseRewards:
             return np.empty((0, self.n_bases), self.params["mean"].dtype)
         return self._of_features(self.encoder.transform(items))
 
+    def folded(self, weights: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Parameters of the one base reward function that is the reward under some weights (n_bases,).
+
+        What depends on the weights is float64, everything else as it is.
+        """
+        row = np.asarray(weights, np.float64)[None]
+        return dict(self.params) | {name: row @ self.params[name] for name in _READ_OUT if name in self.params}
+
     def _of_features(self, features: NDArray[Any]) -> NDArray[Any]:
-        return base_rewards_of(self.params, features, self.device)
+        place = resolve_device(self.device)
+        with torch.no_grad():
+            rewards = item_rewards(as_tensors(self.params, place), as_tensor(features, place))
+        return rewards.cpu().numpy()
 
 
 class FeatureRewards(BaseRewards):
@@ -103,34 +117,24 @@ class FeatureRewards(BaseRewards):
         """Number of features."""
         return self.n_features
 
+    def folded(self, weights: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Parameters of the one base reward function that is the reward under some weights (n_features,)."""
+        return dict(self.params) | {"bases": np.asarray(weights, np.float64)[None]}
+
     def _of_features(self, features: NDArray[Any]) -> NDArray[Any]:
-        return standardised_of(self.params, features, self.device)
+        place = resolve_device(self.device)
+        return standardise(as_tensors(self.params, place), as_tensor(features, place)).cpu().numpy()
 
 
-def make_base_rewards(params: Mapping[str, NDArray[Any]], encoder: Any, device: str) -> BaseRewards:
+def make_base_rewards(params: Mapping[str, NDArray[Any]], encoder: Any, device: str = "auto") -> BaseRewards:
     """Base rewards of learnt parameters; without ``bases``, the standardised features themselves."""
     kind = BaseRewards if "bases" in params else FeatureRewards
     return kind(params, encoder, device)
 
 
-def base_rewards_of(params: Arrays, features: NDArray[Any], device: str) -> NDArray[Any]:
-    """Base rewards (n_items, n_bases) of raw features (n_items, n_features)."""
-    place = resolve_device(device)
-    with torch.no_grad():
-        rewards = item_rewards(as_tensors(params, place), as_tensor(features, place))
-    return rewards.cpu().numpy()
-
-
-def standardised_of(params: Arrays, features: NDArray[Any], device: str) -> NDArray[Any]:
-    """Standardised features (n_items, n_features) of raw ones."""
-    place = resolve_device(device)
-    return standardise(as_tensors(params, place), as_tensor(features, place)).cpu().numpy()
-
-
 def check_episodes(episodes: Any, base: BaseRewards, caller: str) -> EpisodeSet:
     """Check a set of users, some perhaps without pairs, against what a model was fitted on."""
-    kind: Any = base.kind
-    n_features = base.n_features if kind == "features" else None
     if isinstance(episodes, Episode):
         episodes = [episodes]
-    return as_episode_set(episodes, min_pairs=0, kind=kind, n_features=n_features, context=caller).compact()
+    n_features = base.n_features if base.kind == "features" else None
+    return as_episode_set(episodes, min_pairs=0, kind=base.kind, n_features=n_features, context=caller).compact()

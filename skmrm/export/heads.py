@@ -22,13 +22,12 @@ from onnx import helper, numpy_helper
 
 from skmrm.meta.basis import mean_folds
 
-__all__ = ["Graph", "Params", "add_shared_head", "add_user_head", "user_params"]
+__all__ = ["Graph", "Params", "add_shared_head", "add_user_head"]
 
 Params = Mapping[str, NDArray[Any]]
 
 _PREFIX = "head."  # names of an encoder's graph begin otherwise
 OPSET, IR_VERSION = 18, 10  # what onnxruntime 1.20 reads, and torch's exporter writes
-_READ_OUT = ("bases", "hidden.out", "kernel.out")  # (n_bases, ...) each: where base rewards are linear in parameters
 
 
 @dataclass
@@ -80,9 +79,8 @@ class Graph:
         return helper.np_dtype_to_tensor_dtype(self.dtype)
 
 
-def add_user_head(graph: Graph, params: Params, weights: NDArray[Any], features: str) -> None:
-    """One user's reward (n,) of features (n, d), as output ``rewards``."""
-    folded = user_params(params, weights)
+def add_user_head(graph: Graph, folded: Params, features: str) -> None:
+    """One user's reward (n,) of features (n, d), as output ``rewards``; see :meth:`BaseRewards.folded`."""
     if _is_linear(folded):
         # v X^T, (1, n): of the products that give the same, onnxruntime's fastest by far for many rows
         table, axis = _add_linear(graph, _exact(folded), features, None, transposed=True), 0
@@ -104,15 +102,6 @@ def add_shared_head(graph: Graph, params: Params, features: str) -> None:
     graph.add("ReduceSum", graph.add("Mul", base, weights), axis, to="rewards", keepdims=0)
     graph.output("rewards", ["n"])
     graph.output("base_rewards", ["n", n_bases])
-
-
-def user_params(params: Params, weights: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """Parameters of the one base reward function (K = 1) that is a user's reward."""
-    folded = dict(params)
-    if "bases" not in params:  # base rewards are the standardised features themselves
-        return folded | {"bases": np.asarray(weights, np.float64)[None]}
-    row = np.asarray(weights, np.float64)[None]
-    return folded | {name: row @ params[name] for name in _READ_OUT if name in params}
 
 
 def _add_base_rewards(graph: Graph, params: Params, features: str, to: str | None = None) -> str:
@@ -137,7 +126,7 @@ def _add_base_rewards(graph: Graph, params: Params, features: str, to: str | Non
 
 
 def _is_linear(params: Params) -> bool:
-    return "bases" in params and not any(name in params for name in _READ_OUT[1:])
+    return "bases" in params and "hidden.out" not in params and "kernel.out" not in params
 
 
 def _exact(params: Params) -> dict[str, NDArray[np.float64]]:

@@ -34,7 +34,13 @@ __all__ = ["UserRewardConfig", "UserRewardModelForSequenceClassification", "to_h
 # Logits; of rewards beyond 1, as a share of them. Rounding is far below that, reading something else far above.
 _ATOL, _HALF_ATOL = 1e-3, 5e-2
 _LONG = 500  # characters
-_READ_OUT = {"bases": "linear", "hidden.out": "hidden_out", "kernel.out": "kernel_out"}
+_HEAD_NAMES = {
+    "bases": "linear.weight",
+    "hidden.out": "hidden_out.weight",
+    "kernel.out": "kernel_out.weight",
+    "kernel.points": "points",
+    "kernel.precision": "precision",
+}
 
 AutoConfig.register(UserRewardConfig.model_type, UserRewardConfig, exist_ok=True)
 AutoModelForSequenceClassification.register(UserRewardConfig, UserRewardModelForSequenceClassification, exist_ok=True)
@@ -78,7 +84,7 @@ def to_hf(user_model: UserRewards) -> UserRewardModelForSequenceClassification:
     """
     base = user_model._base
     encoder = _encoder_of_ids(base.encoder)
-    params = _folded(base.params, user_model.weights_)
+    params = _head_parameters(base.folded(user_model.weights_))
     widths = [len(params[f"hidden.{layer}.bias"]) for layer in range(_n_layers(params))]
     tokenizer, network = encoder.tokenizer_, encoder.network_
     before, after = _special_tokens(encoder)
@@ -157,16 +163,9 @@ def _encoder_of_ids(encoder: Any) -> HFEncoder:
     return inner
 
 
-def _folded(params: Mapping[str, NDArray[Any]], weights: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
-    """Parameters of `UserHead`: one base reward function, the user's. Algebra in double precision, rounded once."""
-    row = np.asarray(weights, np.float64)[None]
-    named = {"mean": params["mean"], "scale": params["scale"]}
-    for name, ours in _READ_OUT.items():
-        if name in params:
-            named[f"{ours}.weight"] = row @ params[name]
-    named |= {name: value for name, value in params.items() if name.startswith("hidden.") and name != "hidden.out"}
-    named |= {name: params[f"kernel.{name}"] for name in ("points", "precision") if "kernel.out" in params}
-    return {name: np.asarray(value, np.float32) for name, value in named.items()}
+def _head_parameters(folded: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+    """Parameters of `UserHead`, by its names."""
+    return {_HEAD_NAMES.get(name, name): np.asarray(value, np.float32) for name, value in folded.items()}
 
 
 def _n_layers(params: Mapping[str, Any]) -> int:

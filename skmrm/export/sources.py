@@ -55,7 +55,7 @@ def user_source(base: BaseRewards, weights: NDArray[Any]) -> Source:
     def add_head(graph: Any, features: str) -> None:
         from skmrm.export.heads import add_user_head
 
-        add_user_head(graph, base.params, weights, features)
+        add_user_head(graph, base.folded(weights), features)
 
     return Source(base, "user", len(weights), add_head, lambda rewards: rewards @ weights)
 

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 
 from skmrm import MetaRewardModel, UserRewardModel
 from skmrm.base_rewards import BaseRewards
+from skmrm.baselines import PerUserBradleyTerry, PooledBradleyTerry
 from skmrm.datasets import load_style_preferences
 from skmrm.encoders import HFEncoder, TextEncoder
 
@@ -239,12 +241,17 @@ def test__to_hf__model_that_was_made__shares_nothing_and_draws_nothing(user_mode
     assert_array_equal(user_model.score("Rice?", texts), before)
 
 
-def test__to_hf__fitted_and_adapted__gives_scores_of_that_user(folder, corpus, texts):
-    model = MetaRewardModel(
-        HFEncoder(folder, device="cpu"), text_statistics=False, max_epochs=0, random_state=0, device="cpu"
-    ).fit(corpus[:-1])
-    user_model = model.adapt(corpus[-1])
+@pytest.mark.parametrize(
+    "model",
+    [MetaRewardModel(max_epochs=0), PooledBradleyTerry(), PerUserBradleyTerry(ridge=30.0)],
+    ids=lambda model: type(model).__name__,
+)
+def test__to_hf__fitted_and_adapted__gives_scores_of_that_user(folder, corpus, texts, model):
+    encoder = HFEncoder(folder, device="cpu")
+    params = {"encoder": encoder, "text_statistics": False, "random_state": 0, "device": "cpu"}
+    user_model = clone(model).set_params(**params).fit(corpus[:-1]).adapt(corpus[-1])
     made = user_model.to_hf()
+    assert np.ptp(user_model.score("Rice?", texts[:6])) > 0.01
     assert_allclose(logits(made, made.tokenizer, texts[:6]), user_model.score("Rice?", texts[:6]), **CLOSE)
 
 

@@ -47,6 +47,10 @@ class BaseRewards:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
+    def on(self, device: str) -> BaseRewards:
+        """The same base reward functions, computed on another device."""
+        return self if device == self.device else type(self)(self.params, self.encoder, device)
+
     @property
     def n_features(self) -> int:
         """Number of features of an item."""

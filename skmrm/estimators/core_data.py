@@ -24,8 +24,7 @@ from skmrm.meta.tensors.pairs import Pairs
 from skmrm.splits import draw_support_query
 from skmrm.splits.support_query import random_places
 
-__all__ = ["CoreData", "adapt_arrays", "core_data", "make_block"]
-
+__all__ = ["CoreData", "adapt_arrays", "core_data", "make_block", "start_weights"]
 
 # Pairs of one user that an epoch or a validation looks at, at most; drawn anew each time.
 MAX_PAIRS_PER_USER = 512
@@ -124,6 +123,14 @@ def adapt_arrays(
     weights = _joined([part[0] for part in parts])
     covariances = [part[1] for part in parts if part[1] is not None]
     return weights, _joined(covariances) if covariances else None
+
+
+def start_weights(params: Arrays, rule: Adaptation, n_bases: int) -> NDArray[Any]:
+    """Weights (n_bases,) of a user without pairs, read-only; computed on the CPU, wherever the model is."""
+    nothing, rewards = np.empty(0, np.int64), np.empty((0, n_bases), params["start"].dtype)
+    weights, _ = adapt_arrays(params, rule, rewards, nothing, nothing, nothing, 1, "cpu")
+    weights.flags.writeable = False
+    return weights[0]
 
 
 def _joined(parts: list[torch.Tensor]) -> NDArray[Any]:

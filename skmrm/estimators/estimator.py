@@ -49,6 +49,12 @@ class RewardEstimator(OnnxExport, RewardScorer, TransformerMixin, EpisodeFitter)
     __metadata_request__decision_function = {"pairs": UNUSED}  # noqa: RUF012
 
     @property
+    def base_rewards_(self) -> BaseRewards:
+        """Encoder, standardisation and base reward functions; they compute on what `device` is now."""
+        check_is_fitted(self)
+        return self._base_rewards.on(self.device)
+
+    @property
     def kernel_(self) -> Literal["rbf"] | None:
         """Whether the base reward functions bend around landmark items: "rbf", or None."""
         check_is_fitted(self)
@@ -172,10 +178,7 @@ class RewardEstimator(OnnxExport, RewardScorer, TransformerMixin, EpisodeFitter)
     def start_weights_(self) -> NDArray[Any]:
         """Weights of a user without choices, (n_bases,)."""
         check_is_fitted(self)
-        empty = np.empty(0, np.int64)
-        rewards = np.empty((0, self.base_rewards_.n_bases), self._rule_params["start"].dtype)
-        weights, _ = adapt_arrays(self._rule_params, self.adaptation_, rewards, empty, empty, empty, 1, "cpu")
-        return weights[0]
+        return self._start_weights
 
     def save(self, path: Any) -> None:
         """Write the fitted model into a folder: safetensors and JSON, no pickle.
@@ -196,21 +199,25 @@ class RewardEstimator(OnnxExport, RewardScorer, TransformerMixin, EpisodeFitter)
         save_model(self, path)
 
     @classmethod
-    def load(cls, path: Any) -> Self:
+    def load(cls, path: Any, device: str = "auto") -> Self:
         """Read a model written by :meth:`save`; nothing in the files is executed.
 
         Parameters
         ----------
         path : str or path
+        device : str
+            Where to compute: the parameter of that name, which is not saved.
 
         Raises
         ------
         ModelFileError
             If a file is missing, truncated, altered, or of a newer schema.
+        ValueError
+            If this machine does not have the device.
         """
         from skmrm.estimators.saving import load_model
 
-        return load_model(cls, path)
+        return load_model(cls, path, device)
 
     def _export_source(self) -> Source:
         check_is_fitted(self)

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import HasMethods
 
-from skmrm._support.device import resolve_device
-from skmrm._support.tensors import numpy_parameters
-from skmrm.base_rewards import BaseRewards, make_base_rewards
+from skmrm._support.device import device_problems
+from skmrm._support.tensors import Arrays, numpy_parameters
+from skmrm.base_rewards import make_base_rewards
 from skmrm.encoders._cache import Memory, as_store
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
 from skmrm.episodes.episode_set import in_stored_order
 from skmrm.estimators.checkpoints import Checkpoints
-from skmrm.estimators.core_data import CoreData, core_data
+from skmrm.estimators.core_data import CoreData, core_data, start_weights
 from skmrm.estimators.streaming import Streamed, divide, fits
 from skmrm.meta.adaptation import Adaptation
 from skmrm.meta.fit import Fitted
@@ -51,7 +50,6 @@ class EpisodeFitter(BaseEstimator):
     n_jobs: int | None
     device: str
 
-    base_rewards_: BaseRewards
     encoder_: Any
     adaptation_: Adaptation
     ridge_: float | None
@@ -103,29 +101,29 @@ class EpisodeFitter(BaseEstimator):
 
     def _keep(self, fitted: Fitted, encoder: Any, n_users: int) -> Self:
         """Set every attribute of a fitted estimator."""
-        self._keep_parameters(fitted.params, encoder)
-        self.adaptation_ = fitted.rule
+        self._keep_learnt(numpy_parameters(fitted.params), encoder, fitted.rule)
         self.ridge_ = fitted.ridge
         self.selection_ = fitted.selection
         self.history_ = fitted.history
-        self.n_features_in_ = self.base_rewards_.n_features
         self.n_users_ = n_users
         self._pooled = None if fitted.pooled is None else fitted.pooled.cpu().numpy()
         return self
 
-    def _keep_parameters(self, learnt: Mapping[str, torch.Tensor], encoder: Any) -> None:
-        """Set what depends on the core's parameters: base reward functions, and those of the users' weights."""
-        params = numpy_parameters(learnt)
+    def _keep_learnt(self, params: Arrays, encoder: Any, rule: Adaptation) -> None:
+        """Set what depends on learnt parameters: base reward functions, and how users get their weights on them."""
         self._rule_params = {
             name: value for name, value in params.items() if name == "start" or name.startswith("rule.")
         }
         base = {name: value for name, value in params.items() if name not in self._rule_params}
+        self.adaptation_ = rule
         self.encoder_ = encoder
-        self.base_rewards_ = make_base_rewards(base, encoder, self.device)
+        self._base_rewards = make_base_rewards(base, encoder, self.device)
+        self.n_features_in_ = self._base_rewards.n_features
+        self._start_weights = start_weights(self._rule_params, rule, self._base_rewards.n_bases)
 
     def _problems(self) -> list[str]:
         """Contradictions between parameters, and what this machine cannot do."""
-        return _device_problems(self.device)
+        return device_problems(self.device)
 
     def _with_encoder(self, episodes: EpisodeSet) -> tuple[Any, EpisodeSet]:
         """What is to encode texts; and the episodes, with features that are read when needed if they are in a store."""
@@ -146,7 +144,7 @@ class EpisodeFitter(BaseEstimator):
         return encoder, used.with_features(encoder.fit_stored(used.items))
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "base_rewards_")
+        return hasattr(self, "_base_rewards")
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -154,14 +152,3 @@ class EpisodeFitter(BaseEstimator):
         tags.target_tags.required = False
         tags.no_validation = True
         return tags
-
-
-def _device_problems(device: str) -> list[str]:
-    """What is wrong with a device, known before any work is done on it."""
-    try:
-        kind = resolve_device(device).type
-    except RuntimeError:
-        return [f"device takes 'auto', 'cpu', 'cuda', 'cuda:1' or another name that torch knows, got {device!r}"]
-    if kind == "cuda" and not torch.cuda.is_available():
-        return [f"device={device!r} needs a GPU, and torch finds none: pass device='auto' or 'cpu'"]
-    return []

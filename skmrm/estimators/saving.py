@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from skmrm._support.device import device_problems
 from skmrm._support.files import is_intact, sealed, write_whole
 from skmrm.base_rewards import BaseRewards, make_base_rewards
 from skmrm.encoders._cache import of_store
@@ -41,13 +42,12 @@ class Saved(Protocol):
     _fitted_arrays: ClassVar[tuple[str, ...]]
     _rule_params: Arrays
 
-    base_rewards_: BaseRewards
-    encoder_: Any
+    _base_rewards: BaseRewards
     adaptation_: Adaptation
-    n_features_in_: int
-    device: str
 
     def __init__(self, **params: Any) -> None: ...
+
+    def _keep_learnt(self, params: Arrays, encoder: Any, rule: Adaptation) -> None: ...
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Constructor parameters."""
@@ -84,7 +84,7 @@ def save_model(model: Saved, path: str | Path) -> None:
     """Write a fitted estimator into a folder; see :meth:`skmrm.MetaRewardModel.save`."""
     problems: list[str] = []
     params = _params_to_config(model.get_params(deep=False), problems)
-    config, arrays = _base_to_files(model.base_rewards_, problems)
+    config, arrays = _base_to_files(model._base_rewards, problems)
     config["params"] = params
     config["rule"] = rule_config(model.adaptation_, problems)
     config["fitted"] = {name: getattr(model, name) for name in model._fitted_values}
@@ -96,15 +96,13 @@ def save_model(model: Saved, path: str | Path) -> None:
     _write(path, model._file_kind, config, arrays)
 
 
-def load_model(kind: type[Model], path: str | Path) -> Model:
+def load_model(kind: type[Model], path: str | Path, device: str) -> Model:
     """Read an estimator; see :meth:`skmrm.MetaRewardModel.load`."""
+    _check_device(device)
     config, arrays = _read(path, kind._file_kind)
-    model = kind(**_params_from_config(config["params"]))
-    model.base_rewards_ = _base_from_files(config, arrays, model.device)
-    model.encoder_ = model.base_rewards_.encoder
-    model.adaptation_ = _rule_from_config(config["rule"])
-    model._rule_params = _with_prefix(arrays, "adaptation.")
-    model.n_features_in_ = model.base_rewards_.n_features
+    model = kind(**_params_from_config(config["params"]) | {"device": device})
+    learnt = _with_prefix(arrays, "base.") | _with_prefix(arrays, "adaptation.")
+    model._keep_learnt(learnt, _fitted_encoder(config, arrays), _rule_from_config(config["rule"]))
     fitted = _with_prefix(arrays, "fitted.")
     for name in kind._fitted_values:
         setattr(model, name, config["fitted"][name])
@@ -122,7 +120,8 @@ def _params_to_config(params: dict[str, Any], problems: list[str]) -> dict[str, 
         params["adaptation"] = rule_config(params["adaptation"], problems)
     if not isinstance(params["random_state"], int | None):
         params["random_state"] = None  # a generator's state is not part of the fitted model
-    params["memory"] = None  # a cache belongs to a machine
+    for name in ("memory", "device"):  # belong to a machine
+        del params[name]
     if "hidden_layers" in params:
         params["hidden_layers"] = list(params["hidden_layers"])
     return params
@@ -145,23 +144,26 @@ def save_user(user_model: SavedUser, path: str | Path) -> None:
     config, arrays = _base_to_files(user_model._base, problems)
     if problems:
         raise ValueError("save cannot write this user's model without pickle: " + "; ".join(problems))
-    config["n_pairs"] = user_model.n_pairs_
+    config |= {"n_pairs": user_model.n_pairs_, "device": "auto"}  # the latter for readers that ask for one
     arrays["user.weights"] = user_model.weights_
     if user_model.weights_cov_ is not None:
         arrays["user.weights_cov"] = user_model.weights_cov_
     _write(path, "skmrm user model", config, arrays)
 
 
-def load_user(kind: Callable[[BaseRewards, NDArray[Any], NDArray[Any] | None, int], User], path: str | Path) -> User:
+def load_user(
+    kind: Callable[[BaseRewards, NDArray[Any], NDArray[Any] | None, int], User], path: str | Path, device: str
+) -> User:
     """Read one user's model; see :meth:`skmrm.UserRewardModel.load`."""
+    _check_device(device)
     config, arrays = _read(path, "skmrm user model")
-    base = _base_from_files(config, arrays, config["device"])
+    base = make_base_rewards(_with_prefix(arrays, "base."), _fitted_encoder(config, arrays), device)
     return kind(base, arrays["user.weights"], arrays.get("user.weights_cov"), int(config["n_pairs"]))
 
 
 def _base_to_files(base: BaseRewards, problems: list[str]) -> tuple[dict[str, Any], Arrays]:
     arrays = {f"base.{name}": value for name, value in base.params.items()}
-    config: dict[str, Any] = {"device": base.device, "encoder": None}
+    config: dict[str, Any] = {"encoder": None}
     if base.encoder is not None:
         config["encoder"] = _encoder_config(base.encoder, problems)
         if not problems:
@@ -169,12 +171,17 @@ def _base_to_files(base: BaseRewards, problems: list[str]) -> tuple[dict[str, An
     return config, arrays
 
 
-def _base_from_files(config: Mapping[str, Any], arrays: Arrays, device: str) -> BaseRewards:
-    encoder = None
-    if config["encoder"] is not None:
-        encoder = _encoder_from_config(config["encoder"])
-        restore_fitted(encoder, _with_prefix(arrays, "encoder."))
-    return make_base_rewards(_with_prefix(arrays, "base."), encoder, device)
+def _fitted_encoder(config: Mapping[str, Any], arrays: Arrays) -> Any:
+    if config["encoder"] is None:
+        return None
+    encoder = _encoder_from_config(config["encoder"])
+    restore_fitted(encoder, _with_prefix(arrays, "encoder."))
+    return encoder
+
+
+def _check_device(device: str) -> None:
+    if problems := device_problems(device):
+        raise ValueError("; ".join(problems))
 
 
 def _encoder_config(encoder: Any, problems: list[str]) -> dict[str, Any]:

@@ -121,17 +121,25 @@ class UserRewardModel(OnnxExport, RewardScorer):
         save_user(self, path)
 
     @classmethod
-    def load(cls, path: Any) -> UserRewardModel:
+    def load(cls, path: Any, device: str = "auto") -> UserRewardModel:
         """Read a user's model written by :meth:`save`; nothing in the files is executed.
+
+        Parameters
+        ----------
+        path : str or path
+        device : str
+            Where to compute, as for :class:`skmrm.MetaRewardModel`.
 
         Raises
         ------
         ModelFileError
             If a file is missing, truncated, altered, or of a newer schema.
+        ValueError
+            If this machine does not have the device.
         """
         from skmrm.estimators.saving import load_user
 
-        return load_user(cls, path)
+        return load_user(cls, path, device)
 
     def to_hf(self) -> UserRewardModelForSequenceClassification:
         """Make a model of transformers of this user's reward model, which loads wherever a reward model does.

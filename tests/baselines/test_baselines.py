@@ -168,7 +168,7 @@ def test__fit__shifted_and_scaled_features__give_the_same_margins(fitted, episod
 
 def test__save_and_load__any__give_the_same_bits(fitted, episodes, tmp_path):
     fitted.save(tmp_path)
-    loaded = type(fitted).load(tmp_path)
+    loaded = type(fitted).load(tmp_path, fitted.device)
     assert loaded.get_params() == fitted.get_params()
     assert (loaded.ridge_, loaded.selection_, loaded.history_) == (fitted.ridge_, fitted.selection_, fitted.history_)
     assert loaded.adaptation_ == fitted.adaptation_

@@ -4,9 +4,12 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file, save_file
+from sklearn.base import clone
 
 from skmrm import MetaRewardModel, UserRewardModel
+from skmrm.baselines import PerUserBradleyTerry, PooledBradleyTerry
 from skmrm.datasets import load_style_preferences, make_user_preferences
 from skmrm.estimators.saving import ARRAYS_FILE, CONFIG_FILE, SCHEMA_VERSION, _read, _write
 from skmrm.exceptions import ModelFileError
@@ -189,3 +192,88 @@ def test__save__home_made_encoder__is_refused_with_a_remedy_and_nothing_is_writt
     with pytest.raises(ValueError, match=r"HomeMadeEncoder.*joblib"):
         model.save(tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+# -- device ----------------------------------------------------------------------------------------------------------
+
+
+def rewritten(folder, kind, **changes):
+    """A saved folder whose config says something else, as one who wrote it that way would have sealed it."""
+    config, numbers = _read(folder, kind)
+    del config["arrays_sha256"]
+    config["params"] = config.get("params", {}) | changes.pop("params", {})
+    _write(folder, kind, config | changes, numbers)
+
+
+@pytest.mark.parametrize("estimator", [MetaRewardModel(max_epochs=0), PooledBradleyTerry(), PerUserBradleyTerry()])
+def test__save__fitted_on_a_gpu__loads_and_works_on_a_cpu(arrays, tmp_path, estimator):
+    model = clone(estimator).set_params(random_state=0, device="cpu").fit(arrays[:25])
+    user, X = model.adapt(arrays[26]), np.asarray(arrays.features)[:9]
+    expected, weights = model.predict(X), user.weights_
+    model.set_params(device="cuda").save(tmp_path / "model")
+    UserRewardModel(model.base_rewards_, weights, None, 3).save(tmp_path / "user")
+    assert b"cuda" not in b"".join((tmp_path / kind / CONFIG_FILE).read_bytes() for kind in ("model", "user"))
+    for device in ("auto", "cpu"):
+        loaded = type(model).load(tmp_path / "model", device=device)
+        assert loaded.get_params()["device"] == device
+        np.testing.assert_allclose(loaded.predict(X), expected, rtol=1e-12)
+        np.testing.assert_allclose(loaded.adapt(arrays[26]).weights_, weights, rtol=1e-9)
+        np.testing.assert_allclose(
+            UserRewardModel.load(tmp_path / "user", device=device).predict(X), user.predict(X), rtol=1e-12
+        )
+
+
+def test__load__folder_that_names_a_device__goes_by_what_load_is_told(fitted, arrays, saved, tmp_path):
+    """Folders written before devices were left out."""
+    rewritten(saved, "skmrm model", params={"device": "cuda", "memory": None}, device="cuda")
+    user = fitted.adapt(arrays[26])
+    user.save(tmp_path / "user")
+    rewritten(tmp_path / "user", "skmrm user model", device="cuda")
+    X = np.asarray(arrays.features)[:9]
+    loaded = MetaRewardModel.load(saved, device="cpu")
+    assert loaded.get_params()["device"] == "cpu"
+    assert np.array_equal(loaded.adapt(arrays[26]).weights_, user.weights_)
+    assert np.array_equal(UserRewardModel.load(tmp_path / "user", device="cpu").predict(X), user.predict(X))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the error is about a GPU that is not there")
+def test__load__gpu_that_is_not_there__says_what_fit_says(fitted, arrays, saved, tmp_path):
+    fitted.adapt(arrays[26]).save(tmp_path / "user")
+    for load, folder in ((MetaRewardModel.load, saved), (UserRewardModel.load, tmp_path / "user")):
+        with pytest.raises(ValueError, match=r"device='cuda' needs a GPU.*'auto' or 'cpu'"):
+            load(folder, device="cuda")
+
+
+def test__device__changed_after_fit__is_where_everything_is_computed(arrays):
+    """As of a model that was pickled on a machine with a GPU; "meta" computes nothing, and says so."""
+    model = MetaRewardModel(max_epochs=0, random_state=0, device="cpu").fit(arrays[:25])
+    X, expected = np.asarray(arrays.features)[:9], model.predict(np.asarray(arrays.features)[:9])
+    again = pickle.loads(pickle.dumps(model.set_params(device="meta")))
+    for call in (lambda: again.predict(X), lambda: again.transform(X), lambda: again.adapt(arrays[26])):
+        with pytest.raises(RuntimeError, match="meta tensor"):
+            call()
+    again.set_params(device="cpu")
+    assert np.array_equal(again.predict(X), expected)
+    assert again.adapt(arrays[26]).n_pairs_ == 12
+
+
+# -- starting weights ------------------------------------------------------------------------------------------------
+
+
+def test__start_weights__of_a_model__are_computed_once(arrays, saved, monkeypatch):
+    model = MetaRewardModel(n_bases=3, max_epochs=1, random_state=0, device="cpu").fit(arrays[:20])
+    loaded = MetaRewardModel.load(saved, device="cpu")
+    start = model.start_weights_
+    X = np.asarray(arrays.features)[:9]
+    with monkeypatch.context() as patch:
+        patch.setattr("skmrm.estimators.core_data.adapt_users", None)  # nobody is adapted
+        for found in (model, loaded):
+            found.predict(X)
+            found.rank(None, X)
+            found.predict_proba(arrays[25:])
+            assert found.start_weights_.shape == (3,)
+    with pytest.raises(ValueError, match="read-only"):
+        start[0] = 1
+    model.partial_fit(arrays[20:])
+    assert not np.array_equal(model.start_weights_, start)
+    assert np.array_equal(model.start_weights_, model.adapt([]).weights_)

@@ -23,6 +23,7 @@ from skmrm.estimators.core_data import _at_most, adapt_arrays
 from skmrm.exceptions import EpisodeError
 from skmrm.meta.adaptation import GradientAdaptation, MapAdaptation
 from skmrm.metrics import bootstrap_interval, user_accuracies
+from skmrm.model_selection import adaptation_curve
 
 # Fits in hundredths of a second, and uses what the outer loop learns whether or not it helped.
 OUTER = {
@@ -198,13 +199,22 @@ def test__pairs_of_an_epoch__users_with_very_many__are_cut_to_the_limit(counts, 
 
 def test__score__episodes__is_accuracy_on_query_after_adapting_on_support(model, episodes):
     """The documented definition, spelt out with public calls."""
-    expected = []
-    for seed in range(3):
-        split = support_query_split(episodes, random_state=seed)
+    expected, draws = [], np.random.default_rng(0)
+    for _ in range(3):
+        split = support_query_split(episodes, random_state=draws)
         users = model.adapt_many(episodes.take_pairs(split.support()))
         query = episodes.take_pairs(split.query)
         expected.append(user_accuracies(users.decision_function(query), query.user).mean())
     assert model.score(episodes) == pytest.approx(np.mean(expected), abs=1e-12)
+
+
+def test__score__episodes__is_the_adaptation_curve_at_all_pairs_to_the_bit(model, gradient_model, episodes):
+    some = with_columns(episodes, group=np.where(episodes.user < 5, 0, episodes.group))
+    for found, users in ((model, episodes), (model, some), (gradient_model, some[::-1])):
+        curve = adaptation_curve(found, users, support_sizes=(0, None))
+        assert found.score(users) == curve.accuracy[1].mean()
+        assert np.isfinite(curve.accuracy).all()
+        assert curve.accuracy[0].mean() != curve.accuracy[1].mean()
 
 
 def test__score__episodes__is_deterministic_and_the_same_for_every_form(model, episodes):
@@ -234,11 +244,18 @@ def test__score__users_who_choose_by_one_feature__is_one(small):
     assert clone(small).fit(clear[:15]).score(clear[15:]) > 0.97
 
 
-def test__score__users_with_one_group__are_judged_unadapted(model, episodes):
+def test__score__users_with_one_group__are_left_out(model, episodes):
+    silent = episodes.user >= 30
+    some = with_columns(episodes, group=np.where(silent, 0, episodes.group))
+    one, other = episodes.chosen, episodes.rejected
+    opposed = with_columns(some, chosen=np.where(silent, other, one), rejected=np.where(silent, one, other))
+    assert model.score(opposed) == model.score(some)
+
+
+def test__score__nobody_with_two_groups__says_what_to_pass(model, episodes):
     one_group = with_columns(episodes, group=np.zeros(episodes.n_pairs, int))
-    margins = model.predict(episodes.features)[episodes.chosen] - model.predict(episodes.features)[episodes.rejected]
-    expected = user_accuracies(margins, episodes.user).mean()
-    assert model.score(one_group) == pytest.approx(expected, abs=1e-12)
+    with pytest.raises(EpisodeError, match=r"two groups.*of 40 users with 480 pairs none has: pass groups"):
+        model.score(one_group)
 
 
 def test__score__labels_beside_episodes__are_ignored(model, episodes):
@@ -258,7 +275,7 @@ def test__score__texts_for_an_array_model__says_to_predict(model):
 
 
 def test__score__no_pairs_at_all__is_a_clear_error(model, episodes):
-    with pytest.raises(EpisodeError, match="score needs at least one pair"):
+    with pytest.raises(EpisodeError, match=r"two groups.*of 40 users with 0 pairs none has"):
         model.score(episodes.take_pairs(np.zeros(episodes.n_pairs, bool)))
 
 

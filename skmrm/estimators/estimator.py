@@ -17,18 +17,14 @@ from skmrm.estimators.core_data import adapt_arrays
 from skmrm.estimators.fitter import EpisodeFitter
 from skmrm.estimators.scorer import RewardScorer
 from skmrm.estimators.user_model import UserModels, UserRewardModel
-from skmrm.exceptions import EpisodeError
 from skmrm.export import OnnxExport
 from skmrm.export.sources import Source, model_source
-from skmrm.metrics import user_level_accuracy
-from skmrm.splits import support_query_split
+from skmrm.model_selection import adaptation_scorer
 
 if TYPE_CHECKING:
     from typing import Self
 
 __all__ = ["RewardEstimator"]
-
-_SCORING_SPLITS = 3
 
 
 class RewardEstimator(OnnxExport, RewardScorer, TransformerMixin, EpisodeFitter):
@@ -121,7 +117,14 @@ class RewardEstimator(OnnxExport, RewardScorer, TransformerMixin, EpisodeFitter)
         float or ndarray of shape (n,)
             Rewards in logits. With episodes: each user is adapted on its own support (half its groups) and judged on
             the rest; the mean over users of the share of query pairs predicted right (ties count half), over three
-            splits that depend on nothing but the episodes.
+            splits that depend on nothing but the episodes. It is the mean of
+            :func:`skmrm.model_selection.adaptation_curve` at all support pairs: users with one group cannot be judged
+            and are left out.
+
+        Raises
+        ------
+        EpisodeError
+            If the episodes break a rule, or no user has pairs in two groups.
         """
         check_is_fitted(self)
         if not _looks_like_episodes(prompt):
@@ -131,19 +134,7 @@ class RewardEstimator(OnnxExport, RewardScorer, TransformerMixin, EpisodeFitter)
                 "score(episodes) takes an EpisodeSet or a list of Episode and returns accuracy; "
                 f"score(prompt, response) takes texts and returns rewards; got {type(prompt).__name__} alone"
             )
-        checked = self._check_episodes(prompt, "score")
-        if checked.n_pairs == 0:
-            raise EpisodeError("score needs at least one pair to judge, got none: pass users with choices")
-        rewards = self.base_rewards_.of_episodes(checked)
-        accuracies = []
-        for seed in range(_SCORING_SPLITS):
-            split = support_query_split(checked, random_state=seed)
-            support, query = checked.take_pairs(split.support()), checked.take_pairs(split.query)
-            weights, _ = self._adapt_rewards(rewards, support)
-            gaps = rewards[query.chosen] - rewards[query.rejected]
-            margins = np.einsum("pk,pk->p", gaps, weights[query.user])
-            accuracies.append(user_level_accuracy(margins, query.user))
-        return float(np.mean(accuracies))
+        return adaptation_scorer()(self, self._check_episodes(prompt, "score"))
 
     def transform(self, X: Any) -> NDArray[Any]:
         """Base rewards of responses: a few learnt features for any Pipeline.
@@ -232,9 +223,6 @@ class RewardEstimator(OnnxExport, RewardScorer, TransformerMixin, EpisodeFitter)
             rewards = np.empty((0, self.base_rewards_.n_bases), self._rule_params["start"].dtype)
         else:
             rewards = self.base_rewards_.of_episodes(episodes)
-        return self._adapt_rewards(rewards, episodes)
-
-    def _adapt_rewards(self, rewards: NDArray[Any], episodes: EpisodeSet) -> tuple[NDArray[Any], NDArray[Any] | None]:
         return adapt_arrays(
             self._rule_params,
             self.adaptation_,

@@ -176,7 +176,7 @@ def test__save_and_load__any__give_the_same_bits(fitted, episodes, tmp_path):
     user = fitted.adapt(episodes[35])
     user.save(tmp_path / "user")
     X = np.asarray(episodes.features)
-    assert_array_equal(UserRewardModel.load(tmp_path / "user").predict(X), user.predict(X))
+    assert_array_equal(UserRewardModel.load(tmp_path / "user", "cpu").predict(X), user.predict(X))
 
 
 def test__load__by_another_class__is_refused(fitted, tmp_path):
@@ -203,7 +203,7 @@ def test__texts__of_the_bundled_corpus__are_encoded_and_can_be_carried_as_featur
     carried = carried.with_features(fitted.encoder_.transform(carried.items))
     assert_allclose(fitted.adapt_many(carried).decision_function(carried), margins, rtol=1e-4, atol=1e-5)
     fitted.save(tmp_path)
-    assert type(fitted).load(tmp_path).score("What now?", "Wait.") == fitted.score("What now?", "Wait.")
+    assert type(fitted).load(tmp_path, "cpu").score("What now?", "Wait.") == fitted.score("What now?", "Wait.")
 
 
 @pytest.mark.parametrize("model", [type(model)() for model in BASELINES], ids=name_of)
@@ -268,7 +268,7 @@ def test__pooled_model__of_a_meta_model__is_the_pooled_fit(n_features, tmp_path)
     meta = MetaRewardModel(n_bases=2, max_epochs=0, **QUICK).fit(episodes)
     pooled = PooledBradleyTerry(**QUICK).fit(episodes)
     meta.save(tmp_path)
-    for found in (meta.pooled_model_, MetaRewardModel.load(tmp_path).pooled_model_):
+    for found in (meta.pooled_model_, MetaRewardModel.load(tmp_path, "cpu").pooled_model_):
         assert isinstance(found, PooledBradleyTerry)
         assert found.ridge_ == pooled.ridge_
         assert_allclose(found.coef_, pooled.coef_, rtol=1e-5, atol=1e-7)

@@ -107,9 +107,10 @@ class MetaRewardModel(RewardEstimator):
         Gradient adaptation: leave out second derivatives in the outer loop.
     robust_ratio : float in (0, 1]
         :math:`\rho` of the Robust Personalization Objective: share of users regarded as hard to learn.
-    robust_temperature : float, optional
+    robust_temperature : float or "auto", optional
         :math:`\gamma`, in nats: how gradually users count as hard; 0 keeps only the hardest share. None weights all
-        users alike.
+        users alike. "auto" is the paper's 0.5 under gradient steps; under MAP, which it harms, and under a rule that is
+        plugged in, None.
     users_per_batch : int
         Users in a step of the outer loop.
     max_epochs : int
@@ -138,7 +139,7 @@ class MetaRewardModel(RewardEstimator):
         anything with shape, dtype and slices of rows), a random sample of users that fits is what all choices are made
         on and what the spectral start comes from; all others are streamed from the array in large pieces, to refine the
         pooled reward and in every epoch. Fast if the rows of a user, and of users next to each other, are next to each
-        other. A streamed fit does not bend (`kernel`). None holds everything.
+        other. A streamed fit does not bend: it warns where `kernel` is "rbf". None holds everything.
     device : str
         "auto" (the GPU where there is one), "cpu", "cuda", "cuda:1" ...
     verbose : int
@@ -214,7 +215,7 @@ class MetaRewardModel(RewardEstimator):
         "weight_constraint": [None, StrOptions({"simplex"})],
         "first_order": ["boolean"],
         "robust_ratio": [Interval(Real, 0, 1, closed="right")],
-        "robust_temperature": [None, Interval(Real, 0, None, closed="left")],
+        "robust_temperature": [None, Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "users_per_batch": [Interval(Integral, 1, None, closed="left")],
         "max_epochs": [Interval(Integral, 0, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
@@ -242,7 +243,7 @@ class MetaRewardModel(RewardEstimator):
         weight_constraint: Literal["simplex"] | None = None,
         first_order: bool = False,
         robust_ratio: float = 0.5,
-        robust_temperature: float | None = 0.5,
+        robust_temperature: float | Literal["auto"] | None = "auto",
         users_per_batch: int = 64,
         max_epochs: int = 20,
         learning_rate: float = 1e-3,
@@ -431,6 +432,13 @@ class MetaRewardModel(RewardEstimator):
 
     def _meta_fit(self, progress: Callable[[dict[str, Any]], None], data: CoreData) -> Fitted:
         options = self._options() if data.others is None else replace(self._options(), kernel=None)
+        if data.others is not None and self.kernel == "rbf":
+            warnings.warn(
+                f"kernel='rbf' needs all features in memory, and max_memory={self.max_memory:g} has a part of them "
+                "streamed: the model stays linear. Pass a larger max_memory, None to hold everything, or kernel=None",
+                UserWarning,
+                stacklevel=4,
+            )
         fitted = meta_fit(
             data.features, data.pairs, data.draw_split, options, data.generator, progress, data.keeper, data.others
         )
@@ -470,6 +478,11 @@ class MetaRewardModel(RewardEstimator):
         simplex = self.weight_constraint == "simplex" or getattr(self.adaptation, "simplex", False)
         return not simplex if self.spectral_init == "auto" else bool(self.spectral_init)
 
+    def _robust_temperature(self) -> float | None:
+        if not isinstance(self.robust_temperature, str):
+            return self.robust_temperature
+        return _PAPER["robust_temperature"] if self.adaptation == "gradient" else None
+
     def _options(self) -> FitOptions:
         rule = self._rule()
         chosen = self.adaptation == "map" or (self.adaptation == "gradient" and self.inner_lr is None)
@@ -486,7 +499,7 @@ class MetaRewardModel(RewardEstimator):
                 max_epochs=int(self.max_epochs),
                 learning_rate=float(self.learning_rate),
                 robust_ratio=float(self.robust_ratio),
-                robust_temperature=self.robust_temperature,
+                robust_temperature=self._robust_temperature(),
                 patience=int(self.patience),
             ),
         )

@@ -494,6 +494,22 @@ def test__inner_steps__zero__adapts_nobody(few_episodes):
     assert_array_equal(fitted.adapt(few_episodes[0]).weights_, fitted.start_weights_)
 
 
+@pytest.mark.parametrize(
+    ("adaptation", "meant", "other"),
+    [("map", None, 0.5), ("gradient", 0.5, None), (GradientAdaptation(step_size=0.1), None, 0.5)],
+    ids=["map", "gradient", "object"],
+)
+def test__robust_temperature__default__is_the_papers_under_gradient_steps_alone(few_episodes, adaptation, meant, other):
+    """RPO harms under MAP (docs/accuracy.md)."""
+    model = MetaRewardModel(**OUTER | {"adaptation": adaptation, "max_epochs": 1})
+    assert model.robust_temperature == "auto"
+    found, same, different = (
+        learnt(clone(model).set_params(robust_temperature=value).fit(few_episodes)) for value in ("auto", meant, other)
+    )
+    assert all(np.array_equal(found[name], same[name]) for name in found)
+    assert not np.array_equal(found["bases"], different["bases"])
+
+
 def test__prior_scale__gradient_adaptation__does_not_exist(gradient_model):
     assert not hasattr(gradient_model, "prior_scale_")
     assert gradient_model.adapt([]).weights_cov_ is None
@@ -569,6 +585,7 @@ def test__n_bases__one_or_more_than_features__works(few_episodes, n_bases):
             r"'n_bases' parameter .*int in the range \[1, inf\) or a str among \{'auto'\}. Got 0",
         ),
         ({"adaptation": "adam"}, "'adaptation' parameter.*'gradient', 'map'|'adaptation' parameter.*'map', 'gradient'"),
+        ({"robust_temperature": "none"}, r"'robust_temperature' parameter.*\{'auto'\}.*Got 'none'"),
         ({"robust_ratio": 0}, r"'robust_ratio' parameter.*range \(0.0, 1.0\]"),
         ({"validation_fraction": 0.6}, r"'validation_fraction' parameter.*\[0.0, 0.5\]"),
         ({"support_fraction": 1.0}, "'support_fraction' parameter"),

@@ -454,7 +454,7 @@ def test__paper__preset__is_the_reference_setting_and_can_be_overridden():
     paper = MetaRewardModel.paper(inner_lr=5e-3, learning_rate=5e-3, device="cpu")
     assert (paper.n_bases, paper.weight_constraint, paper.users_per_batch) == (2, "simplex", 2)
     assert (paper.inner_lr, paper.learning_rate, paper.device) == (5e-3, 5e-3, "cpu")
-    assert MetaRewardModel.paper().inner_lr == 1e-3
+    assert (MetaRewardModel.paper().inner_lr, paper.robust_ratio, paper.robust_temperature) == (1e-3, 0.5, 0.5)
     assert clone(paper).get_params() == paper.get_params()
     with pytest.raises(TypeError, match="inner_rate"):
         MetaRewardModel.paper(inner_rate=1)

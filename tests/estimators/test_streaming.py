@@ -157,6 +157,18 @@ def test__fit__more_features_than_memory__is_about_as_good_as_all_at_once(mapped
     np.testing.assert_array_equal(again.base_rewards_.params["bases"], model.base_rewards_.params["bases"])
 
 
+def test__fit__kernel_asked_for_and_features_streamed__warns_that_the_model_stays_linear(mapped, recwarn):
+    params = {"max_memory": limit_for(mapped, 600), "n_bases": 1, "max_epochs": 0, "random_state": 0}
+    few = mapped[:60]
+    with pytest.warns(UserWarning, match=r"kernel='rbf' needs .* max_memory=.* streamed.*linear.*kernel=None") as found:
+        model = MetaRewardModel(kernel="rbf", **params).fit(few)
+    assert found[0].filename == __file__
+    assert model.kernel_ is None
+    MetaRewardModel(**params).fit(few)  # "auto" and None ask for nothing
+    assert MetaRewardModel(kernel="rbf", **params | {"max_memory": 1.0}).fit(few).kernel_ == "rbf"
+    assert len(recwarn) == 0
+
+
 def test__fit__max_memory_that_is_enough__changes_nothing(mapped):
     params = {"n_bases": 2, "max_epochs": 1, "random_state": 0}
     found, expected = (MetaRewardModel(max_memory=limit, **params).fit(mapped[:60]) for limit in (1.0, None))

@@ -86,10 +86,9 @@ class MetaRewardModel(RewardEstimator):
         Widths of hidden layers in the base reward functions; empty for linear ones. With `spectral_init` they start as
         no correction to the linear part, and stay so unless the outer loop helps validation users: give it epochs.
     kernel : {"auto", "rbf"}, optional
-        Let base reward functions bend: add bumps around up to 512 of the items (a Gaussian kernel, Nyström's
-        approximation) to the linear ones of a spectral start. "auto" does where that helps validation users by more
-        than two standard errors; it tries where features and bumps take half a gigabyte at most, and without hidden
-        layers.
+        Add Nyström features, a Gaussian kernel around up to 512 of the items, to the linear base reward functions of a
+        spectral start. "auto" does where that helps validation users by more than two standard errors; it tries where
+        all features take half a gigabyte at most, and without hidden layers.
     adaptation : {"map", "gradient"} or object
         Inner rule: mode of the posterior under a Gaussian prior on the weights (or its mean under a mixture, where
         users turn out to be of several kinds); or `inner_steps` gradient steps, the paper's. An object with the
@@ -139,7 +138,7 @@ class MetaRewardModel(RewardEstimator):
         anything with shape, dtype and slices of rows), a random sample of users that fits is what all choices are made
         on and what the spectral start comes from; all others are streamed from the array in large pieces, to refine the
         pooled reward and in every epoch. Fast if the rows of a user, and of users next to each other, are next to each
-        other. A streamed fit does not bend: it warns where `kernel` is "rbf". None holds everything.
+        other. A streamed fit has no `kernel`, and warns where it is "rbf". None holds everything.
     device : str
         "auto" (the GPU where there is one), "cpu", "cuda", "cuda:1" ...
     verbose : int
@@ -170,7 +169,7 @@ class MetaRewardModel(RewardEstimator):
     history_ : list of dict
         One record an epoch of the outer loop; epoch 0 is its start.
     kernel_ : "rbf" or None
-        Whether the base reward functions bend around landmark items.
+        Whether the base reward functions have Nyström features.
     pooled_model_ : PooledBradleyTerry
         The pooled model that a spectral start began from; what personalisation has to beat.
     n_features_in_ : int

@@ -42,8 +42,8 @@ class PooledBradleyTerry(RewardEstimator):
         :math:`\lambda`, on a mean loss in nats a pair. None chooses it on validation users; where users share groups
         (prompts), on new groups among the penalties that are as good for validation users.
     kernel : {"auto", "rbf"}, optional
-        Let the reward bend: add bumps around up to 512 of the items (a Gaussian kernel, Nyström's approximation).
-        "auto" does where that helps validation users by more than two standard errors.
+        Add Nyström features to the linear reward: a Gaussian kernel around up to 512 of the items. "auto" does where
+        that helps validation users by more than two standard errors.
     validation_fraction : float in [0, 0.5]
         Share of users to choose by, cross-fitted where they are few. 0, or fewer than 8 users with pairs in two
         groups: a ridge of 0.1 unless it is given.
@@ -51,7 +51,7 @@ class PooledBradleyTerry(RewardEstimator):
     Attributes
     ----------
     coef_ : ndarray of shape (n_features,)
-        In logits per unit of the raw features; not of a reward that bends.
+        In logits per unit of the raw features; of a linear reward (`kernel`) only.
     ridge_ : float
         The ridge used.
     selection_ : list of dict
@@ -135,7 +135,7 @@ class PooledBradleyTerry(RewardEstimator):
         check_is_fitted(self)
         params = self.base_rewards_.params
         if self.kernel_ is not None:
-            raise AttributeError("coef_ exists only for a linear reward, this one bends: fit with kernel=None")
+            raise AttributeError("coef_ exists only for a linear reward, this one has a kernel: fit with kernel=None")
         return params["bases"][0] / params["scale"]
 
     def _core(self, data: CoreData) -> Fitted:
@@ -148,15 +148,15 @@ class PooledBradleyTerry(RewardEstimator):
     def _from_solution(self, solution: NDArray[Any], source: RewardEstimator) -> Self:
         """Become the pooled model of a solution that another fit came by.
 
-        It is over standardised features (d,), or over those and bumps (d + m,).
+        It is over standardised features (d,), or over those and Nyström features (d + m,).
         """
         base = source.base_rewards_
         shared = {name: torch.from_numpy(np.array(base.params[name])) for name in ("mean", "scale")}
-        linear, bent = np.split(solution, [base.n_features])
+        linear, nystroem = np.split(solution, [base.n_features])
         params = shared | pooled_parameters(torch.from_numpy(np.array(linear)))
-        if len(bent):
+        if len(nystroem):
             kernel = ("kernel.points", "kernel.precision")
             params |= {name: torch.from_numpy(np.array(base.params[name])) for name in kernel}
-            params["kernel.out"] = torch.from_numpy(np.array(bent[None]))
+            params["kernel.out"] = torch.from_numpy(np.array(nystroem[None]))
         fitted = Fitted(params, FixedAdaptation(), source.ridge_, [], [], 0)
         return self._keep(fitted, base.encoder, source.n_users_)

@@ -1,4 +1,4 @@
-"""Arrays in, arrays out: the one place where numpy meets the torch core."""
+"""Episodes as the tensors that the core fits on, and users' weights as arrays that it adapts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every reward estimator shares: all but its parameters and what fit learns."""
+"""What every reward estimator does once it is fitted: adapt, score, transform, save, export."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class RewardEstimator(OnnxExport, RewardScorer, TransformerMixin, EpisodeFitter)
 
     @property
     def kernel_(self) -> Literal["rbf"] | None:
-        """Whether the base reward functions bend around landmark items: "rbf", or None."""
+        """Whether the base reward functions have Nyström features of a Gaussian kernel: "rbf", or None."""
         check_is_fitted(self)
         return "rbf" if "kernel.out" in self.base_rewards_.params else None
 

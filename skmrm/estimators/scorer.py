@@ -1,4 +1,4 @@
-"""Scoring with some weights over shared base reward functions: what a model and its users have in common."""
+"""Scoring under some weights: the methods that a model, before adaptation, and its users have in common."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from skmrm.episodes import EpisodeSet
 from skmrm.episodes.from_user import read_user_pairs
 from skmrm.episodes.items import responses_to_rank, responses_to_score
 
-__all__ = ["RewardScorer"]
+__all__ = ["RewardScorer", "sigmoid"]
 
 
 class RewardScorer:
-    """Scoring with some weights over shared base reward functions; the part that a model and its users have in common.
+    """Scoring with some weights over shared base reward functions.
 
     Rewards are in logits: a difference of 1 is odds of e. They have no natural zero, and only differences under one
     user's weights mean anything.
@@ -55,7 +55,7 @@ class RewardScorer:
         ndarray of shape (n_pairs,)
             Between 0 and 1.
         """
-        return _sigmoid(self.decision_function(pairs))
+        return sigmoid(self.decision_function(pairs))
 
     def decision_function(self, pairs: Any) -> NDArray[Any]:
         """Reward of the chosen minus reward of the rejected response of each pair.
@@ -106,6 +106,6 @@ class RewardScorer:
         return float(rewards[0]) if is_one else rewards
 
 
-def _sigmoid(margin: NDArray[Any]) -> NDArray[Any]:
+def sigmoid(margin: NDArray[Any]) -> NDArray[Any]:
     """Logistic function without overflow: (1 + tanh(x / 2)) / 2."""
     return 0.5 * (1 + np.tanh(0.5 * margin))

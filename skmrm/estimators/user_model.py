@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from skmrm._support.wording import name_some
 from skmrm.base_rewards import BaseRewards, check_episodes
-from skmrm.estimators.scorer import RewardScorer, _sigmoid
+from skmrm.estimators.scorer import RewardScorer, sigmoid
 from skmrm.export import OnnxExport
 from skmrm.export.sources import Source, user_source, users_source
 
@@ -261,7 +261,7 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
         ndarray of shape (n_pairs,)
             Between 0 and 1.
         """
-        return _sigmoid(self.decision_function(episodes))
+        return sigmoid(self.decision_function(episodes))
 
     def _export_source(self) -> Source:
         return users_source(self._base, self.weights_)

@@ -117,7 +117,7 @@ def _add_base_rewards(graph: Graph, params: Params, features: str, to: str | Non
     if "hidden.out" in params:
         parts.append((_add_hidden(graph, exact, z), "hidden.out"))
     if "kernel.out" in params:
-        parts.append((_add_bumps(graph, exact, z), "kernel.out"))
+        parts.append((_add_kernel(graph, exact, z), "kernel.out"))
     rewards = graph.add("Gemm", z, graph.constant("bases", exact["bases"].T))
     for place, (values, name) in enumerate(parts, start=1):
         matrix = graph.constant(name, exact[name].T)
@@ -157,8 +157,8 @@ def _add_hidden(graph: Graph, params: Params, z: str) -> str:
     return z
 
 
-def _add_bumps(graph: Graph, params: Params, z: str) -> str:
-    """Gaussian bumps (n, m) around the landmarks: |z - l|^2 = |z|^2 - 2 z l + |l|^2, not below zero."""
+def _add_kernel(graph: Graph, params: Params, z: str) -> str:
+    """Gaussian kernel (n, m) around the landmarks: |z - l|^2 = |z|^2 - 2 z l + |l|^2, not below zero."""
     points, axis = params["kernel.points"], graph.constant("last_axis", [1], np.int64)
     lengths = graph.constant("kernel.lengths", (points**2).sum(1))
     cross = graph.add("Gemm", z, graph.constant("kernel.points", points.T), lengths, alpha=-2.0)

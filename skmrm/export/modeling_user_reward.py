@@ -35,7 +35,7 @@ class UserRewardConfig(PretrainedConfig):
     hidden_layers : sequence of int
         Widths of the hidden layers of the base reward functions.
     n_landmarks : int
-        Kernel bumps of the base reward functions.
+        Landmarks of the kernel of the base reward functions.
     prefix_ids, suffix_ids : sequence of int
         Special tokens that the encoder's tokenizer puts around a text.
     max_tokens : int, optional
@@ -76,7 +76,7 @@ class UserRewardConfig(PretrainedConfig):
 
 
 class UserHead(nn.Module):
-    """One user's reward of features: linear, and hidden layers and kernel bumps where the model has them."""
+    """One user's reward of features: linear, and hidden layers and a kernel where the model has them."""
 
     mean: Tensor
     scale: Tensor

@@ -20,7 +20,7 @@ from skmrm.meta.basis import item_rewards, standardise
 __all__ = ["BaseRewards", "FeatureRewards", "check_episodes", "make_base_rewards"]
 
 # The parameters, (n_bases, ...) each, that base rewards are linear in; all others serve every base reward function.
-_READ_OUT = ("bases", "hidden.out", "kernel.out")
+_READ_OUT = ("bases", "kernel.out")
 
 
 class BaseRewards:
@@ -29,7 +29,7 @@ class BaseRewards:
     Parameters
     ----------
     params : mapping of str to array
-        Parameters of :mod:`skmrm.meta.basis`: ``mean``, ``scale``, ``bases`` and those of hidden layers.
+        Parameters of :mod:`skmrm.meta.basis`: ``mean``, ``scale``, ``bases``, and those of a kernel.
     encoder : fitted transformer or None
         Texts to features; None if the model was fitted on arrays.
     device : str

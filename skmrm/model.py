@@ -82,13 +82,10 @@ class MetaRewardModel(RewardEstimator):
     n_bases : int or "auto"
         K, number of base reward functions, the pooled reward included. "auto" takes one for each direction in which
         users may differ, up to 26, and two where they seem not to; 8 at a random start.
-    hidden_layers : tuple of int
-        Widths of hidden layers in the base reward functions; empty for linear ones. With `spectral_init` they start as
-        no correction to the linear part, and stay so unless the outer loop helps validation users: give it epochs.
     kernel : {"auto", "rbf"}, optional
         Add Nyström features, a Gaussian kernel around up to 512 of the items, to the linear base reward functions of a
         spectral start. "auto" does where that helps validation users by more than two standard errors; it tries where
-        all features take half a gigabyte at most, and without hidden layers.
+        all features take half a gigabyte at most.
     adaptation : {"map", "gradient"} or object
         Inner rule: mode of the posterior under a Gaussian prior on the weights (or its mean under a mixture, where
         users turn out to be of several kinds); or `inner_steps` gradient steps, the paper's. An object with the
@@ -205,7 +202,6 @@ class MetaRewardModel(RewardEstimator):
     _parameter_constraints = {  # noqa: RUF012 (scikit-learn's convention)
         **RewardEstimator._parameter_constraints,
         "n_bases": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "hidden_layers": [tuple, list],
         "kernel": [StrOptions({"auto", "rbf"}), None],
         "adaptation": [StrOptions({"map", "gradient"}), HasMethods(["init", "constrain", "adapt", "covariance"])],
         "inner_steps": [Interval(Integral, 0, None, closed="left")],
@@ -233,7 +229,6 @@ class MetaRewardModel(RewardEstimator):
         text_statistics: bool = True,
         memory: Memory = None,
         n_bases: int | Literal["auto"] = "auto",
-        hidden_layers: tuple[int, ...] = (),
         kernel: Literal["auto", "rbf"] | None = "auto",
         adaptation: Literal["map", "gradient"] | Adaptation = "map",
         inner_steps: int = 1,
@@ -260,7 +255,6 @@ class MetaRewardModel(RewardEstimator):
         self.text_statistics = text_statistics
         self.memory = memory
         self.n_bases = n_bases
-        self.hidden_layers = hidden_layers
         self.kernel = kernel
         self.adaptation = adaptation
         self.inner_steps = inner_steps
@@ -421,12 +415,8 @@ class MetaRewardModel(RewardEstimator):
         if isinstance(self.adaptation, type):
             name = self.adaptation.__name__
             problems.append(f"adaptation takes an object, got the class {name}: pass {name}()")
-        widths: Any = self.hidden_layers
-        if any(not isinstance(width, Integral) or width < 1 for width in widths):
-            problems.append(f"hidden_layers takes positive integers, got {self.hidden_layers!r}")
-        if self.kernel == "rbf" and (len(widths) > 0 or not self._spectral()):
-            came = f"hidden_layers={self.hidden_layers!r}" if len(widths) > 0 else "a random start"
-            problems.append(f"kernel='rbf' needs a spectral start and no hidden layers, got {came}: pass kernel=None")
+        if self.kernel == "rbf" and not self._spectral():
+            problems.append("kernel='rbf' needs a spectral start, got a random start: pass kernel=None")
         return problems + super()._problems()
 
     def _meta_fit(self, progress: Callable[[dict[str, Any]], None], data: CoreData) -> Fitted:
@@ -487,8 +477,7 @@ class MetaRewardModel(RewardEstimator):
         chosen = self.adaptation == "map" or (self.adaptation == "gradient" and self.inner_lr is None)
         return FitOptions(
             n_bases=None if self.n_bases == "auto" else int(self.n_bases),
-            hidden_layers=tuple(int(width) for width in self.hidden_layers),
-            kernel=None if self.hidden_layers else self.kernel,
+            kernel=self.kernel,
             rule=rule,
             choose_strength=chosen,
             spectral_init=self._spectral(),

@@ -372,7 +372,6 @@ def outer_model(few_episodes):
     "change",
     [
         {"n_bases": 3},
-        {"hidden_layers": (4,)},
         {"adaptation": "map"},
         {"adaptation": GradientAdaptation(step_size=0.1)},
         {"inner_steps": 2},
@@ -603,15 +602,12 @@ def test__fit__parameter_out_of_bounds__is_worded_by_scikit_learn(few_episodes, 
 
 
 def test__fit__contradictory_parameters__are_listed_all_at_once(few_episodes):
-    model = MetaRewardModel(
-        weight_constraint="simplex", spectral_init=True, hidden_layers=(8, 0), device="abacus", adaptation=MapAdaptation
-    )
+    model = MetaRewardModel(weight_constraint="simplex", spectral_init=True, device="abacus", adaptation=MapAdaptation)
     with pytest.raises(ValueError) as caught:
         model.fit(few_episodes)
     for part in (
         "weight_constraint='simplex' needs adaptation='gradient'",
         "spectral_init=True needs unconstrained weights",
-        "hidden_layers takes positive integers, got (8, 0)",
         "device takes 'auto', 'cpu'",
         "pass MapAdaptation()",
     ):
@@ -940,13 +936,14 @@ def ideal_point_users(n_users, n_pairs, seed):
     return episodes_from_arrays(features, chosen.ravel(), rejected.ravel(), user, group.ravel())
 
 
-def test__hidden_layers__tastes_that_are_not_linear__are_learnt():
+def test__ideal_points__squares_among_the_features__are_learnt():
+    """The distance to a point is linear in the features and the sum of their squares."""
     users = ideal_point_users(n_users=220, n_pairs=20, seed=0)
-    options = {"n_bases": 4, "max_epochs": 20, "learning_rate": 0.02, "users_per_batch": 32, "random_state": 0}
-    options["kernel"] = None
-    linear, deep = (
-        MetaRewardModel(**options, hidden_layers=layers, spectral_init=not layers).fit(users[:160]).score(users[160:])
-        for layers in ((), (16,))
+    features = np.asarray(users.features)
+    squared = users.with_features(np.hstack([features, (features**2).sum(1, keepdims=True)]))
+    options = {"max_epochs": 0, "kernel": None, "random_state": 0}
+    linear, with_squares = (
+        MetaRewardModel(**options).fit(episodes[:160]).score(episodes[160:]) for episodes in (users, squared)
     )
-    assert deep > linear + 0.05
-    assert deep > 0.78
+    assert with_squares > linear + 0.05
+    assert with_squares > 0.78

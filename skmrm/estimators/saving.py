@@ -122,15 +122,12 @@ def _params_to_config(params: dict[str, Any], problems: list[str]) -> dict[str, 
         params["random_state"] = None  # a generator's state is not part of the fitted model
     for name in ("memory", "device"):  # belong to a machine
         del params[name]
-    if "hidden_layers" in params:
-        params["hidden_layers"] = list(params["hidden_layers"])
     return params
 
 
 def _params_from_config(config: Mapping[str, Any]) -> dict[str, Any]:
     params = dict(config)
-    if "hidden_layers" in params:
-        params["hidden_layers"] = tuple(params["hidden_layers"])
+    params.pop("hidden_layers", None)  # which earlier versions wrote
     if isinstance(params["encoder"], dict):
         params["encoder"] = _encoder_from_config(params["encoder"])
     if isinstance(params.get("adaptation"), dict):
@@ -257,7 +254,10 @@ def _read(path: str | Path, kind: str) -> tuple[dict[str, Any], Arrays]:
         raise ModelFileError(
             f"{folder / ARRAYS_FILE} is truncated or was altered since it was written: save the model again"
         )
-    return document, load(data)
+    arrays = load(data)
+    if "base.hidden.out" in arrays:  # which earlier versions had
+        raise ModelFileError(f"{folder} has base rewards with hidden layers, which this skmrm does not have: fit again")
+    return document, arrays
 
 
 def _bytes_of(file: Path) -> bytes:

@@ -113,20 +113,14 @@ def _add_base_rewards(graph: Graph, params: Params, features: str, to: str | Non
     z = graph.add("Div", centred, graph.constant("scale", exact["scale"]), to=None if "bases" in params else to)
     if "bases" not in params:
         return z
-    parts = []
-    if "hidden.out" in params:
-        parts.append((_add_hidden(graph, exact, z), "hidden.out"))
-    if "kernel.out" in params:
-        parts.append((_add_kernel(graph, exact, z), "kernel.out"))
-    rewards = graph.add("Gemm", z, graph.constant("bases", exact["bases"].T))
-    for place, (values, name) in enumerate(parts, start=1):
-        matrix = graph.constant(name, exact[name].T)
-        rewards = graph.add("Gemm", values, matrix, rewards, to=to if place == len(parts) else None)
-    return rewards
+    linear = graph.add("Gemm", z, graph.constant("bases", exact["bases"].T))
+    return graph.add(
+        "Gemm", _add_kernel(graph, exact, z), graph.constant("kernel.out", exact["kernel.out"].T), linear, to=to
+    )
 
 
 def _is_linear(params: Params) -> bool:
-    return "bases" in params and "hidden.out" not in params and "kernel.out" not in params
+    return "bases" in params and "kernel.out" not in params
 
 
 def _exact(params: Params) -> dict[str, NDArray[np.float64]]:
@@ -143,18 +137,6 @@ def _add_linear(graph: Graph, params: Params, features: str, to: str | None, tra
     if transposed:
         return graph.add("Gemm", graph.constant("matrix", matrix), features, *offset, to=to, transB=1)
     return graph.add("Gemm", features, graph.constant("matrix", matrix.T), *offset, to=to)
-
-
-def _add_hidden(graph: Graph, params: Params, z: str) -> str:
-    """The last hidden layer, SiLU after each."""
-    layer = 0
-    while f"hidden.{layer}.weight" in params:
-        matrix = graph.constant(f"hidden.{layer}.weight", params[f"hidden.{layer}.weight"].T)
-        bias = graph.constant(f"hidden.{layer}.bias", params[f"hidden.{layer}.bias"])
-        linear = graph.add("Gemm", z, matrix, bias)
-        z = graph.add("Mul", linear, graph.add("Sigmoid", linear))
-        layer += 1
-    return z
 
 
 def _add_kernel(graph: Graph, params: Params, z: str) -> str:

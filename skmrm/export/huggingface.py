@@ -36,7 +36,6 @@ _ATOL, _HALF_ATOL = 1e-3, 5e-2
 _LONG = 500  # characters
 _HEAD_NAMES = {
     "bases": "linear.weight",
-    "hidden.out": "hidden_out.weight",
     "kernel.out": "kernel_out.weight",
     "kernel.points": "points",
     "kernel.precision": "precision",
@@ -85,7 +84,6 @@ def to_hf(user_model: UserRewards) -> UserRewardModelForSequenceClassification:
     base = user_model._base
     encoder = _encoder_of_ids(base.encoder)
     params = _head_parameters(base.folded(user_model.weights_))
-    widths = [len(params[f"hidden.{layer}.bias"]) for layer in range(_n_layers(params))]
     tokenizer, network = encoder.tokenizer_, encoder.network_
     before, after = _special_tokens(encoder)
     padding_at_end = None if encoder.reads_ == "response" else network.config.pad_token_id
@@ -96,7 +94,6 @@ def to_hf(user_model: UserRewards) -> UserRewardModelForSequenceClassification:
         pooling=encoder.pooling_,
         normalize=encoder.normalize_,
         n_features=base.n_features,
-        hidden_layers=widths,
         n_landmarks=len(params.get("points", ())),
         prefix_ids=before,
         suffix_ids=after,
@@ -166,10 +163,6 @@ def _encoder_of_ids(encoder: Any) -> HFEncoder:
 def _head_parameters(folded: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
     """Parameters of `UserHead`, by its names."""
     return {_HEAD_NAMES.get(name, name): np.asarray(value, np.float32) for name, value in folded.items()}
-
-
-def _n_layers(params: Mapping[str, Any]) -> int:
-    return sum(name.startswith("hidden.") and name.endswith(".bias") for name in params)
 
 
 def _without_path(config: Any) -> Any:

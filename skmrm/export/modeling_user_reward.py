@@ -7,12 +7,10 @@ with ``trust_remote_code=True``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
@@ -32,8 +30,6 @@ class UserRewardConfig(PretrainedConfig):
         Whether pooled states get unit length.
     n_features : int
         Width of the pooled states.
-    hidden_layers : sequence of int
-        Widths of the hidden layers of the base reward functions.
     n_landmarks : int
         Landmarks of the kernel of the base reward functions.
     prefix_ids, suffix_ids : sequence of int
@@ -55,7 +51,6 @@ class UserRewardConfig(PretrainedConfig):
         pooling: str = "mean",
         normalize: bool = False,
         n_features: int = 1,
-        hidden_layers: Sequence[int] = (),
         n_landmarks: int = 0,
         prefix_ids: Sequence[int] = (),
         suffix_ids: Sequence[int] = (),
@@ -68,7 +63,7 @@ class UserRewardConfig(PretrainedConfig):
             backbone_config = AutoConfig.for_model(**backbone_config)
         self.backbone_config = backbone_config
         self.pooling, self.normalize = pooling, normalize
-        self.n_features, self.hidden_layers, self.n_landmarks = n_features, list(hidden_layers), n_landmarks
+        self.n_features, self.n_landmarks = n_features, n_landmarks
         self.prefix_ids, self.suffix_ids = list(prefix_ids), list(suffix_ids)
         self.max_tokens, self.truncation_side, self.padding_at_end = max_tokens, truncation_side, padding_at_end
         kwargs.setdefault("num_labels", 1)
@@ -76,7 +71,7 @@ class UserRewardConfig(PretrainedConfig):
 
 
 class UserHead(nn.Module):
-    """One user's reward of features: linear, and hidden layers and a kernel where the model has them."""
+    """One user's reward of features: linear, and a kernel where the model has one."""
 
     mean: Tensor
     scale: Tensor
@@ -89,9 +84,6 @@ class UserHead(nn.Module):
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("scale", torch.ones(width))
         self.linear = nn.Linear(width, 1, bias=False)
-        sizes = [width, *config.hidden_layers]
-        self.hidden = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(sizes))
-        self.hidden_out = nn.Linear(sizes[-1], 1, bias=False) if config.hidden_layers else None
         self.kernel_out = nn.Linear(config.n_landmarks, 1, bias=False) if config.n_landmarks else None
         if config.n_landmarks:
             self.register_buffer("points", torch.zeros(config.n_landmarks, width))
@@ -101,11 +93,6 @@ class UserHead(nn.Module):
         """Rewards (n, 1), in logits, of features (n, n_features)."""
         z = (features.to(self.mean.dtype) - self.mean) / self.scale
         rewards = self.linear(z)
-        if self.hidden_out is not None:
-            hidden = z
-            for layer in self.hidden:
-                hidden = silu(layer(hidden))
-            rewards = rewards + self.hidden_out(hidden)
         if self.kernel_out is not None:
             distance = (z**2).sum(1, keepdim=True) - 2 * z @ self.points.T + (self.points**2).sum(1)
             rewards = rewards + self.kernel_out(torch.exp(-self.precision * distance.clamp_min(0)))

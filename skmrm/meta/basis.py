@@ -2,21 +2,20 @@ r"""Base reward functions :math:`\phi: R^d \to R^K`, features to K shared reward
 
 Features are standardised, :math:`z = (x - \mathrm{mean}) / \mathrm{scale}`, and
 
-.. math:: \phi(z) = B z + V h(z) + C \, k(L, z)
+.. math:: \phi(z) = B z + C \, k(L, z)
 
-where :math:`B` is (K, d), :math:`h` an optional multi-layer perceptron and :math:`k(L, z)` an optional Gaussian kernel
-at m landmark items (:mod:`skmrm.meta.pooled.nystroem`). The linear part is always there, so that hidden layers start as
-a correction to it (V = 0) and the spectral start of :mod:`skmrm.meta.prior.spectral` serves both.
+where :math:`B` is (K, d) and :math:`k(L, z)` an optional Gaussian kernel at m landmark items
+(:mod:`skmrm.meta.pooled.nystroem`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, silu
+from torch.nn.functional import linear
 
 from skmrm.meta.tensors.tables import is_half, map_rows, n_cached_rows
 
@@ -55,21 +54,13 @@ def init_standardisation(features: Tensor) -> Parameters:
     return {"mean": mean.to(dtype), "scale": scale.to(dtype)}
 
 
-def init_basis(
-    n_features: int,
-    n_bases: int,
-    hidden_layers: Sequence[int],
-    generator: torch.Generator,
-    like: Tensor,
-) -> Parameters:
-    """Random base functions: rewards of unit variance on standardised features, hidden layers without effect yet.
+def init_basis(n_features: int, n_bases: int, generator: torch.Generator, like: Tensor) -> Parameters:
+    """Random base functions: rewards of unit variance on standardised features.
 
     Parameters
     ----------
     n_features, n_bases : int
         d and K.
-    hidden_layers : sequence of int
-        Widths of the hidden layers; empty for linear base functions.
     generator : torch.Generator
         Source of the random start.
     like : Tensor
@@ -78,22 +69,10 @@ def init_basis(
     Returns
     -------
     dict of Tensor
-        ``bases``, and for hidden layers ``hidden.i.weight``, ``hidden.i.bias`` and ``hidden.out``.
+        ``bases``.
     """
-
-    def normal(rows: int, columns: int) -> Tensor:
-        draw = torch.randn(rows, columns, generator=generator, dtype=torch.float64) / columns**0.5
-        return draw.to(like.dtype).to(like.device)
-
-    params = {"bases": normal(n_bases, n_features)}
-    width = n_features
-    for i, units in enumerate(hidden_layers):
-        params[f"hidden.{i}.weight"] = normal(units, width)
-        params[f"hidden.{i}.bias"] = torch.zeros(units, dtype=like.dtype, device=like.device)
-        width = units
-    if hidden_layers:
-        params["hidden.out"] = torch.zeros(n_bases, width, dtype=like.dtype, device=like.device)
-    return params
+    draw = torch.randn(n_bases, n_features, generator=generator, dtype=torch.float64) / n_features**0.5
+    return {"bases": draw.to(like.dtype).to(like.device)}
 
 
 def standardise(params: Parameters, features: Tensor) -> Tensor:
@@ -135,12 +114,6 @@ def base_rewards(params: Parameters, standardised: Tensor) -> Tensor:
         In logits per unit of weight.
     """
     rewards = linear(standardised, params["bases"])
-    if "hidden.out" in params:
-        hidden, layer = standardised, 0
-        while f"hidden.{layer}.weight" in params:
-            hidden = silu(linear(hidden, params[f"hidden.{layer}.weight"], params[f"hidden.{layer}.bias"]))
-            layer += 1
-        rewards = rewards + linear(hidden, params["hidden.out"])
     if "kernel.out" in params:
         near = gaussian_kernel(standardised, params["kernel.points"], params["kernel.precision"])
         rewards = rewards + linear(near, params["kernel.out"])
@@ -154,7 +127,7 @@ def item_rewards(params: Parameters, features: Tensor) -> Tensor:
     """Base rewards (n_items, n_bases) of raw features (n_items, d), as many rows at a time as the caches hold."""
     rows = n_cached_rows(features)
     rewards = params["mean"].new_empty(features.shape[0], params["bases"].shape[0])
-    rewarded = _linear_rewards(params) if set(params).isdisjoint(("hidden.out", "kernel.out")) else None
+    rewarded = None if "kernel.out" in params else _linear_rewards(params)
     for part, chunk in zip(rewards.split(rows), features.split(rows), strict=True):
         if rewarded is None:
             part.copy_(base_rewards(params, standardise(params, chunk)))

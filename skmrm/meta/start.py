@@ -41,7 +41,6 @@ class FitOptions:
     """
 
     n_bases: int | None = None
-    hidden_layers: tuple[int, ...] = ()
     kernel: Kernel = None
     rule: Adaptation = field(default_factory=MapAdaptation)
     choose_strength: bool = True
@@ -87,7 +86,7 @@ def random_start(data: CrossFit, options: FitOptions, generator: torch.Generator
     """Random base functions; a user starts with the same weight on each."""
     n_bases, rule = options.n_bases or RANDOM_BASES, inner_rule(options.rule)
     like = working(data.table)
-    params = init_basis(data.table.shape[1], n_bases, options.hidden_layers, generator, like)
+    params = init_basis(data.table.shape[1], n_bases, generator, like)
     params |= {"start": rule.random_start(n_bases, like)} | _named(rule.init(n_bases, like))
     return Start(data.table, params, data.table, params, rule, None, [])
 
@@ -125,12 +124,10 @@ def spectral_start(data: CrossFit, options: FitOptions, generator: torch.Generat
         first = rewards[0], learners[0].learn(chosen.n_components)
     everyone = torch.ones(data.pairs.n_users, dtype=torch.bool, device=data.table.device)
     final = found.reward, learner(everyone, found.reward, len(data.folds)).learn(chosen.n_components)
-    hidden = _hidden_layers(data.table, options, generator) if options.hidden_layers else {}
 
     def parameters(pooled: PooledReward, prior: PriorBases) -> Parameters:
         bases = prior.bases @ pooled.span.T
-        quiet = _silent(hidden, bases) if hidden else {}
-        return {"bases": bases, "start": prior.start} | _named(chosen.under(prior).params) | hidden | quiet
+        return {"bases": bases, "start": prior.start} | _named(chosen.under(prior).params)
 
     first = first or final
     return Start(
@@ -143,17 +140,6 @@ def spectral_start(data: CrossFit, options: FitOptions, generator: torch.Generat
         selection=selection,
         pooled=final[0],
     )
-
-
-def _hidden_layers(table: Tensor, options: FitOptions, generator: torch.Generator) -> Parameters:
-    """Hidden layers for any number of base functions."""
-    basis = init_basis(table.shape[1], 1, options.hidden_layers, generator, working(table))
-    return {name: value for name, value in basis.items() if name.startswith("hidden.")}
-
-
-def _silent(hidden: Parameters, bases: Tensor) -> Parameters:
-    """Hidden layers contribute nothing yet to these base functions."""
-    return {"hidden.out": bases.new_zeros(len(bases), hidden["hidden.out"].shape[1])}
 
 
 def _named(rule_params: Parameters) -> Parameters:

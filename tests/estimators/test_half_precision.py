@@ -223,7 +223,6 @@ ESTIMATORS = {
     "map": MetaRewardModel(random_state=0, max_epochs=2, kernel=None),
     "bent": MetaRewardModel(random_state=0, max_epochs=1, kernel="rbf", n_bases=3),
     "random": MetaRewardModel(random_state=0, max_epochs=4, spectral_init=False, learning_rate=0.03),
-    "hidden": MetaRewardModel(random_state=0, max_epochs=2, hidden_layers=(6,)),
     "pooled": PooledBradleyTerry(random_state=0),
     "lore": LowRankRewards(random_state=0, n_bases=4, ridge=0.03, max_epochs=20),
     "each": PerUserBradleyTerry(random_state=0),

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import pickle
 import shutil
@@ -9,6 +10,7 @@ from safetensors.numpy import load_file, save_file
 from sklearn.base import clone
 
 from skmrm import MetaRewardModel, UserRewardModel
+from skmrm._support.files import sealed
 from skmrm.baselines import PerUserBradleyTerry, PooledBradleyTerry
 from skmrm.datasets import load_style_preferences, make_user_preferences
 from skmrm.estimators.saving import ARRAYS_FILE, CONFIG_FILE, SCHEMA_VERSION, _read, _write
@@ -36,12 +38,11 @@ def fitted(arrays):
     "params",
     [
         {},
-        {"hidden_layers": (6, 5), "max_epochs": 2},
         {"adaptation": "gradient", "inner_steps": 2},
         {"adaptation": "gradient", "weight_constraint": "simplex", "inner_optimizer": "adam", "inner_lr": 0.1},
         {"adaptation": MapAdaptation(prior_scale=0.5), "random_state": np.random.RandomState(0)},
     ],
-    ids=["default", "hidden", "gradient", "simplex", "rule object"],
+    ids=["default", "gradient", "simplex", "rule object"],
 )
 def test__save_and_load__any_rule__give_the_same_bits(arrays, tmp_path, params):
     model = MetaRewardModel(**{"n_bases": 3, "max_epochs": 1, "random_state": 0, **params}).fit(arrays[:25])
@@ -139,6 +140,19 @@ def test__rule_of_config__written_with_tempering__is_read_where_it_was_zero(temp
             rule_of_config(config)
     else:
         assert rule_of_config(config) == MapAdaptation(prior_scale=0.5)
+
+
+def test__load__saved_with_hidden_layers__is_refused(fitted, tmp_path):
+    """Without them the numbers would be wrong."""
+    fitted.save(tmp_path)
+    config, arrays = json.loads((tmp_path / CONFIG_FILE).read_text()), load_file(tmp_path / ARRAYS_FILE)
+    arrays["base.hidden.out"] = np.zeros((3, 2))
+    save_file(arrays, tmp_path / ARRAYS_FILE)
+    del config["config_sha256"]
+    config["arrays_sha256"] = hashlib.sha256((tmp_path / ARRAYS_FILE).read_bytes()).hexdigest()
+    (tmp_path / CONFIG_FILE).write_bytes(sealed(config))
+    with pytest.raises(ModelFileError, match="hidden layers, which this skmrm does not have: fit again"):
+        MetaRewardModel.load(tmp_path)
 
 
 def test__load__newer_schema__says_upgrade(saved):

@@ -147,7 +147,7 @@ def test__fit__any__returns_self_and_sets_only_names_that_end_in_an_underscore(q
 
 
 def test__fit__any__changes_no_parameter(few_episodes):
-    given = MetaRewardModel(n_bases=2, hidden_layers=[3], max_epochs=1, random_state=np.random.RandomState(0))
+    given = MetaRewardModel(n_bases=2, max_epochs=1, random_state=np.random.RandomState(0))
     before = given.get_params()
     given.fit(few_episodes)
     after = given.get_params()

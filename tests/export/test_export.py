@@ -33,12 +33,6 @@ def random_params(parts, dtype, d=N_FEATURES, n_bases=3, mean=1.0, scale=0.5):
     params = {"mean": mean * rng.normal(size=d), "scale": scale * rng.uniform(0.5, 2, d)}
     if "features" not in parts:
         params["bases"] = rng.normal(size=(n_bases, d)) / d**0.5
-    if "hidden" in parts:
-        widths = [d, 6, 4]
-        for i in range(2):
-            params[f"hidden.{i}.weight"] = rng.normal(size=(widths[i + 1], widths[i]))
-            params[f"hidden.{i}.bias"] = rng.normal(size=widths[i + 1])
-        params["hidden.out"] = rng.normal(size=(n_bases, widths[-1]))
     if "kernel" in parts:
         params["kernel.points"] = rng.normal(size=(7, d))
         params["kernel.precision"] = np.array(0.2)
@@ -46,7 +40,7 @@ def random_params(parts, dtype, d=N_FEATURES, n_bases=3, mean=1.0, scale=0.5):
     return {name: np.asarray(value, dtype) for name, value in params.items()}
 
 
-PARTS = ["", "hidden", "kernel", "hidden kernel", "features"]
+PARTS = ["", "kernel", "features"]
 
 
 @cache
@@ -126,12 +120,11 @@ RULES = {
 
 @pytest.mark.filterwarnings("ignore:personalisation cannot be validated:UserWarning")
 @pytest.mark.parametrize("n_bases", [1, 64])
-@pytest.mark.parametrize("hidden_layers", [(), (8,)])
 @pytest.mark.parametrize(
     ("rule", "d"), [("map", 2), ("map", 4096), ("gradient", 2), ("gradient", 4096), *((r, 2) for r in list(RULES)[2:])]
 )
-def test__export__every_rule_and_size__rewards_and_weights_survive(rule, d, hidden_layers, n_bases, tmp_path):
-    settings = RULES[rule] | {"n_bases": n_bases, "hidden_layers": hidden_layers, "spectral_init": False}
+def test__export__every_rule_and_size__rewards_and_weights_survive(rule, d, n_bases, tmp_path):
+    settings = RULES[rule] | {"n_bases": n_bases, "spectral_init": False}
     episodes = episodes_of(d)
     model = MetaRewardModel(**settings, max_epochs=1, learning_rate=0.05, random_state=0, device="cpu").fit(episodes)
     user, users = model.adapt(episodes[3]), model.adapt_many(episodes)
@@ -186,7 +179,7 @@ def test__export__features_far_from_the_origin__keep_their_digits(tmp_path):
 
 
 def test__export__report__is_what_the_config_says(folder):
-    _, user, *_ = live_and_served("hidden", "float32", folder)
+    _, user, *_ = live_and_served("kernel", "float32", folder)
     path = Path(folder) / "reported"
     report = user.export_onnx(path, atol=1e-4)
     assert isinstance(report, ExportReport)
@@ -200,13 +193,13 @@ def test__export__report__is_what_the_config_says(folder):
 
 
 def test__export__calibration_of_ones_own__is_what_is_compared(folder, tmp_path):
-    _, user, *_ = live_and_served("hidden", "float32", folder)
+    _, user, *_ = live_and_served("kernel", "float32", folder)
     X = np.random.default_rng(0).normal(size=(4, N_FEATURES)).astype("float32")
     assert user.export_onnx(tmp_path, calibration=X).parity.n_inputs == 4
 
 
 def test__export__difference_beyond_atol__is_an_error_and_the_old_bundle_stays(folder, tmp_path):
-    _, user, *_ = live_and_served("hidden", "float32", folder)
+    _, user, *_ = live_and_served("kernel", "float32", folder)
     user.export_onnx(tmp_path / "bundle")
     before = {file.name: file.read_bytes() for file in (tmp_path / "bundle").iterdir()}
     with pytest.raises(ValueError, match=r"differ from the live model's by up to .* atol=1e-12; nothing was written"):

@@ -81,14 +81,6 @@ def make_user(folder, corpus, head="linear", **options):
     params = {"mean": features.mean(0), "scale": features.std(0) + 0.02}
     width = features.shape[1]
     shapes = {"bases": (n_bases, width)}
-    if "hidden" in head:
-        shapes |= {
-            "hidden.0.weight": (7, width),
-            "hidden.0.bias": (7,),
-            "hidden.1.weight": (5, 7),
-            "hidden.1.bias": (5,),
-        }
-        shapes |= {"hidden.out": (n_bases, 5)}
     if "kernel" in head:
         shapes |= {"kernel.points": (6, width), "kernel.out": (n_bases, 6)}
         params["kernel.precision"] = np.float32(0.05)
@@ -105,7 +97,7 @@ def folder(tmp_path_factory, corpus):
 
 @pytest.fixture(scope="module")
 def user_model(folder, corpus):
-    return make_user(folder, corpus, "linear, hidden and kernel")
+    return make_user(folder, corpus, "kernel")
 
 
 @torch.inference_mode()
@@ -117,7 +109,7 @@ def logits(model, tokenizer, texts, **options):
     return found[:, 0].numpy()
 
 
-@pytest.mark.parametrize("head", ["linear", "hidden", "kernel", "linear, hidden and kernel"])
+@pytest.mark.parametrize("head", ["linear", "kernel"])
 @pytest.mark.parametrize("options", [{}, {"pooling": "cls"}, {"normalize": True}], ids=str)
 def test__to_hf__tokenised_responses__get_the_users_scores(folder, corpus, texts, head, options):
     user_model = make_user(folder, corpus, head, **options)

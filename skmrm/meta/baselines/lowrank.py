@@ -176,7 +176,7 @@ def train_lowrank(
         Epochs, instead of ``options.max_epochs``.
     """
     assert options.n_bases is not None
-    noise = init_basis(table.shape[1], options.n_bases, (), generator, centre)["bases"]
+    noise = init_basis(table.shape[1], options.n_bases, generator, centre)["bases"]
     basis = Adam({"bases": centre + START_SPREAD * noise})
     mixtures = Adam({"logits": centre.new_zeros(data.pairs.n_users, options.n_bases)})
     learners = torch.nonzero(~held_out & (data.pairs.counts > 0)).squeeze(1)

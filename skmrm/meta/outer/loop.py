@@ -153,9 +153,9 @@ def meta_train(
         batches = list(user_batches(learners, options.users_per_batch, generator, counts))
         total: Tensor | float = 0.0
         rate = 0.0
-        with without_autograd(rule, current):
+        with without_autograd(rule):
             packed = pack_epoch(pairs, split, batches, adam.values.dtype)
-            gaps = gaps_in_turn(current, table, packed)
+            gaps = gaps_in_turn(table, packed)
             for batch in packed:
                 rate = options.learning_rate * learning_rate_factor(adam.n_steps, total_steps, options.warmup)
                 # nothing here holds a batch's gaps when those of the next are made, where they lay

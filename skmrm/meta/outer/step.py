@@ -4,14 +4,14 @@ With gaps of features :math:`x_p = z_{c_p} - z_{r_p}` and of base rewards :math:
 :math:`L_u = \sum_p q_p \, \mathrm{softplus}(-w_u \cdot g_p)` with weights :math:`w_u` from the inner loop. The chain
 rule is applied by hand, in three parts: from the loss to weights and gaps; through the inner loop
 (:func:`skmrm.meta.adaptation.with_pullback`); and to the base functions, :math:`\bar B = \sum_p \bar g_p x_p^\top`.
-So a batch's features are gathered once, and read twice. Autograd has the last part where there are hidden layers.
+So a batch's features are gathered once, and read twice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from itertools import accumulate, groupby, repeat
+from itertools import accumulate, groupby
 from operator import itemgetter
 
 import torch
@@ -31,10 +31,9 @@ __all__ = ["batch_gradient", "batch_losses", "feature_gaps", "gaps_in_turn", "wi
 _PIECE = 1 << 20  # numbers in a batch's gaps that are multiplied at once; products as long as wide are slow beyond
 
 
-def without_autograd(rule: Adaptation, params: Parameters) -> AbstractContextManager[None]:
-    """A context in which `batch_gradient` works for this rule: autograd off altogether where no part needs it."""
-    by_hand = inner_rule(rule).by_hand and not _hidden_layers(params)
-    return torch.inference_mode() if by_hand else torch.no_grad()
+def without_autograd(rule: Adaptation) -> AbstractContextManager[None]:
+    """A context in which `batch_gradient` works for this rule: autograd off altogether where the rule needs none."""
+    return torch.inference_mode() if inner_rule(rule).by_hand else torch.no_grad()
 
 
 def feature_gaps(table: Tensor, ends: Tensor) -> Tensor:
@@ -47,14 +46,8 @@ def feature_gaps(table: Tensor, ends: Tensor) -> Tensor:
     return torch.embedding_bag(table, ends.reshape(-1), bags, per_sample_weights=signs)[0]
 
 
-def gaps_in_turn(params: Parameters, table: Tensor, batches: Sequence[Batch]) -> Iterator[Tensor | None]:
-    """Gaps of features (n_pairs, d) of each batch; those of small batches are made several at a time.
-
-    None where there are hidden layers, which need the features themselves.
-    """
-    if _hidden_layers(params):
-        yield from repeat(None, len(batches))
-        return
+def gaps_in_turn(table: Tensor, batches: Sequence[Batch]) -> Iterator[Tensor]:
+    """Gaps of features (n_pairs, d) of each batch; those of small batches are made several at a time."""
     most = n_cached_rows(table)
     parts = [n_pairs // most for n_pairs in accumulate(len(batch.ends) for batch in batches)]
     for _, some in groupby(zip(parts, batches, strict=True), itemgetter(0)):
@@ -111,34 +104,17 @@ def _gap_rewards(
     params: Parameters, table: Tensor, batch: Batch, known: Tensor | None
 ) -> tuple[Tensor, Callable[[Tensor], Parameters]]:
     """Gaps of base rewards (n_pairs, n_bases), and from their gradient to that of the base functions."""
-    hidden = _hidden_layers(params)
-    if not hidden:
-        gaps = feature_gaps(table, batch.ends) if known is None else known
-        pieces = gaps.split(max(1, _PIECE // gaps.shape[1]))
-        rewards = [params["bases"] @ piece.T for piece in pieces]
-        flat = (rewards[0] if len(rewards) == 1 else torch.cat(rewards, 1)).T
+    gaps = feature_gaps(table, batch.ends) if known is None else known
+    pieces = gaps.split(max(1, _PIECE // gaps.shape[1]))
+    rewards = [params["bases"] @ piece.T for piece in pieces]
+    flat = (rewards[0] if len(rewards) == 1 else torch.cat(rewards, 1)).T
 
-        def to_bases(given: Tensor) -> Parameters:
-            if len(pieces) == 1:
-                return {"bases": given.T @ gaps}
-            gradient = torch.zeros_like(params["bases"])
-            for part, piece in zip(given.split(len(pieces[0])), pieces, strict=True):
-                gradient.addmm_(part.T, piece)
-            return {"bases": gradient}
+    def to_bases(given: Tensor) -> Parameters:
+        if len(pieces) == 1:
+            return {"bases": given.T @ gaps}
+        gradient = torch.zeros_like(params["bases"])
+        for part, piece in zip(given.split(len(pieces[0])), pieces, strict=True):
+            gradient.addmm_(part.T, piece)
+        return {"bases": gradient}
 
-        return flat, to_bases
-    with torch.enable_grad():
-        leaves = {name: params[name].detach().requires_grad_() for name in ("bases", *hidden)}
-        dtype = params["bases"].dtype
-        of_chosen, of_rejected = (base_rewards(leaves, table[ends].to(dtype)) for ends in batch.ends.T)
-        flat = of_chosen - of_rejected
-
-    def pull_back(given: Tensor) -> Parameters:
-        return dict(zip(leaves, torch.autograd.grad(flat, list(leaves.values()), given), strict=True))
-
-    return flat.detach(), pull_back
-
-
-def _hidden_layers(params: Parameters) -> list[str]:
-    """Names of the parameters of hidden layers."""
-    return [name for name in params if name.startswith("hidden.")]
+    return flat, to_bases

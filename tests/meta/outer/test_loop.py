@@ -43,7 +43,7 @@ def world(seed=0, n_users=40, n_pairs=16, d=5, spread=2.0, dtype=torch.float64):
 
 
 def random_start(table, rule, n_bases=2, seed=0):
-    params = init_basis(table.shape[1], n_bases, (), torch.Generator().manual_seed(seed), table)
+    params = init_basis(table.shape[1], n_bases, torch.Generator().manual_seed(seed), table)
     params["start"] = torch.full((n_bases,), 0.5, dtype=table.dtype)
     return params | {f"rule.{name}": value for name, value in rule.init(n_bases, table).items()}
 
@@ -63,23 +63,16 @@ def test__user_batches__an_epoch__visits_each_user_once():
     assert sorted(torch.cat(batches).tolist()) == users.tolist()
 
 
-@pytest.mark.parametrize("hidden", [(), (7, 4)])
-def test__base_rewards__chunks_and_standardisation__agree_with_the_formula(hidden, monkeypatch):
+def test__base_rewards__chunks_and_standardisation__agree_with_the_formula(monkeypatch):
     features = 5 + 3 * torch.randn(50, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     features[:, 2] = 1e6  # constant
     params = init_standardisation(features)
     torch.testing.assert_close(params["mean"], features.mean(0))
     torch.testing.assert_close(params["scale"][[0, 1, 3]], features[:, [0, 1, 3]].std(0, correction=0))
     assert params["scale"][2] == 1
-    params |= init_basis(4, 3, hidden, torch.Generator().manual_seed(1), features)
-    if hidden:
-        params["hidden.out"] = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    params |= init_basis(4, 3, torch.Generator().manual_seed(1), features)
     z = standardise(params, features)
     expected = z @ params["bases"].T
-    if hidden:
-        h = torch.nn.functional.silu(z @ params["hidden.0.weight"].T + params["hidden.0.bias"])
-        h = torch.nn.functional.silu(h @ params["hidden.1.weight"].T + params["hidden.1.bias"])
-        expected = expected + h @ params["hidden.out"].T
     torch.testing.assert_close(base_rewards(params, z), expected)
     monkeypatch.setattr("skmrm.meta.tensors.tables.CHUNK_CELLS", 7 * features.shape[1])
     torch.testing.assert_close(item_rewards(params, features), expected)

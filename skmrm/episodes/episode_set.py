@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, overload
+from typing import Any, NoReturn, cast, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +16,10 @@ from skmrm.exceptions import EpisodeError
 __all__ = ["EpisodeSet", "EpisodeView", "in_stored_order"]
 
 
-@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+_COLUMNS = ("users", "user", "chosen", "rejected", "group")
+_FIELDS = (*_COLUMNS, "features", "items")
+
+
 class EpisodeSet(Sequence[Episode]):
     """Many users' preferences as columns: what every estimator of this package works on.
 
@@ -60,13 +61,17 @@ class EpisodeSet(Sequence[Episode]):
     (['bo'], True)
     """
 
+    __slots__ = (*_FIELDS, "__weakref__", "_is_checked", "_offsets")
+
     users: NDArray[np.object_]
     user: NDArray[np.intp]
     chosen: NDArray[np.int64]
     rejected: NDArray[np.int64]
     group: NDArray[np.int64]
-    features: Any = None
-    items: list[tuple[str, str]] | None = None
+    features: Any
+    items: list[tuple[str, str]] | None
+    _offsets: NDArray[np.intp] | None
+    _is_checked: bool
 
     def __init__(
         self,
@@ -79,26 +84,30 @@ class EpisodeSet(Sequence[Episode]):
         features: Any = None,
         items: list[tuple[str, str]] | None = None,
     ) -> None:
-        state = {
-            "users": read_only(id_array(users)),
-            "user": index_column(user, "user", np.intp),
-            "chosen": index_column(chosen, "chosen", np.int64),
-            "rejected": index_column(rejected, "rejected", np.int64),
-            "group": index_column(group, "group", np.int64),
-            "features": features,
-            "items": items,
-        }
-        self.__dict__.update(state)
+        self.__setstate__(
+            {
+                "users": id_array(users),
+                "user": index_column(user, "user", np.intp),
+                "chosen": index_column(chosen, "chosen", np.int64),
+                "rejected": index_column(rejected, "rejected", np.int64),
+                "group": index_column(group, "group", np.int64),
+                "features": features,
+                "items": items,
+            }
+        )
         problems = list(_structural_problems(self))
         if problems:
             raise EpisodeError(problems)
 
     # -- sizes ---------------------------------------------------------------------------------------------------
 
-    @cached_property
+    @property
     def offsets(self) -> NDArray[np.intp]:
         """Where each user's pairs begin, and the end: (n_users + 1,) int; user i owns ``offsets[i]:offsets[i + 1]``."""
-        return read_only(np.searchsorted(self.user, np.arange(self.n_users + 1)).astype(np.intp, copy=False))
+        if self._offsets is None:
+            found = np.searchsorted(self.user, np.arange(self.n_users + 1)).astype(np.intp, copy=False)
+            object.__setattr__(self, "_offsets", read_only(found))
+        return cast("NDArray[np.intp]", self._offsets)
 
     @property
     def pairs_per_user(self) -> NDArray[np.intp]:
@@ -152,11 +161,14 @@ class EpisodeSet(Sequence[Episode]):
             row = int(key)
             if not -self.n_users <= row < self.n_users:
                 raise IndexError(f"user {row} is out of range: the set has {self.n_users} users")
-            return EpisodeView(self, row % self.n_users)
+            return self._view(row % self.n_users)
         return self._take_users(self._user_rows(key))
 
     def __iter__(self) -> Iterator[Episode]:
-        return (EpisodeView(self, row) for row in range(self.n_users))
+        return map(self._view, range(self.n_users))
+
+    def _view(self, row: int) -> Episode:
+        return cast("Episode", EpisodeView(self, row))
 
     def _user_rows(self, key: Any) -> NDArray[np.intp]:
         n = self.n_users
@@ -226,7 +238,7 @@ class EpisodeSet(Sequence[Episode]):
         EpisodeSet
             With the same columns and texts.
         """
-        return EpisodeSet(**{**self._fields(), "features": features})
+        return EpisodeSet(**{**self.__getstate__(), "features": features})
 
     def compact(self) -> EpisodeSet:
         """Drop the items that no pair refers to, copying the features of those that stay unless they lie on disk.
@@ -253,13 +265,10 @@ class EpisodeSet(Sequence[Episode]):
     def _pair_columns(self, pairs: NDArray[np.intp]) -> dict[str, NDArray[np.int64]]:
         return {name: getattr(self, name)[pairs] for name in ("chosen", "rejected", "group")}
 
-    def _fields(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
-
     def _with(self, **changes: Any) -> EpisodeSet:
         """Copy with some columns replaced by ones that are known to be valid."""
         made = object.__new__(EpisodeSet)
-        made.__setstate__({**self._fields(), **changes})
+        made.__setstate__({**self.__getstate__(), **changes})
         if self.is_checked:
             made.mark_checked()
         return made
@@ -267,27 +276,33 @@ class EpisodeSet(Sequence[Episode]):
     @property
     def is_checked(self) -> bool:
         """Whether the features are known to be finite, so that one pass over them is enough."""
-        return bool(self.__dict__.get("_checked", False))
+        return self._is_checked
 
     def mark_checked(self) -> None:
         """Remember that the features are finite, here and in the subsets made from now on."""
-        self.__dict__["_checked"] = True
+        object.__setattr__(self, "_is_checked", True)
 
     # -- the rest ------------------------------------------------------------------------------------------------
 
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"an EpisodeSet never changes; cannot set {name!r}: make a new one")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"an EpisodeSet never changes; cannot delete {name!r}")
+
     def __getstate__(self) -> dict[str, Any]:
-        return self._fields()
+        return {name: getattr(self, name) for name in _FIELDS}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        columns = ("users", "user", "chosen", "rejected", "group")
-        self.__dict__.update({name: read_only(v) if name in columns else v for name, v in state.items()})
+        columns = {name: read_only(state[name]) for name in _COLUMNS}
+        for name, value in {**state, **columns, "_offsets": None, "_is_checked": False}.items():
+            object.__setattr__(self, name, value)
 
     def __eq__(self, other: object) -> bool:
         """Whether all columns, features and texts are the same."""
         if not isinstance(other, EpisodeSet):
             return NotImplemented
-        ours, theirs = self._fields(), other._fields()
-        return self is other or all(same(ours[name], theirs[name]) for name in ours)
+        return self is other or all(same(getattr(self, name), getattr(other, name)) for name in _FIELDS)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -361,18 +376,23 @@ def _first_axis(key: tuple[Any, ...]) -> Any:
     return rest[0]
 
 
-class EpisodeView(Episode):
+class EpisodeView:
     """An `Episode` that reads its pairs from one user's row of an `EpisodeSet`, when asked.
 
-    Pickling it gives a plain `Episode` of that user alone, not the whole set.
+    To `isinstance`, and to what `dataclasses` reads and replaces, it is an `Episode`; but the class is none, since it
+    holds no fields. Pickling it gives a plain `Episode` of that user alone, not the whole set.
     """
 
-    def __init__(self, episodes: EpisodeSet, row: int) -> None:
-        object.__setattr__(self, "_set", episodes)
-        object.__setattr__(self, "_row", row)
+    __slots__ = ("_row", "_set")
+    __dataclass_fields__ = Episode.__dataclass_fields__
+    __class__ = property(lambda self: Episode)
+    __eq__ = Episode.__eq__
+    __hash__ = None  # type: ignore[assignment]
+    __repr__ = Episode.__repr__
 
-    _set: EpisodeSet
-    _row: int
+    def __init__(self, episodes: EpisodeSet, row: int) -> None:
+        self._set = episodes
+        self._row = row
 
     @property
     def _pairs(self) -> slice:

@@ -833,7 +833,7 @@ def test__attach__what_is_not_there__is_refused(choices, filled, episodes):
         filled.attach(episodes)
     other = [*choices.items[1:], ("a", "b")]
     with pytest.raises(KeyError, match="are not in the store"):
-        filled.attach(EpisodeSet(**{**choices._fields(), "items": other}))
+        filled.attach(EpisodeSet(**{**choices.__getstate__(), "items": other}))
 
 
 @pytest.mark.parametrize("n_rows", [None, 200])

@@ -1,5 +1,7 @@
 """Episodes and episode sets: the boundary between what users bring and what the core computes on."""
 
+import copy
+import dataclasses
 import pickle
 import subprocess
 import sys
@@ -734,6 +736,56 @@ def test__episode_view__pickle__is_light_and_equal():
     again = pickle.loads(dumped)
     assert type(again) is Episode
     assert again == episodes[1]
+
+
+def test__episode_set__attributes__can_be_neither_set_nor_added_nor_deleted():
+    episodes = random_set()
+    n_users, offsets = episodes.n_users, episodes.offsets
+    for name in ("chosen", "features", "n_users", "offsets", "anything"):
+        with pytest.raises(AttributeError, match=f"an EpisodeSet never changes; cannot set '{name}'"):
+            setattr(episodes, name, episodes.chosen)
+        with pytest.raises(AttributeError, match=f"an EpisodeSet never changes; cannot delete '{name}'"):
+            delattr(episodes, name)
+    assert not hasattr(episodes, "__dict__")
+    assert not hasattr(episodes[0], "__dict__")
+    with pytest.raises(AttributeError):
+        episodes[0].chosen = []
+    assert episodes.offsets is offsets
+    assert copy.copy(episodes) == copy.deepcopy(episodes) == episodes
+    assert copy.copy(episodes).features is episodes.features
+    assert episodes.n_users == n_users
+
+
+def test__episode_set__known_to_be_finite__holds_for_subsets_but_not_for_copies():
+    episodes = EpisodeSet(users=["a"], user=[0], chosen=[0], rejected=[1], group=[0], features=np.eye(2))
+    assert not episodes.is_checked
+    as_episode_set(episodes)
+    assert episodes.is_checked
+    assert episodes[[0, 0]].is_checked
+    assert not pickle.loads(pickle.dumps(episodes)).is_checked
+    assert not episodes.with_features(np.full((2, 1), np.nan)).is_checked
+
+
+@settings(max_examples=30, deadline=None)
+@given(text_episodes(), st.data())
+def test__episode_view__dataclasses_replace__gives_a_plain_episode_with_the_other_fields(episodes, data):
+    views = as_episode_set(episodes)
+    view = views[data.draw(st.integers(0, len(views) - 1))]
+    groups = list(range(len(view)))
+    replaced = dataclasses.replace(view, groups=groups)
+    assert type(replaced) is Episode
+    assert replaced == Episode(view.user, view.chosen, view.rejected, view.prompts, groups)
+    assert dataclasses.replace(view) == view
+    assert list(dataclasses.asdict(view)) == [field.name for field in dataclasses.fields(Episode)]
+
+
+def test__episode_view__isinstance_and_copy__is_an_episode():
+    view = random_set()[0]
+    assert isinstance(view, Episode)
+    assert [type(twin(view)) for twin in (copy.copy, copy.deepcopy)] == [Episode, Episode]
+    assert copy.deepcopy(view) == view
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(view)
 
 
 def test__episode__equality_and_repr__show_content_not_origin():

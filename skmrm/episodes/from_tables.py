@@ -17,7 +17,7 @@ from skmrm.episodes.rules import set_problems
 from skmrm.episodes.tables import Table, open_table
 from skmrm.exceptions import EpisodeError
 
-__all__ = ["episodes_from_frame"]
+__all__ = ["episodes_from_frame", "read_table"]
 
 
 def episodes_from_frame(
@@ -86,31 +86,64 @@ def episodes_from_frame(
     roles |= {"group": groups[0]} if len(groups) == 1 else {f"group[{i}]": name for i, name in enumerate(groups)}
     asked = {role: name for role, name in roles.items() if name is not None}
     table = open_table(data, list(asked.values()))
-    problems = (
-        list(_name_problems(table.names, asked)) if table.n_rows else ["the table has no rows: at least one is needed"]
-    )
-    if problems:
-        raise EpisodeError(problems)
-    wrong = _Wrong()
-    user_code, ids = _read_ids(table, user, wrong)
-    group_code = _read_groups(table, groups, wrong) if groups else None
-    pairs = _PairReader(prompt, chosen, rejected, implicit_prompt, wrong)
-    pairs.read(table)
-    if problems := wrong.sentences():
-        raise EpisodeError(problems)
-    episodes = pairs.assemble(ids, user_code, group_code)
+    problems = list(_name_problems(table.names, asked)) if table.names else []
+    if problems or table.n_rows == 0:
+        raise EpisodeError(problems or ["the table has no rows: at least one is needed"])
+    episodes = read_table(table, user, prompt, chosen, rejected, groups, implicit_prompt=implicit_prompt)
     problems = list(set_problems(episodes, min_pairs=min_pairs, context=None))
     if problems:
         raise EpisodeError(problems)
     return episodes
 
 
+def read_table(
+    table: Table,
+    user: str | None,
+    prompt: str | None,
+    chosen: str,
+    rejected: str,
+    groups: Sequence[str] = (),
+    *,
+    implicit_prompt: bool = True,
+    cut_texts: bool = True,
+    nameless: str = "",
+) -> EpisodeSet:
+    """Read a table with the columns asked for and a row at least, not held against the rules for sets.
+
+    Parameters
+    ----------
+    table : Table
+        As `open_table` gives it.
+    user, prompt, chosen, rejected, groups
+        Columns, as for `episodes_from_frame`. Without `user`, all rows are of one user, called `nameless`.
+    implicit_prompt : bool
+        Without `prompt`, whether the start that responses share is one.
+    cut_texts : bool
+        Whether it is one in plain texts, too, or in lists of messages only.
+
+    Raises
+    ------
+    EpisodeError
+        If cells are missing or cannot be read; all problems are listed.
+    """
+    wrong = _Wrong()
+    user_code, ids = (np.zeros(table.n_rows, np.int64), [nameless]) if user is None else _read_ids(table, user, wrong)
+    group_code = _read_groups(table, groups, wrong) if groups else None
+    pairs = _PairReader(prompt, chosen, rejected, implicit_prompt, cut_texts, wrong)
+    pairs.read(table)
+    if problems := wrong.sentences():
+        raise EpisodeError(problems)
+    return pairs.assemble(ids, user_code, group_code)
+
+
 class _PairReader:
     """Reads prompts and responses chunk by chunk: numbers texts, keeping only distinct ones, and stacks features."""
 
-    def __init__(self, prompt: str | None, chosen: str, rejected: str, implicit: bool, wrong: _Wrong) -> None:
+    def __init__(
+        self, prompt: str | None, chosen: str, rejected: str, implicit: bool, cut_texts: bool, wrong: _Wrong
+    ) -> None:
         self.names = {"prompt": prompt, "chosen": chosen, "rejected": rejected}
-        self.implicit = implicit
+        self.implicit, self.cut_texts = implicit, cut_texts
         self.wrong = wrong
         self.prompts, self.responses = Coder(), Coder()
         self.prompt: list[NDArray[np.int64]] = []
@@ -180,7 +213,7 @@ class _PairReader:
             return
         a, b = chosen.values, rejected.values
         if given is not None or self.implicit:
-            given, a, b = settle_prompts(given, a, b, cut_texts=True)
+            given, a, b = settle_prompts(given, a, b, cut_texts=self.cut_texts)
         else:
             given = np.full(len(a), "", object)
         self.prompt.append(self.prompts.codes(given))

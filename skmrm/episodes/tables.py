@@ -50,7 +50,7 @@ def open_table(data: Any, wanted: Sequence[str]) -> Table:
     TypeError
         If it is none of these kinds, with what to do about the kind it is.
     EpisodeError
-        If a dict of columns has columns of different lengths, or entries that are no columns.
+        If wanted columns of a dict differ in length, or are no columns.
     """
     if isinstance(data, EpisodeSet | Episode):
         raise TypeError(f"a table is needed, got {described(data)}, which needs no reading: pass it on as it is")
@@ -68,7 +68,7 @@ def open_table(data: Any, wanted: Sequence[str]) -> Table:
         arrow = data.select_columns(present).with_format("arrow")[:]
         return _Frame(arrow, list(data.column_names), len(data))
     if isinstance(data, Mapping):
-        return _ColumnDict(data)
+        return _ColumnDict(data, wanted)
     if isinstance(data, list | tuple):
         return _RowList(data)
     return _Frame(data)
@@ -126,10 +126,10 @@ class _Frame:
 
 
 class _ColumnDict:
-    """A dict of columns."""
+    """A dict of columns, of which only those wanted are looked at."""
 
-    def __init__(self, data: Mapping[str, Any]) -> None:
-        self._columns = {name: _as_column(column) for name, column in data.items()}
+    def __init__(self, data: Mapping[str, Any], wanted: Sequence[str]) -> None:
+        self._columns = {name: _as_column(data[name]) for name in dict.fromkeys(wanted) if name in data}
         strangers = [name for name, column in self._columns.items() if column is None]
         lengths = {name: len(column) for name, column in self._columns.items() if column is not None}
         problems = []

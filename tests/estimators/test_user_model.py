@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit
 
 from skmrm import Episode, MetaRewardModel, UserModels, UserRewardModel, episodes_from_arrays
-from skmrm.datasets import make_user_preferences
+from skmrm.datasets import load_style_preferences, make_user_preferences
 from skmrm.exceptions import EpisodeError
 
 N_ITEMS = 8
@@ -139,6 +139,19 @@ def test__adapt__no_choices__gives_the_starting_weights(model, nothing):
     assert found.n_pairs_ == 0
     assert_array_equal(found.predict(ITEMS), model.predict(ITEMS))
     assert found.predict_proba(nothing).shape == (0,)
+
+
+def test__adapt__texts_that_begin_alike__are_whole_in_tables_and_tuples():
+    """So that the probability of a choice is that of the rewards that `score` gives."""
+    one, other = "The sky is blue, and so on.", "The sky is black, perhaps!"
+    texts = load_style_preferences(n_users=20, n_pairs=6, random_state=0).episodes
+    model = MetaRewardModel(max_epochs=0, random_state=0).fit(texts)
+    forms = [[(one, other)], [{"chosen": one, "rejected": other}], {"chosen": [one], "rejected": [other]}]
+    user = model.adapt(Episode("ann", [one], [other]))
+    gap = user.score("", one) - user.score("", other)
+    for form in forms:
+        assert_array_equal(model.adapt(form).weights_, user.weights_)
+        assert_allclose(user.decision_function(form), [gap], rtol=1e-5, atol=1e-6)
 
 
 def test__adapt__empty_tables__gives_the_starting_weights(model):
@@ -316,9 +329,9 @@ def test__predict__no_items__is_empty(user_model):
         ({"chosen": ITEMS[:2]}, EpisodeError, "no rejected.*'chosen'"),
         ([{"preferred": 1, "other": 2}], EpisodeError, "no chosen and no rejected.*'preferred', 'other'"),
         ({"chosen": ITEMS[:3], "rejected": ITEMS[:2]}, EpisodeError, "same length.*{'chosen': 3, 'rejected': 2}"),
-        (None, TypeError, "got NoneType"),
+        (None, TypeError, "got None"),
         ("text", TypeError, "got a str"),
-        (7, TypeError, "got int"),
+        (7, TypeError, "got an int"),
         ([1, 2], TypeError, "list with int 1"),
         ([("a", "b"), ("p", "a", "b")], TypeError, "tuple"),
         ([(ITEMS[0],)], TypeError, "tuple"),

@@ -770,7 +770,7 @@ def test__texts__rank__orders_responses_by_their_score(text_model, as_texts):
         ("predict", (np.ones((2, 4)),), TypeError, r"list of \(prompt, response\) pairs; item 0"),
         ("predict", ("a response",), TypeError, r"score\(prompt, response\)"),
         ("predict", (["a response"],), TypeError, "item 0 is 'a response'"),
-        ("predict", ([("p", "1 2 3 4"), ("p", 7)],), TypeError, "response of item 1 must be a str.*int"),
+        ("predict", ([("p", "1 2 3 4"), ("p", 7)],), TypeError, "item 1 is .*two str.*a str and an int"),
         ("predict", ([("p", "1 2 3 4", "r")],), TypeError, "item 0"),
         ("rank", ("p", "1 2 3 4"), TypeError, "sequence of responses, got a str"),
         ("score", (["p", "p"], "1 2 3 4"), TypeError, "several prompts and one response"),

@@ -11,9 +11,8 @@ import numpy as np
 from skmrm.embeddings._filling import Summary, fill
 from skmrm.embeddings._store import EmbeddingStore
 from skmrm.encoders._encoded import encode_pieces
-from skmrm.encoders._items import Item, check_items
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set, episodes_from_frame
-from skmrm.episodes.messages import as_conversation, is_messages
+from skmrm.episodes.items import Item, check_items
 
 __all__ = ["encode_dataset", "read_texts"]
 
@@ -71,12 +70,5 @@ def read_texts(ds: Any) -> list[Item]:
         episodes = as_episode_set(ds, min_pairs=0, kind="text", context="encode_dataset").compact()
         return episodes.items or []
     if is_list and not (len(ds) > 0 and isinstance(ds[0], Mapping)):
-        return check_items([_with_conversations(item) for item in ds])
+        return check_items(ds)
     return episodes_from_frame(ds).items or []
-
-
-def _with_conversations(item: Any) -> Any:
-    """An item whose lists of messages are read; anything else is for `check_items` to judge."""
-    if not isinstance(item, list | tuple | np.ndarray) or len(item) != 2:
-        return item
-    return tuple([as_conversation(part) if is_messages(part) else part for part in item])

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from skmrm.encoders._encoded import EncodePieces
-from skmrm.encoders._items import Item
+from skmrm.episodes.items import Item
 from skmrm.exceptions import StoreInUseError
 
 __all__ = ["Summary", "fill"]

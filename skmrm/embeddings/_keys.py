@@ -9,7 +9,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm.encoders._items import Item
+from skmrm.episodes.items import Item
 from skmrm.episodes.messages import Conversation
 
 __all__ = ["KEY_BYTES", "content_keys", "sortable"]

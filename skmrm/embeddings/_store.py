@@ -25,9 +25,9 @@ from skmrm.embeddings._rows import StoredRows
 from skmrm.embeddings._shards import read_shard, shard_name, shard_names, write_shard
 from skmrm.encoders._distinct import distinct_items
 from skmrm.encoders._encoded import encode_pieces
-from skmrm.encoders._items import Item, check_items
 from skmrm.episodes import EpisodeSet
 from skmrm.episodes.episode_set import in_stored_order
+from skmrm.episodes.items import CheckedItems, Item, check_items
 from skmrm.exceptions import ModelFileError, StoreInUseError
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class EmbeddingStore:
         """
         distinct, _ = distinct_items(check_items(items))
         found = self._current().find(content_keys(distinct))
-        return [distinct[row] for row in np.flatnonzero(found < 0)]
+        return CheckedItems([distinct[row] for row in np.flatnonzero(found < 0)])
 
     def chunks(self, items: Any) -> list[list[Item]]:
         """Divide the texts that are not there into pieces, each of which becomes a shard.
@@ -189,7 +189,7 @@ class EmbeddingStore:
             of the same texts.
         """
         missing, size = self.missing(items), self.rows_per_shard
-        return [missing[start : start + size] for start in range(0, len(missing), size)]
+        return [CheckedItems(missing[start : start + size]) for start in range(0, len(missing), size)]
 
     def features(self, items: Any) -> StoredRows:
         """Features of texts, which are read when they are sliced.

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_memory
 
 import skmrm
 from skmrm.encoders._encoded import made_of
-from skmrm.encoders._items import Item
+from skmrm.episodes.items import Item
 from skmrm.episodes.rows import PlacedRows
 
 __all__ = ["FeatureStore", "Memory", "as_memory", "as_store", "cached_fit", "cached_made", "digest", "of_store"]

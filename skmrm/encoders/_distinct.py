@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm.encoders._items import Item
+from skmrm.episodes.items import CheckedItems, Item
 
 __all__ = ["distinct_items"]
 
 
-def distinct_items(items: Sequence[Item]) -> tuple[list[Item], NDArray[np.intp]]:
+def distinct_items(items: CheckedItems) -> tuple[CheckedItems, NDArray[np.intp]]:
     """Distinct items in ascending order, and where each item is among them."""
-    distinct = sorted(dict.fromkeys(items), key=_place)
+    distinct = CheckedItems(sorted(dict.fromkeys(items), key=_place))
     place = {item: row for row, item in enumerate(distinct)}
     return distinct, np.fromiter((place[item] for item in items), np.intp, len(items))
 

@@ -11,8 +11,8 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from sklearn import config_context
 
-from skmrm.encoders._items import Item
 from skmrm.encoders._output import checked_output
+from skmrm.episodes.items import Item
 
 __all__ = ["CountingEncoder", "EncodePieces", "Encoded", "encode_piece", "encode_pieces", "made_of"]
 
@@ -52,7 +52,7 @@ class CountingEncoder(Protocol):
         """All that decides its numbers."""
         ...
 
-    def encode(self, X: list[Item]) -> Encoded:
+    def encode(self, X: Sequence[Item]) -> Encoded:
         """As `transform`, with counts."""
         ...
 
@@ -76,7 +76,7 @@ def made_of(encoder: Any, items: Sequence[Item]) -> tuple[Any, int, int]:
     """
     with config_context(transform_output="default"):
         if isinstance(encoder, CountingEncoder):
-            encoded = encoder.encode(list(items))
+            encoded = encoder.encode(items)
             return encoded.features, encoded.n_tokens, encoded.n_cut
         return encoder.transform(items), 0, 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from itertools import chain
 from numbers import Integral
 from typing import Any
@@ -19,11 +18,11 @@ from tqdm import tqdm
 from skmrm._support.wording import described
 from skmrm.encoders._cache import FeatureStore, Memory, as_memory, as_store, cached_fit, cached_made, digest, of_store
 from skmrm.encoders._distinct import distinct_items
-from skmrm.encoders._items import Item, check_items
 from skmrm.encoders._output import checked_output, own_names
 from skmrm.encoders.hashed._hashed import HashedTextEncoder
 from skmrm.encoders.huggingface._transformers import HFEncoder
 from skmrm.encoders.style._statistics import TextStatistics
+from skmrm.episodes.items import CheckedItems, check_items
 from skmrm.episodes.rows import JoinedRows, PlacedRows
 
 __all__ = ["TextEncoder", "build_encoder", "check_encoder", "inner_encoder"]
@@ -172,7 +171,7 @@ class TextEncoder(TransformerMixin, BaseEstimator):
         """
         distinct, _ = self._fit(X)
         if as_store(self.memory) is None:
-            self._encode_chunk(distinct[:1])  # shows how many columns there are, and that they can be used
+            self._encode_chunk(CheckedItems(distinct[:1]))  # shows how many columns there are, and that they will do
         return self
 
     def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:
@@ -266,7 +265,7 @@ class TextEncoder(TransformerMixin, BaseEstimator):
         names = own_names(self.encoder_, n_encoded) or [f"text{column}" for column in range(n_encoded)]
         return np.array([*names, *(f"statistics__{name}" for name in statistics)], dtype=object)
 
-    def _fit(self, X: Any) -> tuple[list[Item], NDArray[np.intp]]:
+    def _fit(self, X: Any) -> tuple[CheckedItems, NDArray[np.intp]]:
         self._validate_params()
         check_encoder(self.encoder)
         distinct, row = distinct_items(check_items(X, minimum=1))
@@ -279,21 +278,22 @@ class TextEncoder(TransformerMixin, BaseEstimator):
         else:
             self._opened = store.opened_with(self.encoder)
             self.encoder_ = self._opened.encoder_
-            self.n_features_out_ = store.n_features + self._statistics(distinct[:1]).shape[1]
+            self.n_features_out_ = store.n_features + self._statistics(CheckedItems(distinct[:1])).shape[1]
         return distinct, row
 
-    def _stored(self, store: FeatureStore, distinct: Sequence[Item]) -> PlacedRows:
+    def _stored(self, store: FeatureStore, distinct: CheckedItems) -> PlacedRows:
         """Rows of the store, with statistics beside them, of texts that are encoded where it lacks them."""
         if not hasattr(self, "_opened") or self._opened.folder != store.folder:  # the store came after fit
             self._opened = store.opened_with(self.encoder_)
         features = self._opened.encoded(distinct, n_jobs=self.n_jobs, verbose=bool(self.verbose))
         return features if self.statistics_ is None else JoinedRows(features, self._statistics(distinct))
 
-    def _encode(self, distinct: Sequence[Item]) -> NDArray[np.float32]:
+    def _encode(self, distinct: CheckedItems) -> NDArray[np.float32]:
         """One row for each item, encoded a chunk at a time, by several processes where asked for."""
         if (store := as_store(self.memory)) is not None:
             return np.asarray(self._stored(store, distinct), np.float32)
-        chunks = [distinct[start : start + self.chunk_size] for start in range(0, len(distinct), self.chunk_size)]
+        starts = range(0, len(distinct), self.chunk_size)
+        chunks = [CheckedItems(distinct[start : start + self.chunk_size]) for start in starts]
         if not chunks:
             return np.empty((0, self.n_features_out_), np.float32)
         first = self._encode_chunk(chunks[0])  # here, to learn how many columns there are
@@ -312,7 +312,7 @@ class TextEncoder(TransformerMixin, BaseEstimator):
                 progress.update(len(features))
         return table
 
-    def _encode_chunk(self, chunk: Sequence[Item]) -> tuple[NDArray[np.float32], int]:
+    def _encode_chunk(self, chunk: CheckedItems) -> tuple[NDArray[np.float32], int]:
         """Features, and the number of texts that were cut."""
         statistics = self._statistics(chunk)
         width = self.n_features_out_ - statistics.shape[1] if hasattr(self, "n_features_out_") else None
@@ -322,7 +322,7 @@ class TextEncoder(TransformerMixin, BaseEstimator):
         self.n_features_out_ = features.shape[1]
         return features, n_cut
 
-    def _statistics(self, chunk: Sequence[Item]) -> NDArray[np.float32]:
+    def _statistics(self, chunk: CheckedItems) -> NDArray[np.float32]:
         if self.statistics_ is None:
             return np.empty((len(chunk), 0), np.float32)
         return self.statistics_.transform(chunk)

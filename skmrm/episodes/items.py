@@ -1,18 +1,29 @@
-"""What users pass to be scored: texts or feature vectors, checked before anything is computed."""
+"""What users pass to be scored or encoded: texts or feature vectors, checked once, before anything is computed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skmrm._support.arrays import is_bfloat16
+from skmrm._support.wording import counted, described, name_some
 from skmrm.episodes.arrays import without_torch
 from skmrm.episodes.messages import as_conversation, is_messages
 
-__all__ = ["as_text", "check_features", "check_items", "responses_to_rank", "responses_to_score"]
+__all__ = [
+    "CheckedItems",
+    "Item",
+    "check_features",
+    "check_items",
+    "encodable",
+    "responses_to_rank",
+    "responses_to_score",
+]
+
+Item: TypeAlias = tuple[str, str]  # prompt and response
 
 
 def check_features(X: Any, n_features: int, caller: str, owner: str) -> NDArray[Any]:
@@ -40,27 +51,45 @@ def check_features(X: Any, n_features: int, caller: str, owner: str) -> NDArray[
     return features.astype(np.float64) if features.dtype.kind in "iu" else features
 
 
-def check_items(X: Any, caller: str) -> list[tuple[str, str]]:
-    """A list of (prompt, response) texts, or an error that says what came."""
-    form = f"{caller} of a model fitted on texts takes a list of (prompt, response) pairs"
-    if isinstance(X, str) or not isinstance(X, Sequence | np.ndarray):
-        raise TypeError(f"{form}; got {type(X).__name__}: for one response call score(prompt, response)")
-    items = []
-    for row, item in enumerate(X):
-        if isinstance(item, str) or not isinstance(item, Sequence | np.ndarray) or len(item) != 2:
-            raise TypeError(f"{form}; item {row} is {item!r:.80}")
-        prompt = as_text(item[0], f"{caller}: prompt of item {row}")
-        items.append((prompt, as_text(item[1], f"{caller}: response of item {row}")))
+class CheckedItems(list[Item]):
+    """Items that were checked where they came in, and so are passed on without another look."""
+
+    __slots__ = ()
+
+
+def check_items(X: Any, caller: str | None = None, *, minimum: int = 0) -> CheckedItems:
+    """Check that texts are (prompt, response) pairs, once: what this returned comes back as it is.
+
+    Parameters
+    ----------
+    X : iterable of (prompt, response)
+        A str (a subclass will do, and is kept) or a list of chat messages each.
+    caller : str, optional
+        The method of a model that was called, for the message; None for an encoder.
+    minimum : int
+        Fewest items that are enough.
+
+    Returns
+    -------
+    list of (prompt, response)
+        The same strings in tuples; message lists as `Conversation`.
+
+    Raises
+    ------
+    TypeError, of encoders ValueError
+        If `X` is no collection of such pairs, naming the first few that are not.
+    ValueError
+        If there are too few, or messages cannot be read.
+    """
+    items = X if isinstance(X, CheckedItems) else _read_items(X, caller)
+    if len(items) < minimum:
+        raise ValueError(f"at least {counted(minimum, 'item')} is needed, got {len(items)}: pass some texts")
     return items
 
 
-def as_text(value: Any, what: str) -> str:
-    """A text, or a list of chat messages as one."""
-    if isinstance(value, str):
-        return value
-    if is_messages(value):
-        return as_conversation(value)
-    raise TypeError(f"{what} must be a str or a list of chat messages, got {type(value).__name__}")
+def encodable(text: str) -> str:
+    """Put a question mark for each half of a surrogate pair (a cut emoji, say), which UTF-8 cannot write."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def responses_to_score(prompt: Any, response: Any, kind: str) -> tuple[list[tuple[Any, Any]], bool]:
@@ -97,3 +126,45 @@ def responses_to_rank(prompt: Any, responses: Any, kind: str) -> Any:
 
 def _is_one_text(value: Any) -> bool:
     return isinstance(value, str) or is_messages(value)
+
+
+def _read_items(X: Any, caller: str | None) -> CheckedItems:
+    error = ValueError if caller is None else TypeError
+    needed = "an encoder needs a list of (prompt, response)"
+    if caller is not None:
+        needed = f"{caller} of a model fitted on texts takes a list of (prompt, response) pairs"
+    if isinstance(X, str | Mapping) or not isinstance(X, Iterable):
+        remedy = "" if caller is None else ": for one response call score(prompt, response)"
+        raise error(f"{needed}, got {described(X)}{remedy}")
+    rows = list(X)
+    read = [_as_item(row) for row in rows]
+    bad = [place for place, item in enumerate(read) if item is None]
+    if bad:
+        first = rows[bad[0]]
+        shown = "" if caller is None else f"{needed}; item {bad[0]} is {first!r:.80}: "
+        raise error(
+            f"{shown}each item must be a (prompt, response) of two str or lists of chat messages; not so for "
+            f"{counted(len(bad), 'item')} of {len(rows)}, at {name_some(bad)} (the first is {_described(first)}): "
+            "write a response without a prompt as ('', response)"
+        )
+    return CheckedItems([item for item in read if item is not None])
+
+
+def _as_item(item: Any) -> Item | None:
+    """The pair of texts that an item is, or None."""
+    if isinstance(item, str) or not isinstance(item, Sequence | np.ndarray) or len(item) != 2:
+        return None
+    prompt, response = _as_text(item[0]), _as_text(item[1])
+    return None if prompt is None or response is None else (prompt, response)
+
+
+def _as_text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value
+    return as_conversation(value) if is_messages(value) else None
+
+
+def _described(item: object) -> str:
+    if isinstance(item, tuple | list) and len(item) == 2:
+        return " and ".join(described(part) for part in item)
+    return described(item) + (f" of length {len(item)}" if isinstance(item, tuple | list) else "")

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from skmrm._support.wording import described, name_some
+from skmrm.episodes.items import Item
 from skmrm.episodes.messages import is_messages
 from skmrm.episodes.tables import Table, open_table
 from skmrm.integrations._read_texts import read_items
-from skmrm.integrations._row_rewards import Item, OnUnknownUser, RowRewards
+from skmrm.integrations._row_rewards import OnUnknownUser, RowRewards
 
 __all__ = ["best_of_n", "score_dataset"]
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from skmrm._support.wording import counted
 from skmrm.encoders._encoded import Encoded
-from skmrm.encoders._items import Item
+from skmrm.episodes.items import Item
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from skmrm._support.wording import described, name_some
-from skmrm.encoders._items import Item
 from skmrm.episodes import episodes_from_frame
+from skmrm.episodes.items import Item
 from skmrm.integrations._read_texts import read_items
 
 __all__ = ["read_ray_dataset"]

@@ -7,8 +7,8 @@ from typing import Any
 
 from skmrm._support.wording import counted, name_some
 from skmrm.episodes.cells import MISSING, read_cells
+from skmrm.episodes.items import Item
 from skmrm.episodes.messages import is_messages
-from skmrm.integrations._row_rewards import Item
 
 __all__ = ["read_items"]
 

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmrm._support.wording import described, name_some
+from skmrm.episodes.columns import factorize
+from skmrm.episodes.items import CheckedItems, Item
 
 if TYPE_CHECKING:
     from skmrm.estimators.user_model import UserModels
 
-__all__ = ["Item", "OnUnknownUser", "RowRewards"]
+__all__ = ["OnUnknownUser", "RowRewards"]
 
-Item: TypeAlias = tuple[str, str]
 OnUnknownUser: TypeAlias = Literal["prior", "none", "error"]
 
 _UNKNOWN = -1
@@ -99,15 +100,14 @@ class RowRewards:
 
     def _scored(self, items: Sequence[Item], rows: NDArray[np.intp] | None) -> NDArray[Any]:
         """Rewards (n,) of items: of one reward for all, or under the weights in `rows` of the users' table."""
-        distinct = list(dict.fromkeys(items))
-        place = {item: row for row, item in enumerate(distinct)}
+        codes, distinct = factorize(items)
         parts = [
-            self._of_items(distinct[start : start + _ITEMS_AT_A_TIME])
+            self._of_items(CheckedItems(distinct[start : start + _ITEMS_AT_A_TIME]))
             for start in range(0, len(distinct), _ITEMS_AT_A_TIME)
         ]
         if not parts:
             return np.empty(0, np.float32)
-        table = np.concatenate(parts)[[place[item] for item in items]]
+        table = np.concatenate(parts)[codes]
         return table if rows is None else np.einsum("nk,nk->n", table, self._weights(rows))
 
     @property

@@ -8,14 +8,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm.encoders._items import encodable
+from skmrm.episodes.items import Item, encodable
 from skmrm.serving._bundle import ENCODER_FILE, TOKENIZER_FILE, Bundle
 
 __all__ = ["Batch", "Inputs", "make_inputs"]
 
 Rows = slice | NDArray[np.intp]
 Batch = tuple[Rows, dict[str, NDArray[Any]]]
-Items = Sequence[tuple[str, str]]
+Items = Sequence[Item]
 Encode = Callable[[Items], NDArray[np.float32]]
 
 _ALL = slice(None)

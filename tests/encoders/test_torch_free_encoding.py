@@ -13,13 +13,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.utils import murmurhash3_32
 
 from skmrm.encoders import HashedTextEncoder, TextStatistics
-from skmrm.encoders._items import encodable
 from skmrm.encoders._saving import fitted_arrays, restore_fitted
 from skmrm.encoders.hashed import _ngrams
 from skmrm.encoders.hashed._ngrams import HashedNgrams, murmurhash3
 from skmrm.encoders.style._lexicon import is_content
 from skmrm.encoders.style._style import STATISTICS, style_statistics
 from skmrm.encoders.style._words import TRAITS, count_words, tokens
+from skmrm.episodes.items import encodable
 
 HEAVY = {"torch", "sklearn", "scipy", "joblib", "pandas", "transformers", "tokenizers", "onnx", "onnxruntime"}
 LOWEST_HASH = "auozubow"  # a word whose hash is -2**31, of which the absolute value is no int32

@@ -15,8 +15,8 @@ from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from skmrm.encoders._items import check_items, encodable
 from skmrm.encoders.hashed._ngrams import HashedNgrams
+from skmrm.episodes.items import check_items, encodable
 
 __all__ = ["HashedTextEncoder"]
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skmrm.encoders._items import encodable
+from skmrm.episodes.items import encodable
 
 __all__ = ["HashedNgrams", "murmurhash3"]
 

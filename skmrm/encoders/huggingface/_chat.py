@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any
 
 from skmrm._support.wording import counted, name_some
-from skmrm.encoders._items import Item, encodable
+from skmrm.episodes.items import Item, encodable
 from skmrm.episodes.messages import Conversation
 
 __all__ = ["rendered"]

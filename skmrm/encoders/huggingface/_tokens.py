@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from skmrm.encoders._items import Item, encodable
 from skmrm.encoders.huggingface._chat import rendered
+from skmrm.episodes.items import Item, encodable
 
 __all__ = ["Reader", "Tokens"]
 

@@ -15,7 +15,6 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skmrm.encoders._encoded import Encoded
-from skmrm.encoders._items import Item, check_items
 from skmrm.encoders.huggingface._hidden_states import States, hidden_states
 from skmrm.encoders.huggingface._prefixes import find_shared, prefixes_are_exact, states_after_prefixes
 from skmrm.encoders.huggingface._pretrained import NetworkOptions, commit_of, find_pretrained, folder_fingerprint
@@ -30,6 +29,7 @@ from skmrm.encoders.huggingface._settings import (
     settled_pooling,
 )
 from skmrm.encoders.huggingface._tokens import Reader, Tokens
+from skmrm.episodes.items import Item, check_items
 from skmrm.exceptions import ModelFileError
 
 if TYPE_CHECKING:

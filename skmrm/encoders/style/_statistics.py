@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from skmrm.encoders._items import check_items
 from skmrm.encoders.style._style import STATISTICS, style_statistics
+from skmrm.episodes.items import check_items
 
 __all__ = ["TextStatistics"]
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm.encoders._items import Item
 from skmrm.encoders.style._marks import MARKS, count_marks, count_shape
 from skmrm.encoders.style._words import TRAITS, WordCounts, count_words
+from skmrm.episodes.items import Item
 
 __all__ = ["STATISTICS", "style_statistics"]
 

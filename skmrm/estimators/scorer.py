@@ -11,8 +11,9 @@ from skmrm.base_rewards import BaseRewards
 from skmrm.episodes import EpisodeSet
 from skmrm.episodes.from_user import read_user_pairs
 from skmrm.episodes.items import responses_to_rank, responses_to_score
+from skmrm.metrics.margins import sigmoid
 
-__all__ = ["RewardScorer", "sigmoid"]
+__all__ = ["RewardScorer"]
 
 
 class RewardScorer:
@@ -104,8 +105,3 @@ class RewardScorer:
         items, is_one = responses_to_score(prompt, response, base.kind)
         rewards = self.predict(items)
         return float(rewards[0]) if is_one else rewards
-
-
-def sigmoid(margin: NDArray[Any]) -> NDArray[Any]:
-    """Logistic function without overflow: (1 + tanh(x / 2)) / 2."""
-    return 0.5 * (1 + np.tanh(0.5 * margin))

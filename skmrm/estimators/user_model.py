@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from skmrm._support.wording import name_some
 from skmrm.base_rewards import BaseRewards, check_episodes
-from skmrm.estimators.scorer import RewardScorer, sigmoid
+from skmrm.estimators.scorer import RewardScorer
 from skmrm.export import OnnxExport
 from skmrm.export.sources import Source, user_source, users_source
+from skmrm.metrics.margins import sigmoid
 
 if TYPE_CHECKING:
     from skmrm.export.huggingface import UserRewardModelForSequenceClassification

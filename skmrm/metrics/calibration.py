@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skmrm.metrics.margins import finite_margins, user_rows
+from skmrm.metrics.margins import finite_margins, sigmoid, user_rows
 
 __all__ = ["Reliability", "expected_calibration_error", "reliability"]
 
@@ -85,8 +85,7 @@ def reliability(margins: ArrayLike, user: ArrayLike | None = None, n_bins: int =
         owner = user_rows(margin, user)
         share = 1.0 / np.bincount(owner)[owner]
     share /= share.sum()
-    # The logistic function without overflow: (1 + tanh(x / 2)) / 2.
-    confidence = 0.5 * (1 + np.tanh(0.5 * np.abs(margin)))
+    confidence = sigmoid(np.abs(margin))
     row = np.minimum(((confidence - 0.5) * 2 * n_bins).astype(np.intp), n_bins - 1)
     weight = np.asarray(np.bincount(row, weights=share, minlength=n_bins), float)
     with np.errstate(invalid="ignore"):

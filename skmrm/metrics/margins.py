@@ -1,11 +1,13 @@
-"""Margins and whose they are: the checks and the averages that all metrics per user share."""
+"""Margins and whose they are: probabilities, checks and averages that all metrics per user share."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["finite_margins", "known_users", "mean_by_user", "user_rows"]
+__all__ = ["finite_margins", "known_users", "mean_by_user", "sigmoid", "user_rows"]
 
 
 def finite_margins(margins: ArrayLike) -> NDArray[np.float64]:
@@ -14,6 +16,11 @@ def finite_margins(margins: ArrayLike) -> NDArray[np.float64]:
     if np.isnan(margin).any():
         raise ValueError(f"margins must be numbers; {int(np.isnan(margin).sum())} of {margin.size} are NaN")
     return margin
+
+
+def sigmoid(margins: NDArray[Any]) -> NDArray[Any]:
+    """Probability of a choice with that margin: the logistic function without overflow, (1 + tanh(x / 2)) / 2."""
+    return 0.5 * (1 + np.tanh(0.5 * margins))
 
 
 def user_rows(margin: NDArray[np.float64], user: ArrayLike) -> NDArray[np.intp]:

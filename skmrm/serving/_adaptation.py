@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmrm.exceptions import ModelFileError
+from skmrm.metrics.margins import sigmoid
 
 __all__ = ["RULES", "adapt_weights"]
 
@@ -93,7 +94,7 @@ def _posterior(rule: Rule, start: Array, scale: Array, gaps: Array) -> tuple[Arr
 
 def _derivatives(mode: Array, offset: Array, scaled: Array) -> tuple[Array, Array]:
     """Gradient and Hessian of the objective."""
-    wrong = _sigmoid(-(offset + scaled @ mode))
+    wrong = sigmoid(-(offset + scaled @ mode))
     curvature = wrong * (1 - wrong)
     return mode - wrong @ scaled, np.eye(len(mode)) + (scaled * curvature[:, None]).T @ scaled
 
@@ -107,7 +108,7 @@ def _gradient(rule: Rule, start: Array, gaps: Array) -> Array:
         return constrain(start)
     for number in range(1, int(rule["steps"]) + 1):
         weights = constrain(raw)
-        slope = -(_sigmoid(-(gaps @ weights)) @ gaps) / len(gaps)
+        slope = -(sigmoid(-(gaps @ weights)) @ gaps) / len(gaps)
         if rule["simplex"]:
             slope = weights * (slope - weights @ slope)
         if rule["optimizer"] == "adam":
@@ -126,10 +127,6 @@ def _same(values: Array) -> Array:
 def _softmax(values: Array) -> Array:
     shifted = np.exp(values - values.max())
     return shifted / shifted.sum()
-
-
-def _sigmoid(values: Array) -> Array:
-    return 0.5 * (1 + np.tanh(0.5 * values))
 
 
 RULES: dict[str, Callable[[Rule, Array, Array], Array]] = {

@@ -151,12 +151,12 @@ def compare(
     >>> row.n_support, row.n_users, row.gain.low > 0
     (10, 20, True)
     """
-    _check_same(curve, baseline)
-    shared: dict[str, Any] = {"level": level, "random_state": random_state}
-    intervals = simultaneous_intervals if simultaneous else _one_by_one
-    gains = intervals(curve.accuracy, baseline.accuracy, **shared)
-    worst = intervals(curve.accuracy, baseline.accuracy, statistic=worst_decile, **shared)
-    losses = intervals(curve.log_loss, baseline.log_loss, **shared)
+    if problems := check_curves({"curve": curve, "baseline": baseline}):
+        raise ValueError("; ".join(problems))
+    shared: dict[str, Any] = {"level": level, "simultaneous": simultaneous, "random_state": random_state}
+    gains = _intervals(curve.accuracy, baseline.accuracy, **shared)
+    worst = _intervals(curve.accuracy, baseline.accuracy, statistic=worst_decile, **shared)
+    losses = _intervals(curve.log_loss, baseline.log_loss, **shared)
     rows = []
     for row, n_support in enumerate(curve.support_sizes):
         n_users = int((~np.isnan(curve.accuracy[row] + baseline.accuracy[row])).sum())
@@ -181,36 +181,26 @@ def frame_by_size(rows: list[dict[str, Any]], support_sizes: tuple[int | None, .
     return pd.DataFrame(rows, index=pd.Index(sizes, name="n_support", dtype=object))
 
 
-def _one_by_one(
+def _intervals(
     values: NDArray[np.float64],
-    other: NDArray[np.float64],
+    other: NDArray[np.float64] | None,
     *,
     statistic: Callable[[NDArray[np.float64]], Any] = np.mean,
     level: float,
-    random_state: Any,
+    simultaneous: bool,
+    random_state: Any = 0,
 ) -> list[Interval]:
-    """One interval for each row, each covering by itself."""
+    """One interval for each row, which hold all at once or each by itself; NaN for a row that no user has."""
+    shared: dict[str, Any] = {"statistic": statistic, "level": level, "random_state": random_state}
+    if simultaneous:
+        return simultaneous_intervals(values, other, **shared)
+    others = [None] * len(values) if other is None else other
     return [
-        bootstrap_interval(one, two, statistic=statistic, level=level, random_state=random_state)
-        if np.any(~np.isnan(one + two))
-        else Interval(np.nan, np.nan, np.nan, level)
-        for one, two in zip(values, other, strict=True)
+        Interval(np.nan, np.nan, np.nan, level)
+        if np.isnan(one if two is None else one + two).all()
+        else bootstrap_interval(one, two, **shared)
+        for one, two in zip(values, others, strict=True)
     ]
-
-
-def _check_same(curve: AdaptationCurve, baseline: AdaptationCurve) -> None:
-    problems = []
-    if not np.array_equal(curve.users, baseline.users):
-        problems.append(f"users differ ({len(curve.users)} and {len(baseline.users)})")
-    elif not np.allclose(curve.n_support, baseline.n_support):
-        problems.append("splits differ")
-    if curve.support_sizes != baseline.support_sizes:
-        problems.append(f"support_sizes differ ({curve.support_sizes} and {baseline.support_sizes})")
-    if problems:
-        raise ValueError(
-            "compare needs two models' curves over the same users, splits and sizes; "
-            f"{' and '.join(problems)}: call adaptation_curve with the same episodes, sizes and random_state for both"
-        )
 
 
 def check_curves(curves: Any) -> list[str]:
@@ -250,12 +240,6 @@ def mean_by_size(
     reached = np.flatnonzero(known.any(1))
     values = np.where(known, values, np.nan)[reached]
     other = None if other is None else other[reached]
-    if simultaneous:
-        found = simultaneous_intervals(values, other, level=level)
-    else:
-        found = [
-            bootstrap_interval(row, None if other is None else other[place], level=level)
-            for place, row in enumerate(values)
-        ]
+    found = _intervals(values, other, level=level, simultaneous=simultaneous)
     table[reached] = np.reshape([(interval.estimate, interval.low, interval.high) for interval in found], (-1, 3))
     return table

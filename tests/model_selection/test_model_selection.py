@@ -271,9 +271,9 @@ def test__compare__simultaneous__are_the_intervals_that_hold_at_once(curves):
 def test__compare__curves_over_other_things__are_refused(data, curves):
     model = Known(data)
     others = {
-        "users differ": adaptation_curve(model, data.episodes[:20], support_sizes=[0, 1, 3, 50]),
-        "splits differ": adaptation_curve(model, data.episodes, support_sizes=[0, 1, 3, 50], support_fraction=0.8),
-        "support_sizes differ": adaptation_curve(model, data.episodes, support_sizes=[0, 1]),
+        "same users .* 20 users": adaptation_curve(model, data.episodes[:20], support_sizes=[0, 1, 3, 50]),
+        "same splits": adaptation_curve(model, data.episodes, support_sizes=[0, 1, 3, 50], support_fraction=0.8),
+        "same support_sizes, got .*0, 1, 3, 50": adaptation_curve(model, data.episodes, support_sizes=[0, 1]),
     }
     for message, other in others.items():
         with pytest.raises(ValueError, match=message):

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm._support.wording import counted, name_some
 from skmrm.episodes.cells import MISSING, Cells, is_missing, mixed_rows, read_cells, settle_prompts
 from skmrm.episodes.columns import Coder, factorize, set_from_features, set_from_texts
 from skmrm.episodes.episode_set import EpisodeSet
-from skmrm.episodes.rules import set_problems
+from skmrm.episodes.rules import Problems, set_problems
 from skmrm.episodes.tables import Table, open_table
 from skmrm.exceptions import EpisodeError
 
@@ -126,13 +125,14 @@ def read_table(
     EpisodeError
         If cells are missing or cannot be read; all problems are listed.
     """
-    wrong = _Wrong()
-    user_code, ids = (np.zeros(table.n_rows, np.int64), [nameless]) if user is None else _read_ids(table, user, wrong)
-    group_code = _read_groups(table, groups, wrong) if groups else None
-    pairs = _PairReader(prompt, chosen, rejected, implicit_prompt, cut_texts, wrong)
+    problems = Problems()
+    one_user = np.zeros(table.n_rows, np.int64), [nameless]
+    user_code, ids = one_user if user is None else _read_ids(table, user, problems)
+    group_code = _read_groups(table, groups, problems) if groups else None
+    pairs = _PairReader(prompt, chosen, rejected, implicit_prompt, cut_texts, problems)
     pairs.read(table)
-    if problems := wrong.sentences():
-        raise EpisodeError(problems)
+    if problems:
+        raise EpisodeError(problems.sentences())
     return pairs.assemble(ids, user_code, group_code)
 
 
@@ -140,18 +140,18 @@ class _PairReader:
     """Reads prompts and responses chunk by chunk: numbers texts, keeping only distinct ones, and stacks features."""
 
     def __init__(
-        self, prompt: str | None, chosen: str, rejected: str, implicit: bool, cut_texts: bool, wrong: _Wrong
+        self, prompt: str | None, chosen: str, rejected: str, implicit: bool, cut_texts: bool, problems: Problems
     ) -> None:
         self.names = {"prompt": prompt, "chosen": chosen, "rejected": rejected}
         self.implicit, self.cut_texts = implicit, cut_texts
-        self.wrong = wrong
+        self.problems = problems
         self.prompts, self.responses = Coder(), Coder()
         self.prompt: list[NDArray[np.int64]] = []
         self.chosen: list[NDArray[Any]] = []
         self.rejected: list[NDArray[Any]] = []
 
     def read(self, table: Table) -> None:
-        """Read all chunks; problems go to `wrong`."""
+        """Read all chunks; what is wrong goes to `problems`."""
         columns = {role: table.chunks(name) for role, name in self.names.items() if name is not None}
         start, kinds, widths = 0, set(), set()
         for chunks in zip(*columns.values(), strict=True):
@@ -162,13 +162,13 @@ class _PairReader:
                 widths |= {side.values.shape[1] for side in (chosen, rejected) if side.values.ndim == 2}
             self._check_messages(chosen, rejected, start)
             start += len(chunks[0])
-            if not self.wrong and len(kinds) == 1 and len(widths) < 2:
+            if not self.problems and len(kinds) == 1 and len(widths) < 2:
                 self._add(cells.get("prompt"), chosen, rejected)
         columns_named = f"columns '{self.names['chosen']}' and '{self.names['rejected']}'"
         if len(kinds) > 1:
-            self.wrong.add(f"{columns_named} must hold texts only or features only, got both: bring one kind")
+            self.problems.add_rule(f"{columns_named} must hold texts only or features only, got both: bring one kind")
         if len(widths) > 1:
-            self.wrong.add(f"{columns_named} must have the same number of features, got {sorted(widths)}")
+            self.problems.add_rule(f"{columns_named} must have the same number of features, got {sorted(widths)}")
 
     def assemble(self, ids: list[Any], user: NDArray[np.int64], group: NDArray[np.int64] | None) -> EpisodeSet:
         """Put everything that was read together."""
@@ -185,23 +185,20 @@ class _PairReader:
         name = str(self.names[role])
         cells = read_cells(chunk)
         if cells.problem:
-            self.wrong.add(
+            self.problems.add_rule(
                 f"column '{name}' must hold texts, lists of messages or feature vectors, got {cells.problem}"
             )
         if role == "prompt" and cells.kind == "features":
-            self.wrong.add(f"column '{name}' must hold texts or lists of messages, got vectors of numbers")
-        for what, rows in cells.bad.items():
-            self.wrong.add_rows(name, what, [start + row for row in rows])
+            self.problems.add_rule(f"column '{name}' must hold texts or lists of messages, got vectors of numbers")
+        self.problems.add_cells(f"column '{name}'", cells.bad, start)
         return cells
 
     def _check_messages(self, chosen: Cells, rejected: Cells, start: int) -> None:
         if chosen.kind == rejected.kind == "text":
             rows = mixed_rows(chosen.values, rejected.values)
             if rows:
-                what = "a text on one side and a list of messages on the other"
-                self.wrong.add_rows(
-                    f"{self.names['chosen']}' and '{self.names['rejected']}", what, [start + r for r in rows]
-                )
+                names = f"column '{self.names['chosen']}' and '{self.names['rejected']}'"
+                self.problems.add_cells(names, {"a text on one side and a list of messages on the other": rows}, start)
 
     def _add(self, prompt: Cells | None, chosen: Cells, rejected: Cells) -> None:
         given = None if prompt is None else prompt.values
@@ -221,58 +218,25 @@ class _PairReader:
         self.rejected.append(self.responses.codes(b))
 
 
-class _Wrong:
-    """What is wrong with a table: columns as a whole, and cells with their rows."""
-
-    def __init__(self) -> None:
-        self._columns: dict[str, None] = {}
-        self._cells: dict[tuple[str, str], list[int]] = {}
-
-    def add(self, sentence: str) -> None:
-        """Note a problem of a whole column, once."""
-        self._columns[sentence] = None
-
-    def add_rows(self, column: str, what: str, rows: Sequence[int]) -> None:
-        """Note rows of a column whose cells are wrong in the same way."""
-        self._cells.setdefault((column, what), []).extend(rows)
-
-    def __bool__(self) -> bool:
-        return bool(self._columns or self._cells)
-
-    def sentences(self) -> list[str]:
-        """One sentence for each way in which a column is wrong."""
-        found = list(self._columns)
-        for (column, what), rows in self._cells.items():
-            came = "missing values" if what == MISSING else what
-            place = f"{counted(len(rows), 'row')}: {name_some(rows)}"
-            found.append(
-                f"column '{column}' must be readable in each row, got {came} ({place}): {_REMEDIES[what == MISSING]}"
-            )
-        return found
-
-
-_REMEDIES = ("correct these rows or drop them", "fill these rows in or drop them")
-
-
-def _read_ids(table: Table, name: str, wrong: _Wrong) -> tuple[NDArray[np.int64], list[Any]]:
+def _read_ids(table: Table, name: str, problems: Problems) -> tuple[NDArray[np.int64], list[Any]]:
     """Give each distinct id of a column a code."""
     coder = Coder()
     try:
         codes = np.concatenate([coder.codes(chunk) for chunk in table.chunks(name)])
     except TypeError as error:
-        wrong.add(f"column '{name}' must hold hashable values, as strings and numbers are: {error}")
+        problems.add_rule(f"column '{name}' must hold hashable values, as strings and numbers are: {error}")
         return np.zeros(table.n_rows, np.int64), []
     missing = [code for code, value in enumerate(coder.index) if is_missing(value)]
     if missing:
-        wrong.add_rows(name, MISSING, np.flatnonzero(np.isin(codes, missing)).tolist())
+        problems.add_cells(f"column '{name}'", {MISSING: np.flatnonzero(np.isin(codes, missing)).tolist()})
     return codes, coder.values
 
 
-def _read_groups(table: Table, names: Sequence[str], wrong: _Wrong) -> NDArray[np.int64]:
+def _read_groups(table: Table, names: Sequence[str], problems: Problems) -> NDArray[np.int64]:
     """Give each combination of values of some columns a code."""
     codes = np.zeros(table.n_rows, np.int64)
     for name in names:
-        more, values = _read_ids(table, name, wrong)
+        more, values = _read_ids(table, name, problems)
         codes = factorize(codes * max(1, len(values)) + more)[0]
     return codes
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skmrm._support.wording import counted, name_some
+from skmrm.episodes.cells import MISSING
 from skmrm.episodes.episode_set import EpisodeSet
 from skmrm.episodes.rows import row_chunks
 
@@ -19,8 +20,7 @@ class Problems:
     """Rules broken so far, each with those who break it, to be raised at once."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[str, str], list[_Verbatim]] = {}
-        self._count = 0
+        self._found: dict[tuple[str, str], list[_Verbatim] | list[int]] = {}
 
     def add(self, rule: str, who: object, detail: str = "", remedy: str = "") -> None:
         """Note that somebody breaks a rule.
@@ -37,19 +37,29 @@ class Problems:
             What to do; the same for all who break the rule.
         """
         label = _Verbatim(f"{who!r} ({detail})" if detail else repr(who))
-        self._found.setdefault((rule, remedy), []).append(label)
-        self._count += 1
+        self._found.setdefault((rule, remedy), []).append(label)  # type: ignore[arg-type]
+
+    def add_rule(self, sentence: str) -> None:
+        """Note that a rule is broken that is not about anybody, once."""
+        self._found.setdefault((sentence, ""), [])
+
+    def add_cells(self, column: str, bad: Mapping[str, Sequence[int]], first_row: int = 0) -> None:
+        """Note cells of a column that cannot be read: what came in their place, and in which rows from the first on."""
+        for what, rows in bad.items():
+            came, mend = ("missing values", "fill these rows in") if what == MISSING else (what, "correct these rows")
+            rule, remedy = f"{column} must be readable in each row, got {came}", f"{mend} or drop them"
+            self._found.setdefault((rule, remedy), []).extend(first_row + row for row in rows)  # type: ignore[misc]
 
     def sentences(self) -> list[str]:
         """One sentence for each broken rule: the rule, who breaks it, the remedy."""
         return [
-            f"{rule}; not so for {name_some(labels)}" + (f": {remedy}" if remedy else "")
-            for (rule, remedy), labels in self._found.items()
+            rule + _breakers(breakers) + (f": {remedy}" if remedy else "")
+            for (rule, remedy), breakers in self._found.items()
         ]
 
     def __len__(self) -> int:
         """How often a rule was broken."""
-        return self._count
+        return sum(max(1, len(breakers)) for breakers in self._found.values())
 
 
 class _Verbatim(str):
@@ -59,6 +69,14 @@ class _Verbatim(str):
 
     def __repr__(self) -> str:
         return str(self)
+
+
+def _breakers(breakers: list[_Verbatim] | list[int]) -> str:
+    if not breakers:
+        return ""
+    if isinstance(breakers[0], int):
+        return f" ({counted(len(breakers), 'row')}: {name_some(breakers)})"
+    return f"; not so for {name_some(breakers)}"
 
 
 def set_problems(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from skmrm._support.wording import counted, name_some
-from skmrm.episodes.cells import MISSING, read_cells
+from skmrm.episodes.cells import read_cells
 from skmrm.episodes.items import Item
 from skmrm.episodes.messages import is_messages
+from skmrm.episodes.rules import Problems
 
 __all__ = ["read_items"]
 
@@ -28,27 +28,23 @@ def read_items(prompts: Sequence[Any], completions: Sequence[Any], names: tuple[
     ValueError
         If rows cannot be read; all problems are listed.
     """
-    problems: list[str] = []
+    problems = Problems()
     if len(prompts) != len(completions):
-        problems.append(
+        problems.add_rule(
             f"{names[0]} and {names[1]} must have the same length, got {len(prompts)} and {len(completions)}: give one "
             "of each a row"
         )
     columns = [_read(column, name, problems) for column, name in zip((prompts, completions), names, strict=True)]
     if problems:
-        raise ValueError("; ".join(problems))
+        raise ValueError("; ".join(problems.sentences()))
     return list(zip(*columns, strict=True))
 
 
-def _read(column: Sequence[Any], name: str, problems: list[str]) -> list[str]:
+def _read(column: Sequence[Any], name: str, problems: Problems) -> list[str]:
     cells = read_cells([_with_contents(cell) for cell in column])
     if cells.problem or cells.kind == "features":
-        problems.append(f"{name} must hold texts or lists of messages, got {cells.problem or 'vectors of numbers'}")
-    for what, rows in cells.bad.items():
-        came = "missing values" if what == MISSING else what
-        problems.append(
-            f"{name} must be readable in each row, got {came} ({counted(len(rows), 'row')}: {name_some(rows)})"
-        )
+        problems.add_rule(f"{name} must hold texts or lists of messages, got {cells.problem or 'vectors of numbers'}")
+    problems.add_cells(name, cells.bad)
     return [] if cells.kind != "text" else cells.values.tolist()
 
 

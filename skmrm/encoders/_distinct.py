@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from skmrm.episodes.columns import factorize
 from skmrm.episodes.items import CheckedItems, Item
 
 __all__ = ["distinct_items"]
@@ -12,9 +13,9 @@ __all__ = ["distinct_items"]
 
 def distinct_items(items: CheckedItems) -> tuple[CheckedItems, NDArray[np.intp]]:
     """Distinct items in ascending order, and where each item is among them."""
-    distinct = CheckedItems(sorted(dict.fromkeys(items), key=_place))
-    place = {item: row for row, item in enumerate(distinct)}
-    return distinct, np.fromiter((place[item] for item in items), np.intp, len(items))
+    codes, distinct = factorize(items)
+    order = sorted(range(len(distinct)), key=lambda row: _place(distinct[row]))
+    return CheckedItems([distinct[row] for row in order]), np.argsort(order)[codes]
 
 
 def _place(item: Item) -> tuple[object, ...]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmrm.encoders.style._lexicon import STOP_WORDS, WORD_LISTS, is_content, is_contraction, is_latinate
+from skmrm.episodes.columns import factorize
 
 __all__ = ["TRAITS", "WordCounts", "count_words", "tokens"]
 
@@ -130,9 +131,9 @@ def count_words(responses: Sequence[str], prompts: Sequence[str]) -> WordCounts:
         The counts.
     """
     n = len(responses)
-    row_of_prompt = {prompt: row for row, prompt in enumerate(dict.fromkeys(prompts), start=n)}
-    prompt_of = np.array([row_of_prompt[prompt] for prompt in prompts], dtype=np.int64)
-    sizes, words, vocabulary = _occurrences(tokens(text) for text in chain(responses, row_of_prompt))
+    prompt_code, distinct_prompts = factorize(prompts)
+    prompt_of = n + prompt_code
+    sizes, words, vocabulary = _occurrences(tokens(text) for text in chain(responses, distinct_prompts))
     rows = np.repeat(np.arange(len(sizes), dtype=np.int64), sizes)
     total = sizes.astype(float)
     distinct, content = _distinct_words(rows, words, vocabulary, len(sizes))
@@ -154,12 +155,9 @@ def count_words(responses: Sequence[str], prompts: Sequence[str]) -> WordCounts:
 
 def _occurrences(texts: Iterable[list[str]]) -> tuple[_Ints, _Ints, list[str]]:
     """Words of each text, how many they are, and the vocabulary, in which the words are places."""
-    place: defaultdict[str, int] = defaultdict()
-    place.default_factory = place.__len__
     rows = list(texts)
     sizes = np.array([len(row) for row in rows], dtype=np.int64)
-    words = np.fromiter(map(place.__getitem__, chain.from_iterable(rows)), np.int64, int(sizes.sum()))
-    return sizes, words, list(place)
+    return sizes, *factorize(list(chain.from_iterable(rows)))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Fit and transform that are done once for the same texts, if there is a cache."""
+"""Fit and transform that are done once for the same texts, where there is a cache or a store."""
 
 from __future__ import annotations
 
@@ -13,11 +13,20 @@ from sklearn import config_context
 from sklearn.utils.validation import check_memory
 
 import skmrm
-from skmrm.encoders._encoded import made_of
+from skmrm.encoders._encoded import encode_counted
 from skmrm.episodes.items import Item
 from skmrm.episodes.rows import PlacedRows
 
-__all__ = ["FeatureStore", "Memory", "as_memory", "as_store", "cached_fit", "cached_made", "digest", "of_store"]
+__all__ = [
+    "FeatureStore",
+    "Memory",
+    "as_memory",
+    "as_store",
+    "cached_encode",
+    "cached_fit",
+    "digest",
+    "resolve_encoder",
+]
 
 
 class FeatureStore(Protocol):
@@ -67,7 +76,7 @@ def as_store(memory: Memory) -> FeatureStore | None:
     return cast("FeatureStore", memory) if hasattr(memory, "opened_with") else None
 
 
-def of_store(encoder: Any, memory: Memory) -> Any:
+def resolve_encoder(encoder: Any, memory: Memory) -> Any:
     """The encoder, or that of a store where none was given: it has to be known where the store is not."""
     store = as_store(memory)
     return store.encoder_ if encoder is None and store is not None else encoder
@@ -111,8 +120,10 @@ def cached_fit(memory: joblib.Memory | None, encoder: Any, items: Sequence[Item]
     return memory.cache(_fit, ignore=["encoder", "items"])(encoder, items, digest(encoder, items))
 
 
-def cached_made(memory: joblib.Memory | None, encoder: Any, items: Sequence[Item], state: str) -> tuple[Any, int, int]:
-    """Encode texts, or take what was made of them from the cache.
+def cached_encode(
+    memory: joblib.Memory | None, encoder: Any, items: Sequence[Item], state: str
+) -> tuple[Any, int, int]:
+    """Encode texts, or take their features from the cache.
 
     Parameters
     ----------
@@ -128,11 +139,11 @@ def cached_made(memory: joblib.Memory | None, encoder: Any, items: Sequence[Item
     Returns
     -------
     object, int, int
-        As of :func:`skmrm.encoders._encoded.made_of`.
+        As of :func:`skmrm.encoders._encoded.encode_counted`.
     """
     if memory is None:
-        return made_of(encoder, items)
-    return memory.cache(_made, ignore=["encoder", "items"])(encoder, items, digest(state, items))
+        return encode_counted(encoder, items)
+    return memory.cache(_encode, ignore=["encoder", "items"])(encoder, items, digest(state, items))
 
 
 # The key stands for the other arguments, so that joblib neither hashes nor writes down every text.
@@ -142,5 +153,5 @@ def _fit(encoder: Any, items: Sequence[Item], key: str) -> Any:
     return encoder
 
 
-def _made(encoder: Any, items: Sequence[Item], key: str) -> tuple[Any, int, int]:
-    return made_of(encoder, items)
+def _encode(encoder: Any, items: Sequence[Item], key: str) -> tuple[Any, int, int]:
+    return encode_counted(encoder, items)

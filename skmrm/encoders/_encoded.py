@@ -1,4 +1,4 @@
-"""What an encoder made of texts, and how much there was of them: for progress lines that say more than a percentage."""
+"""Encoding with counts: features of texts, how many tokens they took, and how many texts were cut."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sklearn import config_context
 from skmrm.encoders._output import checked_output
 from skmrm.episodes.items import Item
 
-__all__ = ["CountingEncoder", "EncodePieces", "Encoded", "encode_piece", "encode_pieces", "made_of"]
+__all__ = ["CountingEncoder", "EncodePieces", "Encoded", "encode_counted", "encode_piece", "encode_pieces"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Encoded:
     n_cut: int
 
 
-# Pieces to what was made of them, each with its place, in any order.
+# Pieces to their features, each with its place, in any order.
 EncodePieces = Callable[[Sequence[Sequence[Item]]], Iterator[tuple[int, Encoded]]]
 
 
@@ -57,8 +57,8 @@ class CountingEncoder(Protocol):
         ...
 
 
-def made_of(encoder: Any, items: Sequence[Item]) -> tuple[Any, int, int]:
-    """Encode texts.
+def encode_counted(encoder: Any, items: Sequence[Item]) -> tuple[Any, int, int]:
+    """Encode texts, with counts where the encoder has them.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def encode_piece(encoder: Any, items: Sequence[Item]) -> Encoded:
     ValueError
         If what the encoder returns cannot be used.
     """
-    output, n_tokens, n_cut = made_of(encoder, items)
+    output, n_tokens, n_cut = encode_counted(encoder, items)
     return Encoded(checked_output(output, encoder, len(items)), n_tokens, n_cut)
 
 
@@ -97,5 +97,6 @@ def encode_pieces(
     encoder: Any, pieces: Sequence[Sequence[Item]], n_jobs: int | None = None
 ) -> Iterator[tuple[int, Encoded]]:
     """Encode pieces one after the other, here or in processes of joblib."""
-    made = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(encode_piece)(encoder, piece) for piece in pieces)
-    return enumerate(made)
+    return enumerate(
+        Parallel(n_jobs=n_jobs, return_as="generator")(delayed(encode_piece)(encoder, piece) for piece in pieces)
+    )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm.encoders._cache import of_store
+from skmrm.encoders._cache import resolve_encoder
 from skmrm.encoders._text_encoder import TextEncoder, inner_encoder
 from skmrm.encoders.hashed._hashed import HashedTextEncoder
 from skmrm.encoders.huggingface._transformers import HFEncoder
@@ -61,7 +61,7 @@ def encoder_to_config(encoder: Any) -> dict[str, Any]:
     if "model" in params:
         params["model"] = os.fspath(params["model"])
     if "memory" in params:
-        params["encoder"] = of_store(params["encoder"], params["memory"])
+        params["encoder"] = resolve_encoder(params["encoder"], params["memory"])
         params["memory"] = None  # a cache belongs to a machine
     if params.get("encoder") is not None:
         params["encoder"] = encoder_to_config(params["encoder"])

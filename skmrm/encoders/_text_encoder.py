@@ -16,7 +16,16 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
 from skmrm._support.wording import described
-from skmrm.encoders._cache import FeatureStore, Memory, as_memory, as_store, cached_fit, cached_made, digest, of_store
+from skmrm.encoders._cache import (
+    FeatureStore,
+    Memory,
+    as_memory,
+    as_store,
+    cached_encode,
+    cached_fit,
+    digest,
+    resolve_encoder,
+)
 from skmrm.encoders._distinct import distinct_items
 from skmrm.encoders._output import checked_output, own_names
 from skmrm.encoders.hashed._hashed import HashedTextEncoder
@@ -56,8 +65,8 @@ def build_encoder(
     check_encoder(encoder)
     if isinstance(encoder, TextEncoder):
         copy: TextEncoder = clone(encoder)
-        return copy.set_params(encoder=of_store(copy.encoder, copy.memory))
-    encoder = of_store(encoder, memory)
+        return copy.set_params(encoder=resolve_encoder(copy.encoder, copy.memory))
+    encoder = resolve_encoder(encoder, memory)
     return TextEncoder(encoder, text_statistics=text_statistics, memory=memory, n_jobs=n_jobs, verbose=verbose)
 
 
@@ -317,7 +326,7 @@ class TextEncoder(TransformerMixin, BaseEstimator):
         statistics = self._statistics(chunk)
         width = self.n_features_out_ - statistics.shape[1] if hasattr(self, "n_features_out_") else None
         memory = as_memory(self.memory)
-        output, _, n_cut = cached_made(memory, self.encoder_, chunk, self._encoder_state() if memory else "")
+        output, _, n_cut = cached_encode(memory, self.encoder_, chunk, self._encoder_state() if memory else "")
         features = np.hstack([checked_output(output, self.encoder_, len(chunk), width), statistics])
         self.n_features_out_ = features.shape[1]
         return features, n_cut

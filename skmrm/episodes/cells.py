@@ -13,7 +13,7 @@ from skmrm._support.wording import described
 from skmrm.episodes.arrays import feature_dtype_problem, object_array, without_torch
 from skmrm.episodes.messages import Conversation, as_conversation, extract_prompt, is_messages
 
-__all__ = ["MISSING", "Cells", "is_missing", "mixed_rows", "read_cells", "settle_prompts"]
+__all__ = ["MISSING", "Cells", "is_missing", "mixed_rows", "read_cells", "split_prompts"]
 
 MISSING = "missing"
 
@@ -71,7 +71,7 @@ def read_cells(column: Any) -> Cells:
     return _stack_vectors(values) if _is_vector(values[0]) else _text_cells(values)
 
 
-def settle_prompts(
+def split_prompts(
     prompts: NDArray[Any] | None, chosen: NDArray[Any], rejected: NDArray[Any], *, cut_texts: bool = False
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Find the prompt of each pair: the one given, or what both responses share at their start.

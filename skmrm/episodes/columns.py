@@ -1,4 +1,4 @@
-"""Numbering distinct values, and putting numbered columns together."""
+"""Numbering distinct values, and putting numbered columns together as an `EpisodeSet`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One user's preferences, given by the user or seen in a set."""
+"""One user's preferences, as they are given."""
 
 from __future__ import annotations
 

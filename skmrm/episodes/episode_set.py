@@ -1,4 +1,4 @@
-"""The one internal form of preference data: columns over indexed items."""
+"""The one internal form of preference data: columns over indexed items, and the views of its users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pairs that point into the rows of one feature array."""
+"""Pairs that point into the rows of one feature array, as an `EpisodeSet`."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from skmrm._support.wording import name_some
 from skmrm.episodes.arrays import object_array
-from skmrm.episodes.cells import Cells, is_missing, mixed_rows, read_cells, settle_prompts
+from skmrm.episodes.cells import Cells, is_missing, mixed_rows, read_cells, split_prompts
 from skmrm.episodes.columns import Coder, set_from_features, set_from_texts
 from skmrm.episodes.episode import Episode
 from skmrm.episodes.episode_set import EpisodeSet, EpisodeView
@@ -129,7 +129,7 @@ def _read_one(episode: Episode, problems: Problems) -> _Read | None:
     given = None if prompts is None else prompts.values
     kind = chosen.kind
     if kind == "text":
-        texts = settle_prompts(given, chosen.values, rejected.values)
+        texts = split_prompts(given, chosen.values, rejected.values)
         return _Read(user, kind, *texts, groups)
     return _Read(user, kind, given, chosen.values, rejected.values, groups)
 

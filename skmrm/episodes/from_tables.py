@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm.episodes.cells import MISSING, Cells, is_missing, mixed_rows, read_cells, settle_prompts
+from skmrm.episodes.cells import MISSING, Cells, is_missing, mixed_rows, read_cells, split_prompts
 from skmrm.episodes.columns import Coder, factorize, set_from_features, set_from_texts
 from skmrm.episodes.episode_set import EpisodeSet
 from skmrm.episodes.rules import Problems, set_problems
@@ -210,7 +210,7 @@ class _PairReader:
             return
         a, b = chosen.values, rejected.values
         if given is not None or self.implicit:
-            given, a, b = settle_prompts(given, a, b, cut_texts=self.cut_texts)
+            given, a, b = split_prompts(given, a, b, cut_texts=self.cut_texts)
         else:
             given = np.full(len(a), "", object)
         self.prompt.append(self.prompts.codes(given))

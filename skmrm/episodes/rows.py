@@ -1,4 +1,4 @@
-"""Rows of feature arrays that may lie on disk: read in large pieces, chosen without a copy."""
+"""Rows of feature arrays that may lie on disk: read in large pieces, chosen and joined without a copy."""
 
 from __future__ import annotations
 

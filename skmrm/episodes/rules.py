@@ -1,4 +1,4 @@
-"""The rules that preference data must meet, and who breaks them."""
+"""The rules that preference data must meet, and the collector of who breaks which."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from skmrm._support.device import device_problems
 from skmrm._support.files import is_intact, sealed, write_whole
 from skmrm.base_rewards import BaseRewards, make_base_rewards
-from skmrm.encoders._cache import of_store
+from skmrm.encoders._cache import resolve_encoder
 from skmrm.encoders._saving import encoder_from_config, encoder_to_config, fitted_arrays, restore_fitted
 from skmrm.exceptions import ModelFileError
 from skmrm.meta.adaptation import Adaptation
@@ -113,7 +113,7 @@ def load_model(kind: type[Model], path: str | Path, device: str) -> Model:
 
 def _params_to_config(params: dict[str, Any], problems: list[str]) -> dict[str, Any]:
     """Constructor parameters as JSON values."""
-    params["encoder"] = of_store(params["encoder"], params["memory"])
+    params["encoder"] = resolve_encoder(params["encoder"], params["memory"])
     if params["encoder"] is not None:
         params["encoder"] = _encoder_config(params["encoder"], problems)
     if not isinstance(params.get("adaptation", ""), str):

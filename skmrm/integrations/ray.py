@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["encode_dataset"]
 
 # Options of map_batches that are settled here, or are parameters of their own.
-_SETTLED = {
+_FIXED_OPTIONS = {
     "batch_format",
     "batch_size",
     "compute",
@@ -142,9 +142,9 @@ def _check(store: Any, concurrency: Any, num_gpus: Any, num_cpus: Any, ray_remot
             problems.append(f"{name} must be None or a number, 0 or more, got {value!r}: say how many an actor needs")
     if ray_remote_args is not None and not isinstance(ray_remote_args, Mapping):
         problems.append(f"ray_remote_args must be a dict of options, got {described(ray_remote_args)}")
-    elif settled := sorted(_SETTLED & set(ray_remote_args or ())):
+    elif fixed := sorted(_FIXED_OPTIONS & set(ray_remote_args or ())):
         problems.append(
-            f"ray_remote_args may not have {name_some(settled)}, which are settled already: leave them out, or use the "
+            f"ray_remote_args may not have {name_some(fixed)}, which are settled already: leave them out, or use the "
             "parameters concurrency, num_gpus and num_cpus"
         )
     problems += _device_problems(getattr(store.encoder_, "device", None), num_gpus)

@@ -1,4 +1,4 @@
-"""How good a fitted model is for users it never saw, after a handful of their choices; scorers for model selection.
+"""Fitted models judged on users they never saw, after a handful of their choices: curves, and scorers of scikit-learn.
 
 The splits are those that do not lie: users apart (pass users that were not in fit), and within a user no group on both
 sides of support and query. Everything is judged per user, and every user counts alike.

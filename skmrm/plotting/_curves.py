@@ -1,4 +1,4 @@
-"""Adaptation curves for displays: computed for a model and its baseline, and looked up by number of choices."""
+"""Adaptation curves for displays: their numbers of choices by name and by row, and what may be drawn of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pretrained model of transformers, in a folder or on the Hugging Face Hub: its files, and what is made of them."""
+"""A pretrained model of transformers, in a folder or on the Hugging Face Hub: its files, tokenizer and network."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ __all__ = [
     "check_first_token",
     "check_options",
     "output_width",
-    "settled_dtype",
-    "settled_max_length",
-    "settled_pooling",
+    "resolve_dtype",
+    "resolve_max_length",
+    "resolve_pooling",
 ]
 
 Pooling = Literal["mean", "cls", "last"]
@@ -24,7 +24,7 @@ _NO_LIMIT = 10**6  # tokenizers that know no limit say 10**30
 _HALVES = ("bfloat16", "float16")
 
 
-def settled_pooling(
+def resolve_pooling(
     asked: Literal["auto", "mean", "cls", "last"], model: str, config: Any, facts: SentenceFacts | None
 ) -> Pooling:
     """How tokens become one vector.
@@ -80,7 +80,7 @@ def settled_pooling(
     return "mean" if facts is None else cast(Pooling, facts.pooling)
 
 
-def settled_dtype(asked: str, config: Any, device: str) -> str:
+def resolve_dtype(asked: str, config: Any, device: str) -> str:
     """Precision of weights and arithmetic.
 
     Parameters
@@ -105,7 +105,7 @@ def settled_dtype(asked: str, config: Any, device: str) -> str:
     return saved if saved in _HALVES and resolve_device(device).type != "cpu" else "float32"
 
 
-def settled_max_length(asked: int | None, model: str, facts: SentenceFacts | None, tokenizer: Any, network: Any) -> int:
+def resolve_max_length(asked: int | None, model: str, facts: SentenceFacts | None, tokenizer: Any, network: Any) -> int:
     """Most tokens of a text.
 
     Parameters

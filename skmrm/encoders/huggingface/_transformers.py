@@ -24,9 +24,9 @@ from skmrm.encoders.huggingface._settings import (
     check_first_token,
     check_options,
     output_width,
-    settled_dtype,
-    settled_max_length,
-    settled_pooling,
+    resolve_dtype,
+    resolve_max_length,
+    resolve_pooling,
 )
 from skmrm.encoders.huggingface._tokens import Reader, Tokens
 from skmrm.episodes.items import Item, check_items
@@ -214,18 +214,18 @@ class HFEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         source = find_pretrained(self.model, self.revision, self.trust_remote_code)
         facts = read_sentence_facts(source.read_json)
         config = source.load_config()
-        pooling = settled_pooling(self.pooling, source.model, config, facts)
+        pooling = resolve_pooling(self.pooling, source.model, config, facts)
         reads: Literal["conversation", "response"] = (
             "conversation" if pooling == "last" and facts is None else "response"
         )
         check_options(source.model, reads, reward_head=self.reward_head, chat_template=self.chat_template)
         lower_case = facts is not None and facts.lower_case
-        dtype = settled_dtype(self.dtype, config, self.device)
+        dtype = resolve_dtype(self.dtype, config, self.device)
         tokenizer = source.load_tokenizer(lower_case)
         network, head = source.load_network(self._network_options(dtype))
         if pooling == "cls":
             check_first_token(tokenizer)
-        max_length = settled_max_length(self.max_length, source.model, facts, tokenizer, network)
+        max_length = resolve_max_length(self.max_length, source.model, facts, tokenizer, network)
         width = output_width(self._reader(tokenizer, network, reads, max_length), network)
         self.prefix_caching_ = (
             self.prefix_caching and reads == "conversation" and prefixes_are_exact(tokenizer, network, max_length)

@@ -60,6 +60,7 @@ def encoder_to_config(encoder: Any) -> dict[str, Any]:
         )
     if "model" in params:
         params["model"] = os.fspath(params["model"])
+        params |= {"device": "auto", "device_map": None}  # looked up where the model is loaded
     if "memory" in params:
         params["encoder"] = resolve_encoder(params["encoder"], params["memory"])
         params["memory"] = None  # a cache belongs to a machine
@@ -70,8 +71,8 @@ def encoder_to_config(encoder: Any) -> dict[str, Any]:
     return {"class": kind, "params": params}
 
 
-def encoder_from_config(config: Mapping[str, Any]) -> Any:
-    """Make an encoder, not fitted, of what :func:`encoder_to_config` gave.
+def encoder_from_config(config: Mapping[str, Any], device: str = "auto") -> Any:
+    """Make an encoder, not fitted, of what :func:`encoder_to_config` gave; a network will be on the device.
 
     Raises
     ------
@@ -86,7 +87,9 @@ def encoder_from_config(config: Mapping[str, Any]) -> Any:
     if params.get("trust_remote_code"):
         raise ValueError(f"encoder {config['class']} wants trust_remote_code, which no file may grant: save it again")
     if isinstance(params.get("encoder"), Mapping):
-        params["encoder"] = encoder_from_config(params["encoder"])
+        params["encoder"] = encoder_from_config(params["encoder"], device)
+    if "device" in params:
+        params |= {"device": device, "device_map": None}
     for name in _TUPLES:
         if params.get(name) is not None:
             params[name] = tuple(params[name])
@@ -106,7 +109,7 @@ def fitted_arrays(encoder: Any) -> Arrays:
             "columns": columns,
             "components": encoder.components_[:, columns],
             "singular_values": encoder.singular_values_,
-            "idf": np.concatenate([tfidf.idf_ for tfidf in _weightings(encoder)]),
+            "idf": encoder.idf_,
         }
     if isinstance(encoder, HFEncoder):
         facts = json.dumps({name: getattr(encoder, name) for name in _HF_FACTS})
@@ -123,23 +126,13 @@ def restore_fitted(encoder: Any, arrays: Arrays) -> None:
         encoder.statistics_ = TextStatistics().fit([("", "")]) if encoder.text_statistics else None
         encoder.n_features_out_ = int(arrays["n_features_out"][0])
     elif isinstance(encoder, HashedTextEncoder):
-        encoder.vectorizer_ = encoder._make_vectorizer()
-        weightings = _weightings(encoder)
-        width = len(weightings) * encoder.n_hashes
-        encoder.components_ = np.zeros((len(arrays["components"]), width), arrays["components"].dtype)
+        encoder.idf_ = arrays["idf"]
+        encoder.components_ = np.zeros((len(arrays["components"]), len(encoder.idf_)), arrays["components"].dtype)
         encoder.components_[:, arrays["columns"]] = arrays["components"]
         encoder.singular_values_ = arrays["singular_values"]
-        for tfidf, idf in zip(weightings, arrays["idf"].reshape(-1, encoder.n_hashes), strict=True):
-            tfidf.idf_ = idf
-            tfidf.n_features_in_ = encoder.n_hashes
     elif isinstance(encoder, HFEncoder):
         facts = json.loads(arrays["facts"].tobytes())
         for name in _HF_FACTS:
             setattr(encoder, name, facts[name])
     elif isinstance(encoder, TextStatistics):
         encoder.fit([("", "")])
-
-
-def _weightings(encoder: HashedTextEncoder) -> list[Any]:
-    """The tf-idf step of each kind of n-gram."""
-    return [pipeline[-1] for _, pipeline in encoder.vectorizer_.transformer_list]

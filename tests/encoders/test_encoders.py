@@ -316,11 +316,11 @@ def test__statistics__conversation_as_prompt__read_as_its_text():
 # ---------------------------------------------------------------- hashed n-grams
 
 
-def test__hashed_encoder__as_many_components_as_texts__keeps_all_inner_products():
+def test__hashed_encoder__as_many_components_as_texts__keeps_all_inner_products(weights_by_scikit_learn):
     items = [item for item in dict.fromkeys(ITEMS) if item[1]]
     encoder = HashedTextEncoder(n_components=10, n_hashes=2**12).fit(items)
     vectors = encoder.transform(items)
-    weights = encoder.vectorizer_.transform([response for _, response in items])
+    weights = weights_by_scikit_learn(encoder, [response for _, response in items])
     assert vectors.shape == (len(items), len(items))
     assert_allclose(vectors @ vectors.T, (weights @ weights.T).toarray(), atol=1e-5)
     assert_allclose(np.diag(vectors @ vectors.T), 2, rtol=1e-5)  # unit norm for words, and for characters

@@ -19,7 +19,6 @@ from skmrm.encoders.hashed._ngrams import HashedNgrams, murmurhash3
 from skmrm.encoders.style._lexicon import is_content
 from skmrm.encoders.style._style import STATISTICS, style_statistics
 from skmrm.encoders.style._words import TRAITS, count_words, tokens
-from skmrm.episodes.items import encodable
 
 HEAVY = {"torch", "sklearn", "scipy", "joblib", "pandas", "transformers", "tokenizers", "onnx", "onnxruntime"}
 LOWEST_HASH = "auozubow"  # a word whose hash is -2**31, of which the absolute value is no int32
@@ -76,11 +75,16 @@ def random_encoder(seed, n_components=3, share=1.0, **params):
     return encoder
 
 
-def encoded(encoder, responses):
-    """By scikit-learn's vectorizers, which `fit` learns with."""
-    if not responses:
-        return np.empty((0, len(encoder.components_)))
-    return encoder.vectorizer_.transform([encodable(response) for response in responses]) @ encoder.components_.T
+@pytest.fixture(scope="module")
+def encoded(weights_by_scikit_learn):
+    """Vectors of responses by scikit-learn's vectorizers."""
+
+    def encode(encoder, responses):
+        if not responses:
+            return np.empty((0, len(encoder.components_)))
+        return weights_by_scikit_learn(encoder, responses) @ encoder.components_.T
+
+    return encode
 
 
 # ---------------------------------------------------------------- hashed n-grams
@@ -92,7 +96,7 @@ def encoded(encoder, responses):
 @example([LOWEST_HASH], {"word_ngrams": (1, 1), "char_ngrams": None, "n_hashes": 7}, 1.0)
 @example(["a", "a b"], {"word_ngrams": None, "char_ngrams": (1, 1), "n_hashes": 2**10}, 1.0)
 @given(st.lists(texts, max_size=6), parameters, st.sampled_from([0.5, 1.0]))
-def test__hashed_ngrams__any_texts_and_parameters__as_scikit_learn(responses, params, share):
+def test__hashed_ngrams__any_texts_and_parameters__as_scikit_learn(encoded, responses, params, share):
     encoder = random_encoder(0, share=share, **params)
     vectors = twin_of(encoder)(responses)
     assert vectors.dtype == np.float32
@@ -101,7 +105,7 @@ def test__hashed_ngrams__any_texts_and_parameters__as_scikit_learn(responses, pa
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(texts, min_size=1, max_size=5), st.lists(texts, max_size=5), parameters)
-def test__hashed_ngrams__fitted_encoder__the_same_features(old, new, params):
+def test__hashed_ngrams__fitted_encoder__the_same_features(encoded, old, new, params):
     encoder = HashedTextEncoder(n_components=8, **params).fit([("", response) for response in old])
     assert_allclose(twin_of(encoder)(old + new), encoded(encoder, old + new), rtol=0, atol=1e-5)
 

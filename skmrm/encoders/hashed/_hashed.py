@@ -7,16 +7,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn import config_context
+from scipy.sparse import csr_matrix
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
-from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from skmrm.encoders.hashed._ngrams import HashedNgrams
-from skmrm.episodes.items import check_items, encodable
+from skmrm.encoders.hashed._ngrams import HashedNgrams, tfidf
+from skmrm.episodes.items import check_items
 
 __all__ = ["HashedTextEncoder"]
 
@@ -44,8 +42,8 @@ class HashedTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
     Attributes
     ----------
-    vectorizer_ : FeatureUnion
-        Texts to tf-idf weights of hashed n-grams, each kind with unit norm.
+    idf_ : (n_kinds * n_hashes,) float32 array
+        How rare the n-grams of each column are.
     components_ : (n_features_out, n_kinds * n_hashes) float32 array
         Right singular vectors.
     singular_values_ : (n_features_out,) float32 array
@@ -104,11 +102,10 @@ class HashedTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         """
         self._validate_params()
         self._check_ngrams()
-        texts = [encodable(response) for _, response in check_items(X, minimum=1)]
+        texts = [response for _, response in check_items(X, minimum=1)]
         self.__dict__.pop("_ngrams", None)
-        self.vectorizer_ = self._make_vectorizer()
-        with config_context(transform_output="default"):
-            weights = self.vectorizer_.fit_transform(texts)
+        *csr, self.idf_ = tfidf(texts, self.word_ngrams, self.char_ngrams, self.n_hashes)
+        weights = csr_matrix(tuple(csr), shape=(len(texts), len(self.idf_)))
         if weights.nnz == 0:  # nothing but empty texts, of which an SVD would be 0 / 0
             self.components_ = np.zeros((1, weights.shape[1]), np.float32)
             self.singular_values_ = np.zeros(1, np.float32)
@@ -162,40 +159,15 @@ class HashedTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
                 )
 
     def _make_ngrams(self) -> HashedNgrams:
-        """What was learnt, in a form that needs no scikit-learn and is several times faster than `vectorizer_`."""
+        """What was learnt, in a form that needs no scikit-learn."""
         columns = np.flatnonzero(self.components_.any(0))
-        idf = np.concatenate([pipeline[-1].idf_ for _, pipeline in self.vectorizer_.transformer_list])
         return HashedNgrams(
-            self.word_ngrams, self.char_ngrams, self.n_hashes, idf, columns, self.components_[:, columns]
+            self.word_ngrams, self.char_ngrams, self.n_hashes, self.idf_, columns, self.components_[:, columns]
         )
 
     def __getstate__(self) -> dict[str, Any]:
         """All but what `transform` makes of it."""
         return {name: value for name, value in super().__getstate__().items() if name != "_ngrams"}
-
-    def _make_vectorizer(self) -> FeatureUnion:
-        kinds = {
-            "words": ("word", self.word_ngrams),
-            "characters": ("char_wb", self.char_ngrams),
-        }
-        return FeatureUnion(
-            [
-                (name, make_pipeline(self._make_hasher(analyzer, ngrams), TfidfTransformer(sublinear_tf=True)))
-                for name, (analyzer, ngrams) in kinds.items()
-                if ngrams is not None
-            ]
-        )
-
-    def _make_hasher(self, analyzer: str, ngrams: tuple[int, int]) -> HashingVectorizer:
-        return HashingVectorizer(
-            analyzer=analyzer,
-            ngram_range=ngrams,
-            n_features=self.n_hashes,
-            token_pattern=r"(?u)\b\w+\b" if analyzer == "word" else None,  # "I" and "a" tell of style
-            alternate_sign=False,  # tf-idf needs counts
-            norm=None,
-            dtype=np.float32,
-        )
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

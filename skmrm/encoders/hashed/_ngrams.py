@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skmrm.episodes.items import encodable
 
-__all__ = ["HashedNgrams", "murmurhash3"]
+__all__ = ["HashedNgrams", "murmurhash3", "tfidf"]
 
 _CHARACTERS_PER_BATCH = 2**15  # bounds the memory; a longer text is a batch by itself
 _WORD = re.compile(r"\w+")
@@ -103,26 +103,55 @@ class HashedNgrams:
 
     def _weigh(self, texts: Sequence[str]) -> tuple[_Ints, _Ints, NDArray[np.float32]]:
         """Rows (sorted), columns and values of the tf-idf weights that are not zero; norm 1 for each row and kind."""
-        kinds = self._find(texts)
-        keys = np.concatenate(
+        keys, counts = _hash_counts(texts, self.word_ngrams, self.char_ngrams, self.n_hashes)
+        return _weighted(keys, counts, self._idf, self.n_hashes)
+
+
+def tfidf(
+    texts: Sequence[str], word_ngrams: Sequence[int] | None, char_ngrams: Sequence[int] | None, n_hashes: int
+) -> tuple[NDArray[np.float32], _Ints, _Ints, NDArray[np.float32]]:
+    """Weights of texts as values, columns and bounds of rows of a sparse matrix; and how rare each column is."""
+    width = n_hashes * sum(ngrams is not None for ngrams in (word_ngrams, char_ngrams))
+    found = [np.zeros((2, 0), np.int64)]
+    for batch in _batches(texts):
+        keys, counts = _hash_counts(
+            [encodable(text).lower() for text in texts[batch]], word_ngrams, char_ngrams, n_hashes
+        )
+        found.append(np.stack([keys + batch.start * width, counts]))
+    keys, counts = np.concatenate(found, axis=1)
+    df = np.bincount(keys % width, minlength=width).astype(np.float32)
+    idf = np.log(np.float32(len(texts) + 1) / (df + 1)) + np.float32(1)
+    rows, columns, weights = _weighted(keys, counts, idf.astype(float), n_hashes)
+    return weights, columns, np.searchsorted(rows, np.arange(len(texts) + 1)), idf
+
+
+def _hash_counts(
+    texts: Sequence[str], word_ngrams: Sequence[int] | None, char_ngrams: Sequence[int] | None, n_hashes: int
+) -> tuple[_Ints, _Ints]:
+    """Row and column of each hash as one number, sorted; and how often it occurs."""
+    kinds = []
+    if word_ngrams is not None:
+        kinds.append(_word_ngrams(texts, *word_ngrams))
+    if char_ngrams is not None:
+        kinds.append(_char_ngrams(texts, *char_ngrams))
+    return _count(
+        np.concatenate(
             [
-                (ngrams.rows * self._n_kinds + kind) * self.n_hashes + ngrams.hashes() % self.n_hashes
-                for kind, ngrams in enumerate(kinds)
+                (found.rows * len(kinds) + kind) * n_hashes + found.hashes() % n_hashes
+                for kind, found in enumerate(kinds)
             ]
         )
-        keys, counts = _count(keys)
-        groups = keys // self.n_hashes
-        rows = groups // self._n_kinds
-        columns = keys - rows * (self._n_kinds * self.n_hashes)
-        weights = (1 + np.log(counts)) * self._idf[columns]
-        weights /= np.sqrt(np.bincount(groups, weights * weights))[groups]
-        return rows, columns, weights.astype(np.float32)
+    )
 
-    def _find(self, texts: Sequence[str]) -> Iterator[_Ngrams]:
-        if self.word_ngrams is not None:
-            yield _word_ngrams(texts, *self.word_ngrams)
-        if self.char_ngrams is not None:
-            yield _char_ngrams(texts, *self.char_ngrams)
+
+def _weighted(
+    keys: _Ints, counts: _Ints, idf: NDArray[np.float64], n_hashes: int
+) -> tuple[_Ints, _Ints, NDArray[np.float32]]:
+    groups = keys // n_hashes
+    rows, columns = np.divmod(keys, len(idf))
+    weights = (1 + np.log(counts)) * idf[columns]
+    weights /= np.sqrt(np.bincount(groups, weights * weights))[groups]
+    return rows, columns, weights.astype(np.float32)
 
 
 class _Ngrams(NamedTuple):

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from skmrm.estimators import core_data
 from skmrm.meta import fit, folds
 from skmrm.meta.adaptation import MapAdaptation
 from skmrm.meta.pooled import choice
 from skmrm.meta.prior import directions, em, spectral, strength
+from skmrm.splits import support_query
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
@@ -116,7 +116,7 @@ def test__how_it_works__numbers_and_files_that_it_names__are_those_of_the_code()
         rf"{kinds} best), at $c \in \{{{kind_scales}\}}$",
         f"fewer than {folds.MIN_JUDGED_USERS} users",
         f"as hold {folds.ENOUGH_VALIDATION_USERS} users",
-        f"{core_data.MAX_PAIRS_PER_USER} pairs of a user",
+        f"{support_query.MAX_PAIRS_PER_USER} pairs of a user",
     ):
         assert words in page
 

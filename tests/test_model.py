@@ -19,11 +19,12 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 from skmrm import Episode, EpisodeSet, MetaRewardModel, episodes_from_arrays, episodes_from_frame, support_query_split
 from skmrm.datasets import make_user_preferences, oracle_accuracy, true_gaps
-from skmrm.estimators.core_data import _at_most, adapt_arrays
+from skmrm.estimators.core_data import adapt_arrays
 from skmrm.exceptions import EpisodeError
 from skmrm.meta.adaptation import GradientAdaptation, MapAdaptation
 from skmrm.metrics import bootstrap_interval, user_accuracies
 from skmrm.model_selection import adaptation_curve
+from skmrm.splits.support_query import _at_most
 
 # Fits in hundredths of a second, and uses what the outer loop learns whether or not it helped.
 OUTER = {

@@ -21,13 +21,10 @@ from skmrm.meta.folds import Split
 from skmrm.meta.outer.keeper import KEEPS_NOTHING, Keeper
 from skmrm.meta.outer.streaming import Block, StreamedUsers
 from skmrm.meta.tensors.pairs import Pairs
-from skmrm.splits import draw_support_query
-from skmrm.splits.support_query import random_places
+from skmrm.splits.support_query import draw_training_split
 
 __all__ = ["CoreData", "adapt_arrays", "core_data", "make_block", "start_weights"]
 
-# Pairs of one user that an epoch or a validation looks at, at most; drawn anew each time.
-MAX_PAIRS_PER_USER = 512
 _USERS_PER_JOB = 1000  # fewer are not worth a thread
 
 
@@ -146,24 +143,9 @@ def _draw_split(
     rng: np.random.Generator,
     device: torch.device,
 ) -> Split:
-    """A random split; without a fraction, halves with supports of 1 to all pairs, sizes uniform in their logarithm."""
-    query, order = draw_support_query(user, group, n_users, 0.5 if support_fraction is None else support_fraction, rng)
-    available = np.bincount(user[~query], minlength=n_users)
-    size = available
-    if support_fraction is None:
-        size = np.floor((available + 1) ** rng.random(n_users)).astype(np.int64)
-    few = _at_most(user, n_users, MAX_PAIRS_PER_USER, rng)
-    support = (order >= 0) & (order < size[user]) & few
-    return Split(*(torch.from_numpy(mask).to(device) for mask in (support, query & few, ~query)))
-
-
-def _at_most(user: NDArray[Any], n_users: int, limit: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Mask that keeps a random `limit` pairs of each user with more."""
-    counts = np.bincount(user, minlength=n_users)
-    keep = np.ones(len(user), bool)
-    rows = np.flatnonzero((counts > limit)[user])
-    keep[rows] = random_places(user[rows], n_users, rng) < limit
-    return keep
+    """A new random split, as tensors."""
+    masks = draw_training_split(user, group, n_users, support_fraction, rng)
+    return Split(*(torch.from_numpy(mask).to(device) for mask in masks))
 
 
 def _pairs(

@@ -100,9 +100,9 @@ def load_model(kind: type[Model], path: str | Path, device: str) -> Model:
     """Read an estimator; see :meth:`skmrm.MetaRewardModel.load`."""
     _check_device(device)
     config, arrays = _read(path, kind._file_kind)
-    model = kind(**_params_from_config(config["params"]) | {"device": device})
+    model = kind(**_params_from_config(config["params"], device) | {"device": device})
     learnt = _with_prefix(arrays, "base.") | _with_prefix(arrays, "adaptation.")
-    model._keep_learnt(learnt, _fitted_encoder(config, arrays), _rule_from_config(config["rule"]))
+    model._keep_learnt(learnt, _fitted_encoder(config, arrays, device), _rule_from_config(config["rule"]))
     fitted = _with_prefix(arrays, "fitted.")
     for name in kind._fitted_values:
         setattr(model, name, config["fitted"][name])
@@ -125,11 +125,11 @@ def _params_to_config(params: dict[str, Any], problems: list[str]) -> dict[str, 
     return params
 
 
-def _params_from_config(config: Mapping[str, Any]) -> dict[str, Any]:
+def _params_from_config(config: Mapping[str, Any], device: str) -> dict[str, Any]:
     params = dict(config)
     params.pop("hidden_layers", None)  # which earlier versions wrote
     if isinstance(params["encoder"], dict):
-        params["encoder"] = _encoder_from_config(params["encoder"])
+        params["encoder"] = _encoder_from_config(params["encoder"], device)
     if isinstance(params.get("adaptation"), dict):
         params["adaptation"] = _rule_from_config(params["adaptation"])
     return params
@@ -154,7 +154,7 @@ def load_user(
     """Read one user's model; see :meth:`skmrm.UserRewardModel.load`."""
     _check_device(device)
     config, arrays = _read(path, "skmrm user model")
-    base = make_base_rewards(_with_prefix(arrays, "base."), _fitted_encoder(config, arrays), device)
+    base = make_base_rewards(_with_prefix(arrays, "base."), _fitted_encoder(config, arrays, device), device)
     return kind(base, arrays["user.weights"], arrays.get("user.weights_cov"), int(config["n_pairs"]))
 
 
@@ -168,10 +168,10 @@ def _base_to_files(base: BaseRewards, problems: list[str]) -> tuple[dict[str, An
     return config, arrays
 
 
-def _fitted_encoder(config: Mapping[str, Any], arrays: Arrays) -> Any:
+def _fitted_encoder(config: Mapping[str, Any], arrays: Arrays, device: str) -> Any:
     if config["encoder"] is None:
         return None
-    encoder = _encoder_from_config(config["encoder"])
+    encoder = _encoder_from_config(config["encoder"], device)
     restore_fitted(encoder, _with_prefix(arrays, "encoder."))
     return encoder
 
@@ -189,9 +189,9 @@ def _encoder_config(encoder: Any, problems: list[str]) -> dict[str, Any]:
         return {}
 
 
-def _encoder_from_config(config: dict[str, Any]) -> Any:
+def _encoder_from_config(config: dict[str, Any], device: str) -> Any:
     try:
-        return encoder_from_config(config)
+        return encoder_from_config(config, device)
     except ValueError as error:
         raise ModelFileError(str(error)) from None
 

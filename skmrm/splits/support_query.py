@@ -10,7 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from skmrm._support.randomness import RandomState, as_generator
 from skmrm.episodes.episode_set import EpisodeSet
 
-__all__ = ["SupportQuery", "draw_support_query", "support_query_split"]
+__all__ = ["SupportQuery", "draw_support_query", "draw_training_split", "support_query_split"]
+
+# Pairs of one user that an epoch or a validation looks at, at most; drawn anew each time.
+MAX_PAIRS_PER_USER = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +153,47 @@ def draw_support_query(
     rows = np.flatnonzero(support)
     order[rows] = random_places(user[rows], n_users, rng)
     return ~support, order
+
+
+def draw_training_split(
+    user: NDArray[np.integer],
+    group: NDArray[np.integer],
+    n_users: int,
+    support_fraction: float | None,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Draw what an epoch adapts on and learns from: a support, perhaps a part of its side, and a query.
+
+    Without a fraction, groups are halved, and supports have 1 to all pairs of their half, uniform in the logarithm of
+    the size, so that a model is good at any number of choices. At most `MAX_PAIRS_PER_USER` pairs of a user are used.
+
+    Parameters
+    ----------
+    user, group, n_users, rng
+        As of :func:`draw_support_query`.
+    support_fraction : float or None
+
+    Returns
+    -------
+    support, query, half : (n_pairs,) bool array
+        Pairs to adapt on and to judge on; and the whole support side.
+    """
+    query, order = draw_support_query(user, group, n_users, 0.5 if support_fraction is None else support_fraction, rng)
+    available = np.bincount(user[~query], minlength=n_users)
+    size = available
+    if support_fraction is None:
+        size = np.floor((available + 1) ** rng.random(n_users)).astype(np.int64)
+    few = _at_most(user, n_users, MAX_PAIRS_PER_USER, rng)
+    return (order >= 0) & (order < size[user]) & few, query & few, ~query
+
+
+def _at_most(user: NDArray[np.integer], n_users: int, limit: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Mask that keeps a random `limit` pairs of each user with more."""
+    counts = np.bincount(user, minlength=n_users)
+    keep = np.ones(len(user), bool)
+    rows = np.flatnonzero((counts > limit)[user])
+    keep[rows] = random_places(user[rows], n_users, rng) < limit
+    return keep
 
 
 def _blocks(

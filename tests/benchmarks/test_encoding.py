@@ -13,12 +13,12 @@ import torch
 
 transformers = pytest.importorskip("transformers")
 
-from benchmarks import encoding  # noqa: E402
-from benchmarks._encoding_parts import PARTS, against_loops  # noqa: E402
-from benchmarks._flops import Products, network_flops  # noqa: E402
-from benchmarks._random_models import SMALL, PlainLoop, conversations, save_random_model  # noqa: E402
-from benchmarks._real_texts import real_texts  # noqa: E402
-from benchmarks._text_features import sentence_encoder_folder  # noqa: E402
+from benchmarks.accuracy.text_features import sentence_encoder_folder  # noqa: E402
+from benchmarks.encoding import __main__ as encoding  # noqa: E402
+from benchmarks.encoding.flops import Products, network_flops  # noqa: E402
+from benchmarks.encoding.parts import PARTS, against_loops  # noqa: E402
+from benchmarks.encoding.random_models import SMALL, PlainLoop, conversations, save_random_model  # noqa: E402
+from benchmarks.encoding.real_texts import real_texts  # noqa: E402
 
 TINY = SMALL | {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
 

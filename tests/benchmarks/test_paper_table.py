@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import _encode, paper_table
-from benchmarks._encode import encode, load_encoded, reward_model
-from benchmarks._files import digest
-from benchmarks._judge import MODELS, Result
-from benchmarks._table import table_rows
+from benchmarks._support.files import digest
+from benchmarks.paper_table import __main__ as paper_table
+from benchmarks.paper_table import encode as encoding
+from benchmarks.paper_table.encode import encode, load_encoded, reward_model
+from benchmarks.paper_table.judge import MODELS, Result
+from benchmarks.paper_table.table import table_rows
 from skmrm.datasets import fetch_prism
 from skmrm.encoders import HFEncoder
 
@@ -86,7 +87,7 @@ def items(data_dir):
 
 @pytest.fixture
 def small_shards(monkeypatch):
-    monkeypatch.setattr(_encode, "_SHARD", 150)
+    monkeypatch.setattr(encoding, "_SHARD", 150)
 
 
 def encoder_of(folder):

@@ -9,8 +9,8 @@ import pytest
 for name in ("onnx", "onnxruntime", "fastapi", "uvicorn", "httpx"):
     pytest.importorskip(name)
 
-from benchmarks import serving  # noqa: E402
-from benchmarks._text_features import sentence_encoder_folder  # noqa: E402
+from benchmarks.accuracy.text_features import sentence_encoder_folder  # noqa: E402
+from benchmarks.serving import __main__ as serving  # noqa: E402
 
 
 def test__serving__quick__prints_a_table_of_each_part_and_writes_all_numbers(tmp_path, capsys):

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from benchmarks import __main__ as every
-from benchmarks import _timing, speed
-from benchmarks._plain_loop import PlainModel, plain_adapt, plain_map_adapt, plain_map_by_autograd
-from benchmarks._speed_parts import World, make_world, train, train_plainly
+from benchmarks._support import timing
+from benchmarks.speed import __main__ as speed
+from benchmarks.speed.parts import World, make_world, train, train_plainly
+from benchmarks.speed.plain_loop import PlainModel, plain_adapt, plain_map_adapt, plain_map_by_autograd
 from skmrm.meta.adaptation import GradientAdaptation, MapAdaptation
 from skmrm.meta.adaptation.users import adapt_users
 
@@ -60,9 +61,9 @@ def test__plain_map_adapt__users_one_by_one__have_the_packages_modes_and_covaria
 
 def test__in_turn__runs__are_interleaved_and_the_first_round_is_not_counted(monkeypatch):
     clock = iter(range(100))
-    monkeypatch.setattr(_timing.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))
     calls = []
-    found = _timing.in_turn({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 2)
+    found = timing.in_turn({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 2)
     assert calls == ["a", "b"] * 3
     assert found == {"a": 1, "b": 1}
 

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import _memory_limit, out_of_core
+from benchmarks.out_of_core import __main__ as out_of_core
+from benchmarks.out_of_core import memory_limit
 from skmrm import MetaRewardModel, episodes_from_arrays
 from skmrm.datasets import make_user_preferences
 from skmrm.episodes.rows import RowView, read_rows, row_chunks
@@ -226,7 +227,7 @@ def test__out_of_core_benchmark__small__fits_adapts_and_scores(tmp_path, capsys,
     assert found["users adapted"] == 40
     assert found["peak, GB"] > 0
     assert 0 <= found["accuracy, %"] <= 100
-    monkeypatch.setattr(_memory_limit.MemoryGroup, "__enter__", lambda self: self)  # no group: it has to say so
+    monkeypatch.setattr(memory_limit.MemoryGroup, "__enter__", lambda self: self)  # no group: it has to say so
     assert out_of_core.main(["--gigabytes", "0.004", "--max-memory", "0.008", "--folder", str(tmp_path)]) == 0
     assert "NOT limited" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == [path]

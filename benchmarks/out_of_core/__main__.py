@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._files import write_json
-from benchmarks._layout import as_columns, machine
-from benchmarks._memory_limit import MemoryGroup, peak_of_this_process
+from benchmarks._support.files import write_json
+from benchmarks.accuracy.layout import as_columns, machine
+from benchmarks.out_of_core.memory_limit import MemoryGroup, peak_of_this_process
 
 __all__ = ["Planted", "main", "make_file", "work"]
 

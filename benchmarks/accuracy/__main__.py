@@ -26,11 +26,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks._arguments import names_out_of, positive
-from benchmarks._files import write_json
-from benchmarks._layout import machine
-from benchmarks._parts import FULL, PARTS, QUICK, Found
-from benchmarks._verdicts import Verdict
+from benchmarks._support.arguments import names_out_of, positive
+from benchmarks._support.files import write_json
+from benchmarks.accuracy.layout import machine
+from benchmarks.accuracy.parts import FULL, PARTS, QUICK, Found
+from benchmarks.accuracy.verdicts import Verdict
 
 __all__ = ["main"]
 

@@ -9,9 +9,9 @@ from functools import partial
 import numpy as np
 import torch
 
-from benchmarks._areas import Found
-from benchmarks._plain_loop import PlainModel, plain_adapt, plain_epochs, plain_map_adapt, plain_map_by_autograd
-from benchmarks._timing import in_turn
+from benchmarks._support.areas import Found
+from benchmarks._support.timing import in_turn
+from benchmarks.speed.plain_loop import PlainModel, plain_adapt, plain_epochs, plain_map_adapt, plain_map_by_autograd
 from skmrm import MetaRewardModel
 from skmrm.datasets import make_user_preferences
 from skmrm.meta.adaptation import Adaptation, GradientAdaptation, MapAdaptation

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks._arguments import names_out_of
-from benchmarks._files import write_json
-from benchmarks._layout import as_columns, machine
+from benchmarks._support.arguments import names_out_of
+from benchmarks._support.files import write_json
+from benchmarks.accuracy.layout import as_columns, machine
 
 __all__ = ["Found", "read_options", "run_parts"]
 

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks._areas import Found
-from benchmarks._service import running_service
-from benchmarks._text_features import sentence_encoder_folder
-from benchmarks._timing import in_turn
+from benchmarks._support.areas import Found
+from benchmarks._support.timing import in_turn
+from benchmarks.accuracy.text_features import sentence_encoder_folder
+from benchmarks.serving.service import running_service
 from skmrm import MetaRewardModel, UserRewardModel
 from skmrm.base_rewards import BaseRewards
 from skmrm.datasets import load_style_preferences, make_user_preferences

@@ -8,16 +8,16 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any
 
-from benchmarks._contenders import BASELINES, PAPER_EPOCHS, makers
-from benchmarks._convargs import SETTINGS, data_file, judge_workers, read_judgements
-from benchmarks._fit_times import time_fits
-from benchmarks._gains import Table
-from benchmarks._layout import MODEL_NAMES, as_columns, size_name, table_text, with_half_width
-from benchmarks._planted import FAMILIES, judge_family
-from benchmarks._robust import COMPARISONS, compare_outer, effect_text, raises_worst
-from benchmarks._style_corpus import judge_style
-from benchmarks._text_features import Encode, HashedFeatures, SentenceFeatures, sentence_encoder_folder
-from benchmarks._verdicts import Verdict, fast_enough
+from benchmarks.accuracy.contenders import BASELINES, PAPER_EPOCHS, makers
+from benchmarks.accuracy.fit_times import time_fits
+from benchmarks.accuracy.gains import Table
+from benchmarks.accuracy.judgements import SETTINGS, data_file, judge_workers, read_judgements
+from benchmarks.accuracy.layout import MODEL_NAMES, as_columns, size_name, table_text, with_half_width
+from benchmarks.accuracy.planted import FAMILIES, judge_family
+from benchmarks.accuracy.rpo import COMPARISONS, compare_outer, effect_text, raises_worst
+from benchmarks.accuracy.style import judge_style
+from benchmarks.accuracy.text_features import Encode, HashedFeatures, SentenceFeatures, sentence_encoder_folder
+from benchmarks.accuracy.verdicts import Verdict, fast_enough
 from skmrm import split_users
 from skmrm.model_selection.judged import SUPPORT_SIZES
 

@@ -24,11 +24,11 @@ import torch
 from sklearn.utils import Bunch
 
 import skmrm
-from benchmarks._arguments import positive
-from benchmarks._encode import encode, load_encoded, reward_model
-from benchmarks._files import read_json, write_json
-from benchmarks._judge import MODELS, Setting, judge, load_results
-from benchmarks._table import as_markdown, table_rows
+from benchmarks._support.arguments import positive
+from benchmarks._support.files import read_json, write_json
+from benchmarks.paper_table.encode import encode, load_encoded, reward_model
+from benchmarks.paper_table.judge import MODELS, Setting, judge, load_results
+from benchmarks.paper_table.table import as_markdown, table_rows
 from skmrm.datasets import fetch_prism, fetch_reddit_tldr
 from skmrm.embeddings import EmbeddingStore
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 import skmrm
-from benchmarks._contenders import Size
-from benchmarks._gains import Interval, Table
+from benchmarks.accuracy.contenders import Size
+from benchmarks.accuracy.gains import Interval, Table
 
 __all__ = [
     "MODEL_NAMES",

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
-from benchmarks._contenders import Makers, Size, fit_and_judge
-from benchmarks._gains import Interval
-from benchmarks._layout import as_columns, size_name, with_interval
-from benchmarks._planted import Family, draw
-from benchmarks._verdicts import Verdict
+from benchmarks.accuracy.contenders import Makers, Size, fit_and_judge
+from benchmarks.accuracy.gains import Interval
+from benchmarks.accuracy.layout import as_columns, size_name, with_interval
+from benchmarks.accuracy.planted import Family, draw
+from benchmarks.accuracy.verdicts import Verdict
 from skmrm import MetaRewardModel
 from skmrm.metrics import worst_decile
 from skmrm.model_selection import AdaptationCurve

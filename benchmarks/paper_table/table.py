@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._judge import MODELS, Result
+from benchmarks.paper_table.judge import MODELS, Result
 from skmrm.metrics import bootstrap_interval, worst_decile
 
 __all__ = ["as_markdown", "table_rows"]
@@ -20,7 +20,7 @@ def table_rows(results: dict[str, list[Result]]) -> list[dict[str, Any]]:
     Parameters
     ----------
     results : dict of str to list
-        As `benchmarks._judge.judge` returns them.
+        As `benchmarks.paper_table.judge.judge` returns them.
 
     Returns
     -------

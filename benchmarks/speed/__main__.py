@@ -9,9 +9,9 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from benchmarks._areas import read_options, run_parts
-from benchmarks._speed_parts import PARTS
-from benchmarks._timing import read_bandwidth
+from benchmarks._support.areas import read_options, run_parts
+from benchmarks._support.timing import read_bandwidth
+from benchmarks.speed.parts import PARTS
 
 __all__ = ["main"]
 

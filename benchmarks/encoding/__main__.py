@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks._areas import read_options, run_parts
-from benchmarks._encoding_parts import PARTS
+from benchmarks._support.areas import read_options, run_parts
+from benchmarks.encoding.parts import PARTS
 
 __all__ = ["main"]
 

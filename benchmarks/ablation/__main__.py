@@ -15,15 +15,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks._contenders import Makers, Size, fit_and_judge
-from benchmarks._convargs import SETTINGS, data_file, judge_workers, read_judgements
-from benchmarks._files import write_json
-from benchmarks._gains import Interval, Table, make_table
-from benchmarks._layout import as_columns, machine, points, size_name
-from benchmarks._planted import FAMILIES, Family, draw
-from benchmarks._style_corpus import judge_style
-from benchmarks._text_features import HashedFeatures, SentenceFeatures, sentence_encoder_folder
-from benchmarks._variants import VARIANTS
+from benchmarks._support.files import write_json
+from benchmarks.ablation.variants import VARIANTS
+from benchmarks.accuracy.contenders import Makers, Size, fit_and_judge
+from benchmarks.accuracy.gains import Interval, Table, make_table
+from benchmarks.accuracy.judgements import SETTINGS, data_file, judge_workers, read_judgements
+from benchmarks.accuracy.layout import as_columns, machine, points, size_name
+from benchmarks.accuracy.planted import FAMILIES, Family, draw
+from benchmarks.accuracy.style import judge_style
+from benchmarks.accuracy.text_features import HashedFeatures, SentenceFeatures, sentence_encoder_folder
 
 __all__ = ["main"]
 

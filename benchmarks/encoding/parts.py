@@ -16,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from benchmarks._areas import Found
-from benchmarks._flops import Products, network_flops
-from benchmarks._random_models import QWEN3_06B, SMALL, PlainLoop, conversations, save_random_model
-from benchmarks._real_texts import real_texts
-from benchmarks._sides import Side, largest_difference
-from benchmarks._text_features import sentence_encoder_folder
-from benchmarks._timing import in_turn
+from benchmarks._support.areas import Found
+from benchmarks._support.timing import in_turn
+from benchmarks.accuracy.text_features import sentence_encoder_folder
+from benchmarks.encoding.flops import Products, network_flops
+from benchmarks.encoding.random_models import QWEN3_06B, SMALL, PlainLoop, conversations, save_random_model
+from benchmarks.encoding.real_texts import real_texts
+from benchmarks.encoding.sides import Side, largest_difference
 from skmrm.embeddings import EmbeddingStore, encode_dataset
 from skmrm.encoders import HFEncoder
 

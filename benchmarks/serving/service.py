@@ -13,7 +13,7 @@ from typing import Any
 
 __all__ = ["running_service"]
 
-_APP = Path(__file__).resolve().parents[1] / "examples" / "serve_scorers" / "app.py"
+_APP = Path(__file__).resolve().parents[2] / "examples" / "serve_scorers" / "app.py"
 _PATIENCE = 60.0  # seconds
 
 

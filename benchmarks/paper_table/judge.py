@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks._encode import Encoded
-from benchmarks._files import digest, read_json, write_json
+from benchmarks._support.files import digest, read_json, write_json
+from benchmarks.paper_table.encode import Encoded
 from skmrm import EpisodeSet, MetaRewardModel
 from skmrm.baselines import LowRankRewards, PerUserBradleyTerry, PooledBradleyTerry
 from skmrm.datasets import PaperSplit

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks._contenders import Makers, Size, fit_and_judge
-from benchmarks._gains import Table, make_table
-from benchmarks._text_features import Encode
-from benchmarks._verdicts import Verdict, above_paper, never_below_pooled
+from benchmarks.accuracy.contenders import Makers, Size, fit_and_judge
+from benchmarks.accuracy.gains import Table, make_table
+from benchmarks.accuracy.text_features import Encode
+from benchmarks.accuracy.verdicts import Verdict, above_paper, never_below_pooled
 from skmrm import EpisodeSet, episodes_from_frame, split_users, split_users_and_groups
 
 __all__ = ["SETTINGS", "data_file", "judge_workers", "read_judgements"]
@@ -25,7 +25,7 @@ _N_SPLITS = 3
 
 def data_file() -> Path:
     """Where the judgements are looked for: in SKMRM_SHARED_DATA, or in a folder next to the checkout."""
-    beside = Path(__file__).parents[1].parent / "shared" / "data"
+    beside = Path(__file__).parents[2].parent / "shared" / "data"
     return Path(os.environ.get("SKMRM_SHARED_DATA", beside)) / "convargs" / "pairs.parquet"
 
 

@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 from statistics import median
 
-from benchmarks._contenders import Makers, makers
-from benchmarks._text_features import Encode
+from benchmarks.accuracy.contenders import Makers, makers
+from benchmarks.accuracy.text_features import Encode
 from skmrm import EpisodeSet
 
 __all__ = ["Times", "time_fits"]

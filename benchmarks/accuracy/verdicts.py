@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from benchmarks._contenders import BASELINES, Size
-from benchmarks._gains import Interval, Table
-from benchmarks._layout import MODEL_NAMES, points, size_name, with_interval
+from benchmarks.accuracy.contenders import BASELINES, Size
+from benchmarks.accuracy.gains import Interval, Table
+from benchmarks.accuracy.layout import MODEL_NAMES, points, size_name, with_interval
 
 __all__ = ["Verdict", "above_every_baseline", "above_paper", "fast_enough", "near_oracle", "never_below_pooled"]
 

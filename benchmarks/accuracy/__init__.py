@@ -1,0 +1,1 @@
+"""How accurate the default is: against every baseline, on users that training never saw."""

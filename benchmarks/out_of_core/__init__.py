@@ -1,0 +1,1 @@
+"""Features that are larger than the memory allowed."""

@@ -1,0 +1,1 @@
+"""How fast fit, adapt and score are."""

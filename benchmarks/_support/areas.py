@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._support.arguments import names_out_of
+from benchmarks._support.columns import as_columns
 from benchmarks._support.files import write_json
-from benchmarks.accuracy.layout import as_columns, machine
+from benchmarks._support.machine import machine
 
 __all__ = ["Found", "read_options", "run_parts"]
 

@@ -15,15 +15,19 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks._support.columns import as_columns
+from benchmarks._support.datasets import data_file, read_judgements
 from benchmarks._support.files import write_json
+from benchmarks._support.machine import machine
+from benchmarks._support.sentence_encoder import sentence_encoder_folder
 from benchmarks.ablation.variants import VARIANTS
-from benchmarks.accuracy.contenders import Makers, Size, fit_and_judge
 from benchmarks.accuracy.gains import Interval, Table, make_table
-from benchmarks.accuracy.judgements import SETTINGS, data_file, judge_workers, read_judgements
-from benchmarks.accuracy.layout import as_columns, machine, points, size_name
+from benchmarks.accuracy.judgements import SETTINGS, judge_workers
+from benchmarks.accuracy.judging import Makers, Size, fit_and_judge
+from benchmarks.accuracy.layout import points, size_name
 from benchmarks.accuracy.planted import FAMILIES, Family, draw
 from benchmarks.accuracy.style import judge_style
-from benchmarks.accuracy.text_features import HashedFeatures, SentenceFeatures, sentence_encoder_folder
+from benchmarks.accuracy.text_features import HashedFeatures, SentenceFeatures
 
 __all__ = ["main"]
 

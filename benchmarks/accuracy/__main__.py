@@ -28,8 +28,9 @@ from typing import Any
 
 from benchmarks._support.arguments import names_out_of, positive
 from benchmarks._support.files import write_json
-from benchmarks.accuracy.layout import machine
-from benchmarks.accuracy.parts import FULL, PARTS, QUICK, Found
+from benchmarks._support.machine import machine
+from benchmarks.accuracy.effort import FULL, QUICK
+from benchmarks.accuracy.parts import PARTS, Found
 from benchmarks.accuracy.verdicts import Verdict
 
 __all__ = ["main"]

@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass
 from statistics import median
 
-from benchmarks.accuracy.contenders import Makers, makers
+from benchmarks.accuracy.contenders import makers
+from benchmarks.accuracy.judging import Makers
 from benchmarks.accuracy.text_features import Encode
 from skmrm import EpisodeSet
 

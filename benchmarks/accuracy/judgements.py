@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.accuracy.contenders import Makers, Size, fit_and_judge
 from benchmarks.accuracy.gains import Table, make_table
+from benchmarks.accuracy.judging import Makers, Size, fit_and_judge
 from benchmarks.accuracy.text_features import Encode
 from benchmarks.accuracy.verdicts import Verdict, above_paper, never_below_pooled
-from skmrm import EpisodeSet, episodes_from_frame, split_users, split_users_and_groups
+from skmrm import EpisodeSet, split_users, split_users_and_groups
 
-__all__ = ["SETTINGS", "data_file", "judge_workers", "read_judgements"]
+__all__ = ["SETTINGS", "judge_workers"]
 
 Split = tuple[EpisodeSet, EpisodeSet, NDArray[np.bool_] | None]
 
 _N_SPLITS = 3
-
-
-def data_file() -> Path:
-    """Where the judgements are looked for: in SKMRM_SHARED_DATA, or in a folder next to the checkout."""
-    beside = Path(__file__).parents[2].parent / "shared" / "data"
-    return Path(os.environ.get("SKMRM_SHARED_DATA", beside)) / "convargs" / "pairs.parquet"
-
-
-def read_judgements(file: Path) -> EpisodeSet:
-    """Read a table with the columns user_id, prompt, chosen, rejected and topic; topics are groups."""
-    import pandas as pd
-
-    return episodes_from_frame(
-        pd.read_parquet(file), user="user_id", prompt="prompt", chosen="chosen", rejected="rejected", group="topic"
-    )
 
 
 def _new_users(episodes: EpisodeSet, seed: int) -> Split:

@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
-import platform
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 
-import torch
-
-import skmrm
-from benchmarks.accuracy.contenders import Size
+from benchmarks._support.columns import as_columns
 from benchmarks.accuracy.gains import Interval, Table
+from benchmarks.accuracy.judging import Size
 
-__all__ = [
-    "MODEL_NAMES",
-    "as_columns",
-    "machine",
-    "points",
-    "size_name",
-    "table_text",
-    "with_half_width",
-    "with_interval",
-]
+__all__ = ["MODEL_NAMES", "points", "size_name", "table_text", "with_half_width", "with_interval"]
 
 MODEL_NAMES = {
     "default": "default",
@@ -36,27 +22,6 @@ MODEL_NAMES = {
     "reader": "text oracle",
     "truth": "true rewards",
 }
-
-
-def machine() -> dict[str, str]:
-    """Name the machine and the versions that numbers and times come from."""
-    return {
-        "processor": _processor(),
-        "cores": f"{os.cpu_count()}, of which torch uses {torch.get_num_threads()}",
-        "memory": _memory(),
-        "versions": f"Python {platform.python_version()}, torch {torch.__version__}, skmrm {skmrm.__version__}",
-    }
-
-
-def as_columns(header: Sequence[str], rows: Sequence[Sequence[str]], indent: int = 2) -> str:
-    """Align cells to the right, and the first column to the left."""
-    lines = [list(header), *(list(row) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    aligned = [
-        [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
-        for line in lines
-    ]
-    return "\n".join((" " * indent + "  ".join(cells)).rstrip() for cells in aligned)
 
 
 def table_text(table: Table) -> str:
@@ -110,20 +75,3 @@ def _accuracy(table: Table, name: str, row: int) -> str:
 
 def _seconds(seconds: Mapping[str, float]) -> str:
     return ", ".join(f"{MODEL_NAMES[name]} {value:.1f}" for name, value in seconds.items())
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return f"{line.partition(':')[2].strip()} ({platform.machine()})"
-    return platform.processor() or platform.machine()
-
-
-def _memory() -> str:
-    try:
-        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return "unknown"
-    return f"{size / 2**30:.1f} GiB"

@@ -8,83 +8,26 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any
 
+from benchmarks._support.columns import as_columns
+from benchmarks._support.datasets import data_file, read_judgements
+from benchmarks._support.sentence_encoder import sentence_encoder_folder
 from benchmarks.accuracy.contenders import BASELINES, PAPER_EPOCHS, makers
+from benchmarks.accuracy.effort import Effort
 from benchmarks.accuracy.fit_times import time_fits
 from benchmarks.accuracy.gains import Table
-from benchmarks.accuracy.judgements import SETTINGS, data_file, judge_workers, read_judgements
-from benchmarks.accuracy.layout import MODEL_NAMES, as_columns, size_name, table_text, with_half_width
+from benchmarks.accuracy.judgements import SETTINGS, judge_workers
+from benchmarks.accuracy.layout import MODEL_NAMES, size_name, table_text, with_half_width
 from benchmarks.accuracy.planted import FAMILIES, judge_family
 from benchmarks.accuracy.rpo import COMPARISONS, compare_outer, effect_text, raises_worst
 from benchmarks.accuracy.style import judge_style
-from benchmarks.accuracy.text_features import Encode, HashedFeatures, SentenceFeatures, sentence_encoder_folder
+from benchmarks.accuracy.text_features import Encode, HashedFeatures, SentenceFeatures
 from benchmarks.accuracy.verdicts import Verdict, fast_enough
 from skmrm import split_users
 from skmrm.model_selection.judged import SUPPORT_SIZES
 
-__all__ = ["FULL", "PARTS", "QUICK", "Effort", "Found"]
+__all__ = ["PARTS", "Found"]
 
 _RPO_SIZES = (0, 3, 10, None)
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How much is done.
-
-    Attributes
-    ----------
-    seeds : range
-        Of all parts but rpo.
-    encoder : {"MiniLM", "default"}
-        Of the workers' texts.
-    settings : tuple of str
-        How workers and topics are split.
-    workers_left_out : tuple of str
-        Models that are not fitted on the workers.
-    paper_epochs : int
-        Epochs of the paper's setting on the workers; the paper has 200.
-    families : tuple of str
-        Of simulated users.
-    n_judged : int
-        Simulated users to judge on, a seed.
-    planted_paper_epochs : int
-        Epochs of the paper's setting on simulated users. With 50 and with 200 its accuracy differed by 0.3 points at
-        most, and 50 was mostly above.
-    repeats : int
-        Of timed fits.
-    comparisons : tuple of str
-        Of outer loops.
-    rpo_seeds : range
-    rpo_judged : int
-        Simulated users to judge outer loops on, a seed.
-    """
-
-    seeds: range = range(5)
-    encoder: str = "MiniLM"
-    settings: tuple[str, ...] = tuple(SETTINGS)
-    workers_left_out: tuple[str, ...] = ()
-    paper_epochs: int = PAPER_EPOCHS
-    families: tuple[str, ...] = tuple(FAMILIES)
-    n_judged: int = 300
-    planted_paper_epochs: int = 50
-    repeats: int = 3
-    comparisons: tuple[str, ...] = tuple(COMPARISONS)
-    rpo_seeds: range = range(20)
-    rpo_judged: int = 1000
-
-
-FULL = Effort()
-QUICK = Effort(
-    seeds=range(2),
-    settings=("new users",),
-    workers_left_out=("lore",),
-    paper_epochs=20,
-    families=("low rank", "clusters", "no personal signal"),
-    planted_paper_epochs=20,
-    repeats=1,
-    comparisons=tuple(COMPARISONS)[:1],
-    rpo_seeds=range(12),
-    rpo_judged=500,
-)
 
 
 @dataclass(frozen=True)

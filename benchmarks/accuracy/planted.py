@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch
 
-from benchmarks.accuracy.contenders import Makers, Size, fit_and_judge
 from benchmarks.accuracy.gains import Table, make_table
+from benchmarks.accuracy.judging import Makers, Size, fit_and_judge
 from benchmarks.accuracy.oracle import BayesOracle, Population, TrueRewards
 from benchmarks.accuracy.verdicts import Verdict, above_every_baseline, near_oracle, never_below_pooled
 from skmrm import EpisodeSet

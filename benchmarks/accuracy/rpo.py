@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
-from benchmarks.accuracy.contenders import Makers, Size, fit_and_judge
+from benchmarks._support.columns import as_columns
 from benchmarks.accuracy.gains import Interval
-from benchmarks.accuracy.layout import as_columns, size_name, with_interval
+from benchmarks.accuracy.judging import Makers, Size, fit_and_judge
+from benchmarks.accuracy.layout import size_name, with_interval
 from benchmarks.accuracy.planted import Family, draw
 from benchmarks.accuracy.verdicts import Verdict
 from skmrm import MetaRewardModel

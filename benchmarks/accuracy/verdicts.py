@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from benchmarks.accuracy.contenders import BASELINES, Size
+from benchmarks.accuracy.contenders import BASELINES
 from benchmarks.accuracy.gains import Interval, Table
+from benchmarks.accuracy.judging import Size
 from benchmarks.accuracy.layout import MODEL_NAMES, points, size_name, with_interval
 
 __all__ = ["Verdict", "above_every_baseline", "above_paper", "fast_enough", "near_oracle", "never_below_pooled"]

@@ -7,14 +7,25 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks._support.areas import read_options, run_parts
-from benchmarks.encoding.parts import PARTS
+from benchmarks._support.areas import Found, read_options, run_parts
+from benchmarks.encoding.gpu import gpu
+from benchmarks.encoding.prefixes import prefixes
+from benchmarks.encoding.sentences import sentences
+from benchmarks.encoding.stores import lookup, store
 
-__all__ = ["main"]
+__all__ = ["PARTS", "main"]
+
+PARTS: dict[str, Callable[[Path, bool], Found]] = {
+    "sentences": sentences,
+    "prefixes": prefixes,
+    "gpu": gpu,
+    "store": store,
+    "lookup": lookup,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

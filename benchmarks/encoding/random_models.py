@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["QWEN3_06B", "SMALL", "PlainLoop", "conversations", "save_random_model"]
+__all__ = ["QWEN3_06B", "SMALL", "Items", "PlainLoop", "conversations", "save_random_model"]
 
 Items = Sequence[tuple[str, str]]
 Bounds = tuple[int, int]

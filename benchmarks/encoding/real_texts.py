@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.accuracy.judgements import data_file, read_judgements
+from benchmarks._support.datasets import data_file, read_judgements
 from skmrm.datasets import load_style_preferences
 
 __all__ = ["real_texts"]

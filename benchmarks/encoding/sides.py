@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Side", "largest_difference"]
+__all__ = ["Side", "batch_name", "largest_difference"]
 
 
 @dataclass(eq=False)
@@ -50,3 +50,7 @@ class Side:
 def largest_difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     """Of two tables of vectors, as a fraction of the largest number in the second."""
     return float(np.abs(a - b).max() / np.abs(b).max())
+
+
+def batch_name(batch_tokens: int | None) -> str:
+    return "the default" if batch_tokens is None else f"{batch_tokens:,} tokens"

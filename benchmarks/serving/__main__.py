@@ -7,14 +7,25 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks._support.areas import read_options, run_parts
-from benchmarks.serving.parts import PARTS
+from benchmarks._support.areas import Found, read_options, run_parts
+from benchmarks.serving.head import head, shared
+from benchmarks.serving.processes import start
+from benchmarks.serving.service import service
+from benchmarks.serving.texts import texts
 
-__all__ = ["main"]
+__all__ = ["PARTS", "main"]
+
+PARTS: dict[str, Callable[[Path, bool], Found]] = {
+    "head": head,
+    "shared": shared,
+    "start": start,
+    "texts": texts,
+    "service": service,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

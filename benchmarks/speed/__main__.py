@@ -6,14 +6,24 @@ python -m benchmarks.speed [--quick] [--only fit,adapt,...] [--output FILE]
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
-from benchmarks._support.areas import read_options, run_parts
+from benchmarks._support.areas import Found, read_options, run_parts
 from benchmarks._support.timing import read_bandwidth
-from benchmarks.speed.parts import PARTS
+from benchmarks.speed.adapting import adapt, single
+from benchmarks.speed.gpu import gpu
+from benchmarks.speed.training import fit, growth
 
-__all__ = ["main"]
+__all__ = ["PARTS", "main"]
+
+PARTS: dict[str, Callable[[float, bool], Found]] = {
+    "fit": fit,
+    "adapt": adapt,
+    "single": single,
+    "growth": growth,
+    "gpu": gpu,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

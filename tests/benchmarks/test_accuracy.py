@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+from benchmarks._support.datasets import data_file, read_judgements
 from benchmarks.accuracy import __main__ as accuracy
 from benchmarks.accuracy import parts, text_features
-from benchmarks.accuracy.contenders import BASELINES, fit_and_judge, makers
+from benchmarks.accuracy.contenders import BASELINES, makers
 from benchmarks.accuracy.fit_times import Times, time_fits
 from benchmarks.accuracy.gains import Table, by_user, make_table
-from benchmarks.accuracy.judgements import SETTINGS, data_file, judge_workers, read_judgements
+from benchmarks.accuracy.judgements import SETTINGS, judge_workers
+from benchmarks.accuracy.judging import fit_and_judge
 from benchmarks.accuracy.oracle import BayesOracle, Population, TrueRewards
 from benchmarks.accuracy.planted import FAMILIES, Family, draw, judge_family, population
 from benchmarks.accuracy.rpo import Outer, compare_outer, effect_text, mean_over_seeds, raises_worst

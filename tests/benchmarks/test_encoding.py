@@ -13,10 +13,11 @@ import torch
 
 transformers = pytest.importorskip("transformers")
 
-from benchmarks.accuracy.text_features import sentence_encoder_folder  # noqa: E402
+from benchmarks._support.sentence_encoder import sentence_encoder_folder  # noqa: E402
 from benchmarks.encoding import __main__ as encoding  # noqa: E402
+from benchmarks.encoding.__main__ import PARTS  # noqa: E402
 from benchmarks.encoding.flops import Products, network_flops  # noqa: E402
-from benchmarks.encoding.parts import PARTS, against_loops  # noqa: E402
+from benchmarks.encoding.gpu import against_loops  # noqa: E402
 from benchmarks.encoding.random_models import SMALL, PlainLoop, conversations, save_random_model  # noqa: E402
 from benchmarks.encoding.real_texts import real_texts  # noqa: E402
 

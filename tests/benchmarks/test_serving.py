@@ -9,7 +9,7 @@ import pytest
 for name in ("onnx", "onnxruntime", "fastapi", "uvicorn", "httpx"):
     pytest.importorskip(name)
 
-from benchmarks.accuracy.text_features import sentence_encoder_folder  # noqa: E402
+from benchmarks._support.sentence_encoder import sentence_encoder_folder  # noqa: E402
 from benchmarks.serving import __main__ as serving  # noqa: E402
 
 

@@ -10,8 +10,9 @@ import torch
 from benchmarks import __main__ as every
 from benchmarks._support import timing
 from benchmarks.speed import __main__ as speed
-from benchmarks.speed.parts import World, make_world, train, train_plainly
 from benchmarks.speed.plain_loop import PlainModel, plain_adapt, plain_map_adapt, plain_map_by_autograd
+from benchmarks.speed.training import train, train_plainly
+from benchmarks.speed.world import World, make_world
 from skmrm.meta.adaptation import GradientAdaptation, MapAdaptation
 from skmrm.meta.adaptation.users import adapt_users
 

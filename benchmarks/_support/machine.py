@@ -1,0 +1,40 @@
+"""The machine that numbers and times come from."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+import skmrm
+
+__all__ = ["machine"]
+
+
+def machine() -> dict[str, str]:
+    """Name the machine and the versions that numbers and times come from."""
+    return {
+        "processor": _processor(),
+        "cores": f"{os.cpu_count()}, of which torch uses {torch.get_num_threads()}",
+        "memory": _memory(),
+        "versions": f"Python {platform.python_version()}, torch {torch.__version__}, skmrm {skmrm.__version__}",
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return f"{line.partition(':')[2].strip()} ({platform.machine()})"
+    return platform.processor() or platform.machine()
+
+
+def _memory() -> str:
+    try:
+        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return "unknown"
+    return f"{size / 2**30:.1f} GiB"

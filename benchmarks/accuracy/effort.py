@@ -1,0 +1,73 @@
+"""How much is done: in full, or quickly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.accuracy.contenders import PAPER_EPOCHS
+from benchmarks.accuracy.judgements import SETTINGS
+from benchmarks.accuracy.planted import FAMILIES
+from benchmarks.accuracy.rpo import COMPARISONS
+
+__all__ = ["FULL", "QUICK", "Effort"]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is done.
+
+    Attributes
+    ----------
+    seeds : range
+        Of all parts but rpo.
+    encoder : {"MiniLM", "default"}
+        Of the workers' texts.
+    settings : tuple of str
+        How workers and topics are split.
+    workers_left_out : tuple of str
+        Models that are not fitted on the workers.
+    paper_epochs : int
+        Epochs of the paper's setting on the workers; the paper has 200.
+    families : tuple of str
+        Of simulated users.
+    n_judged : int
+        Simulated users to judge on, a seed.
+    planted_paper_epochs : int
+        Epochs of the paper's setting on simulated users. With 50 and with 200 its accuracy differed by 0.3 points at
+        most, and 50 was mostly above.
+    repeats : int
+        Of timed fits.
+    comparisons : tuple of str
+        Of outer loops.
+    rpo_seeds : range
+    rpo_judged : int
+        Simulated users to judge outer loops on, a seed.
+    """
+
+    seeds: range = range(5)
+    encoder: str = "MiniLM"
+    settings: tuple[str, ...] = tuple(SETTINGS)
+    workers_left_out: tuple[str, ...] = ()
+    paper_epochs: int = PAPER_EPOCHS
+    families: tuple[str, ...] = tuple(FAMILIES)
+    n_judged: int = 300
+    planted_paper_epochs: int = 50
+    repeats: int = 3
+    comparisons: tuple[str, ...] = tuple(COMPARISONS)
+    rpo_seeds: range = range(20)
+    rpo_judged: int = 1000
+
+
+FULL = Effort()
+QUICK = Effort(
+    seeds=range(2),
+    settings=("new users",),
+    workers_left_out=("lore",),
+    paper_epochs=20,
+    families=("low rank", "clusters", "no personal signal"),
+    planted_paper_epochs=20,
+    repeats=1,
+    comparisons=tuple(COMPARISONS)[:1],
+    rpo_seeds=range(12),
+    rpo_judged=500,
+)

@@ -7,13 +7,12 @@ More of an area by its own command, such as ``python -m benchmarks.accuracy --he
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks._support.arguments import names_out_of
+from benchmarks._support.arguments import parts_parser
 from benchmarks._support.files import read_json, write_json
 from benchmarks.accuracy import __main__ as accuracy
 from benchmarks.encoding import __main__ as encoding
@@ -34,12 +33,8 @@ _QUICK = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the areas asked for; the status is that of the worst."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="small sizes and few repeats: shows that it runs")
-    parser.add_argument(
-        "--only", type=names_out_of(AREAS), default=list(AREAS), help=f"comma-separated, out of {', '.join(AREAS)}"
-    )
-    parser.add_argument("--output", type=Path, default=Path("benchmarks.json"), help="JSON file for all numbers")
+    parser = parts_parser("benchmarks", __doc__.partition("\n")[0], AREAS)
+    parser.set_defaults(output=Path("benchmarks.json"))
     options = parser.parse_args(arguments)
     status, found = 0, {}
     with tempfile.TemporaryDirectory() as folder:

@@ -1,19 +1,17 @@
-"""The frame of benchmarks that are a table a part: command line, machine, tables, JSON file."""
+"""The frame of benchmarks that are a table a part: the machine, tables, one JSON file."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from benchmarks._support.arguments import names_out_of
 from benchmarks._support.columns import as_columns
 from benchmarks._support.files import write_json
-from benchmarks._support.machine import machine
+from benchmarks._support.machine import print_machine
 
-__all__ = ["Found", "read_options", "run_parts"]
+__all__ = ["Found", "run_parts"]
 
 
 @dataclass(frozen=True)
@@ -34,25 +32,11 @@ class Found:
         return [[format(row[name], form) for name, form in self.columns.items()] for row in self.rows]
 
 
-def read_options(
-    prog: str, description: str, parts: Collection[str], arguments: Sequence[str] | None
-) -> argparse.Namespace:
-    """``quick``, ``only`` and ``output`` of a command line."""
-    parser = argparse.ArgumentParser(prog=f"python -m {prog}", description=description)
-    parser.add_argument("--quick", action="store_true", help="small sizes and few repeats: shows that it runs")
-    parser.add_argument(
-        "--only", type=names_out_of(parts), default=list(parts), help=f"comma-separated, out of {', '.join(parts)}"
-    )
-    parser.add_argument("--output", type=Path, help="JSON file for all numbers")
-    return parser.parse_args(arguments)
-
-
 def run_parts(
     options: argparse.Namespace, parts: Mapping[str, Callable[[], Found]], note: str, facts: Mapping[str, Any]
 ) -> int:
     """Run the parts asked for, print a table of each under the machine's name, and write all numbers."""
-    here = machine()
-    print("\n".join(f"{name}: {value}" for name, value in here.items()))
+    here = print_machine()
     print(note)
     results: dict[str, Any] = {"machine": here, **facts, "parts": {}}
     for name in options.only:

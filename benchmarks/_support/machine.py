@@ -10,7 +10,7 @@ import torch
 
 import skmrm
 
-__all__ = ["machine"]
+__all__ = ["machine", "print_machine"]
 
 
 def machine() -> dict[str, str]:
@@ -21,6 +21,13 @@ def machine() -> dict[str, str]:
         "memory": _memory(),
         "versions": f"Python {platform.python_version()}, torch {torch.__version__}, skmrm {skmrm.__version__}",
     }
+
+
+def print_machine() -> dict[str, str]:
+    """Print what `machine` finds, a line a fact, and return it."""
+    found = machine()
+    print("\n".join(f"{name}: {value}" for name, value in found.items()), flush=True)
+    return found
 
 
 def _processor() -> str:

@@ -18,12 +18,12 @@ from pathlib import Path
 from benchmarks._support.columns import as_columns
 from benchmarks._support.datasets import data_file, read_judgements
 from benchmarks._support.files import write_json
-from benchmarks._support.machine import machine
+from benchmarks._support.machine import print_machine
 from benchmarks._support.sentence_encoder import sentence_encoder_folder
 from benchmarks.ablation.variants import VARIANTS
-from benchmarks.accuracy.gains import Interval, Table, make_table
+from benchmarks.accuracy.gains import Interval, Table
 from benchmarks.accuracy.judgements import SETTINGS, judge_workers
-from benchmarks.accuracy.judging import Makers, Size, fit_and_judge
+from benchmarks.accuracy.judging import Makers, Size, Users, judge_over_seeds
 from benchmarks.accuracy.layout import points, size_name
 from benchmarks.accuracy.planted import FAMILIES, Family, draw
 from benchmarks.accuracy.style import judge_style
@@ -57,8 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, help="JSON file for all numbers")
     options = parser.parse_args(arguments)
     models: Makers = {name: VARIANTS[name] for name in dict.fromkeys(["default", *options.variants])}
-    here = machine()
-    print("\n".join(f"{name}: {value}" for name, value in here.items()))
+    here = print_machine()
     tables = {}
     for name in options.only:
         print(f"\n{name}", flush=True)
@@ -87,13 +86,11 @@ def _table(name: str, models: Makers, seeds: Sequence[int], n_judged: int) -> Ta
 
 
 def _planted(family: Family, models: Makers, seeds: Sequence[int], n_judged: int) -> Table:
-    curves, seconds = [], []
-    for seed in seeds:
+    def users(seed: int) -> Users:
         _, train, judged = draw(family, n_judged, seed)
-        found, took = fit_and_judge(models, train, judged, SIZES, seed)
-        curves.append(found)
-        seconds.append(took)
-    return make_table(curves, seconds, same_people=False)
+        return Users(train, judged)
+
+    return judge_over_seeds(users, models, SIZES, seeds, same_people=False)
 
 
 def _text(table: Table) -> str:

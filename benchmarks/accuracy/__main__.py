@@ -23,12 +23,11 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
-from benchmarks._support.arguments import names_out_of, positive
+from benchmarks._support.arguments import parts_parser, positive
 from benchmarks._support.files import write_json
-from benchmarks._support.machine import machine
+from benchmarks._support.machine import print_machine
 from benchmarks.accuracy.effort import FULL, QUICK
 from benchmarks.accuracy.parts import PARTS, Found
 from benchmarks.accuracy.verdicts import Verdict
@@ -43,8 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.seeds is not None:
         effort = replace(effort, seeds=range(options.seeds))
     began = time.perf_counter()
-    here = machine()
-    print("\n".join(f"{name}: {value}" for name, value in here.items()))
+    here = print_machine()
     results: dict[str, Any] = {"machine": here, "seeds": len(effort.seeds), "parts": {}}
     verdicts: list[tuple[str, Verdict]] = []
     for name in options.only:
@@ -83,13 +81,11 @@ def _known(value: Any) -> Any:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__.partition("\n")[0])
+    quick = "two seeds, fewer models and kinds of users"
+    parser = parts_parser("benchmarks.accuracy", __doc__.partition("\n")[0], PARTS, quick)
     add = parser.add_argument
-    add("--only", type=names_out_of(PARTS), default=list(PARTS), help=f"comma-separated, out of {', '.join(PARTS)}")
-    add("--quick", action="store_true", help="two seeds, fewer models and kinds of users")
     add("--seeds", type=positive, help="of all parts but rpo (default: 5, or 2 with --quick)")
     add("--encoder", choices=("MiniLM", "default"), default="MiniLM", help="of the judgements' texts")
-    add("--output", type=Path, help="JSON file for all numbers")
     return parser
 
 

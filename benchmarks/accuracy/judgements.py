@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.accuracy.gains import Table, make_table
-from benchmarks.accuracy.judging import Makers, Size, fit_and_judge
+from benchmarks.accuracy.gains import Table
+from benchmarks.accuracy.judging import Makers, Progress, Size, Users, judge_over_seeds, silent
 from benchmarks.accuracy.text_features import Encode
 from benchmarks.accuracy.verdicts import Verdict, above_paper, never_below_pooled
 from skmrm import EpisodeSet, split_users, split_users_and_groups
@@ -47,7 +47,7 @@ def judge_workers(
     models: Makers,
     sizes: Sequence[Size],
     seeds: Sequence[int],
-    progress: Callable[[str], None] = lambda line: None,
+    progress: Progress = silent,
 ) -> tuple[Table, list[Verdict]]:
     """Fit and judge every model on a split of the users a seed.
 
@@ -67,14 +67,11 @@ def judge_workers(
     progress : callable
         Told what is being done.
     """
-    curves, seconds = [], []
-    for seed in seeds:
-        progress(f"seed {seed}")
+
+    def users(seed: int) -> Users:
         train, judged, query = split(episodes, seed)
         table = encode(episodes.items or [], train).table
-        train, judged = train.with_features(table), judged.with_features(table)
-        found, took = fit_and_judge(models, train, judged, sizes, seed, query=query, n_splits=_N_SPLITS)
-        curves.append(found)
-        seconds.append(took)
-    result = make_table(curves, seconds, same_people=True)
+        return Users(train.with_features(table), judged.with_features(table), query)
+
+    result = judge_over_seeds(users, models, sizes, seeds, same_people=True, n_splits=_N_SPLITS, progress=progress)
     return result, [never_below_pooled(result), above_paper(result)]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from sklearn.utils import Bunch
 
-from benchmarks.accuracy.gains import Table, make_table
-from benchmarks.accuracy.judging import Makers, Size, fit_and_judge
+from benchmarks.accuracy.gains import Table
+from benchmarks.accuracy.judging import Makers, Progress, Size, Users, judge_over_seeds, silent
 from benchmarks.accuracy.oracle import BayesOracle, Population, TrueRewards
 from benchmarks.accuracy.verdicts import Verdict, above_every_baseline, near_oracle, never_below_pooled
 from skmrm import EpisodeSet
@@ -120,7 +120,7 @@ def judge_family(
     sizes: Sequence[Size],
     seeds: Sequence[int],
     n_judged: int,
-    progress: Callable[[str], None] = lambda line: None,
+    progress: Progress = silent,
 ) -> tuple[Table, list[Verdict]]:
     """Fit and judge every model, with the Bayes oracle and the true rewards, on new users in every seed.
 
@@ -137,19 +137,17 @@ def judge_family(
         Told what is being done.
     """
     fitted = {name: make for name, make in models.items() if name not in family.left_out}
-    curves, seconds = [], []
-    for seed in seeds:
-        progress(f"seed {seed}")
+
+    def users(seed: int) -> Users:
         data, train, judged = draw(family, n_judged, seed)
         table = data.episodes.features @ data.base_functions.T
         known = {
             "oracle": BayesOracle(table, population(family.parameters, data.mean_weights)),
             "truth": TrueRewards(data),
         }
-        found, took = fit_and_judge(fitted, train, judged, sizes, seed, known=known)
-        curves.append(found)
-        seconds.append(took)
-    result = make_table(curves, seconds, same_people=False)
+        return Users(train, judged, known=known)
+
+    result = judge_over_seeds(users, fitted, sizes, seeds, same_people=False, progress=progress)
     verdicts = [never_below_pooled(result)]
     if family.signal:
         verdicts += [above_every_baseline(result), near_oracle(result)]

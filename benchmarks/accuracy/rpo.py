@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from scipy.stats import t as student
 
 from benchmarks._support.columns import as_columns
 from benchmarks.accuracy.gains import Interval
-from benchmarks.accuracy.judging import Makers, Size, fit_and_judge
+from benchmarks.accuracy.judging import Makers, Progress, Size, Users, fit_and_judge, silent
 from benchmarks.accuracy.layout import size_name, with_interval
 from benchmarks.accuracy.planted import Family, draw
 from benchmarks.accuracy.verdicts import Verdict
@@ -73,7 +73,7 @@ def compare_outer(
     sizes: Sequence[Size],
     seeds: Sequence[int],
     n_judged: int,
-    progress: Callable[[str], None] = lambda line: None,
+    progress: Progress = silent,
 ) -> Effect:
     """Train both ways on the same users, and judge on the same new ones, in every seed.
 
@@ -100,7 +100,7 @@ def compare_outer(
         progress(f"seed {seed}")
         data, train, judged = draw(outer.family, n_judged, seed)
         hard = set(data.episodes.users[data.hard])
-        curves, _ = fit_and_judge(models, train, judged, sizes, seed)
+        curves, _ = fit_and_judge(models, Users(train, judged), sizes, seed)
         for name, curve in curves.items():
             found[name].append(_measures(curve, hard))
     plain, robust = (np.array(found[name]) for name in ("plain", "robust"))  # (seeds, measures, sizes)

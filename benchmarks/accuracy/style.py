@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,8 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.accuracy.gains import Table, make_table
-from benchmarks.accuracy.judging import Makers, Size, fit_and_judge
+from benchmarks.accuracy.gains import Table
+from benchmarks.accuracy.judging import Makers, Progress, Size, Users, judge_over_seeds, silent
 from benchmarks.accuracy.oracle import BayesOracle, Population, TrueRewards
 from benchmarks.accuracy.text_features import Encode
 from benchmarks.accuracy.verdicts import Verdict, above_every_baseline, near_oracle, never_below_pooled
@@ -33,7 +33,7 @@ def judge_style(
     sizes: Sequence[Size],
     seeds: Sequence[int],
     n_users: int = 600,
-    progress: Callable[[str], None] = lambda line: None,
+    progress: Progress = silent,
 ) -> tuple[Table, list[Verdict]]:
     """Fit on half of the users and judge on the others; every seed simulates users of its own.
 
@@ -54,9 +54,8 @@ def judge_style(
     progress : callable
         Told what is being done.
     """
-    curves, seconds = [], []
-    for seed in seeds:
-        progress(f"seed {seed}")
+
+    def users(seed: int) -> Users:
         data = load_style_preferences(n_users, _N_PAIRS, taste_strength=_TASTE_STRENGTH, random_state=seed)
         train, judged = split_users(data.episodes, 0.5, random_state=seed)
         table = encode(data.episodes.items, train).table
@@ -68,11 +67,9 @@ def judge_style(
             ),
             "truth": TrueRewards(data),
         }
-        train, judged = train.with_features(table), judged.with_features(table)
-        found, took = fit_and_judge(models, train, judged, sizes, seed, known=known, n_splits=_N_SPLITS)
-        curves.append(found)
-        seconds.append(took)
-    result = make_table(curves, seconds, same_people=False)
+        return Users(train.with_features(table), judged.with_features(table), known=known)
+
+    result = judge_over_seeds(users, models, sizes, seeds, same_people=False, n_splits=_N_SPLITS, progress=progress)
     return result, [
         never_below_pooled(result),
         above_every_baseline(result),

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks._support.areas import Found, read_options, run_parts
+from benchmarks._support.areas import Found, run_parts
+from benchmarks._support.arguments import parts_parser
 from benchmarks.encoding.gpu import gpu
 from benchmarks.encoding.prefixes import prefixes
 from benchmarks.encoding.sentences import sentences
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the parts asked for and print a table of each."""
     from transformers.utils.logging import disable_progress_bar
 
-    options = read_options("benchmarks.encoding", __doc__.partition("\n")[0], PARTS, arguments)
+    options = parts_parser("benchmarks.encoding", __doc__.partition("\n")[0], PARTS).parse_args(arguments)
     disable_progress_bar()  # of loading and saving
     with tempfile.TemporaryDirectory() as folder:
         parts = {name: partial(part, Path(folder), options.quick) for name, part in PARTS.items()}

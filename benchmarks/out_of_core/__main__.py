@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks._support.columns import as_columns
 from benchmarks._support.files import write_json
-from benchmarks._support.machine import machine
+from benchmarks._support.machine import print_machine
 from benchmarks.out_of_core.memory_limit import MemoryGroup, peak_of_this_process
 from benchmarks.out_of_core.planted import Planted, make_file
 
@@ -72,8 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         planted = Planted(**json.loads(options.work))
         print(json.dumps(work(planted, options.folder, options.max_memory)))
         return 0
-    here = machine()
-    print("\n".join(f"{name}: {value}" for name, value in here.items()), flush=True)
+    here = print_machine()
     planted = Planted.of_size(options.gigabytes)
     path = options.folder / f"features-{os.getpid()}.f32"
     try:

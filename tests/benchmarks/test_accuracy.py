@@ -13,12 +13,12 @@ from benchmarks.accuracy import parts, text_features
 from benchmarks.accuracy.contenders import BASELINES, makers
 from benchmarks.accuracy.fit_times import Times, time_fits
 from benchmarks.accuracy.gains import Table, by_user, make_table
-from benchmarks.accuracy.judgements import SETTINGS, judge_workers
+from benchmarks.accuracy.judgements import SETTINGS, judge_workers, judgement_claims
 from benchmarks.accuracy.judging import Users, fit_and_judge
 from benchmarks.accuracy.oracle import BayesOracle, Population, TrueRewards
-from benchmarks.accuracy.planted import FAMILIES, Family, draw, judge_family, population
+from benchmarks.accuracy.planted import FAMILIES, Family, draw, judge_family, planted_claims, population
 from benchmarks.accuracy.rpo import Outer, compare_outer, effect_text, mean_over_seeds, raises_worst
-from benchmarks.accuracy.style import judge_style, read_traits
+from benchmarks.accuracy.style import judge_style, read_traits, style_claims
 from benchmarks.accuracy.text_features import HashedFeatures, SentenceFeatures
 from benchmarks.accuracy.verdicts import above_every_baseline, above_paper, fast_enough, near_oracle, never_below_pooled
 from skmrm import EpisodeSet, MetaRewardModel
@@ -287,16 +287,16 @@ def test__makers__every_name__follows_its_seed():
 
 
 def test__judge_family__tiny__has_every_model_and_claim():
-    table, verdicts = judge_family(TINY, QUICK_MODELS, SIZES, range(2), 12)
+    table = judge_family(TINY, QUICK_MODELS, SIZES, range(2), 12)
     assert list(table.accuracy) == [*QUICK_MODELS, "oracle", "truth"]
     assert table.n_users == [24] * 3
     assert table.accuracy["pooled"][0] == table.accuracy["pooled"][2]
     assert table.accuracy["per_user"][0] == 0.5
-    assert len(verdicts) == 3
+    assert len(planted_claims(TINY, table)) == 3
     no_signal = Family(TINY.parameters, n_train=24, train_pairs=(6, 8), signal=False, left_out=("lore", "paper"))
-    table, verdicts = judge_family(no_signal, QUICK_MODELS, (0,), range(1), 6)
+    table = judge_family(no_signal, QUICK_MODELS, (0,), range(1), 6)
     assert list(table.accuracy) == ["default", "pooled", "bent", "per_user", "oracle", "truth"]
-    assert len(verdicts) == 1
+    assert len(planted_claims(no_signal, table)) == 1
 
 
 @pytest.fixture(scope="module")
@@ -328,19 +328,19 @@ def test__judge_workers__either_setting__keeps_users_and_topics_apart(setting, j
     if query is not None:
         assert not set(train.group) & set(judged.group[query])
     models = {name: QUICK_MODELS[name] for name in ("default", "paper", "pooled")}
-    table, verdicts = judge_workers(episodes, HashedFeatures(), SETTINGS[setting], models, (0, None), range(2))
+    table = judge_workers(episodes, HashedFeatures(), SETTINGS[setting], models, (0, None), range(2))
     assert list(table.accuracy) == list(models)
     assert table.accuracy["pooled"][0] > 0.6
-    assert len(verdicts) == 2
+    assert len(judgement_claims(table)) == 2
 
 
 def test__judge_style__tiny__the_oracle_that_reads_features_knows_less():
     models = {name: QUICK_MODELS[name] for name in ("default", "pooled")}
-    table, verdicts = judge_style(HashedFeatures(), models, (0, 10), range(1), n_users=48)
+    table = judge_style(HashedFeatures(), models, (0, 10), range(1), n_users=48)
     assert list(table.accuracy) == [*models, "oracle", "reader", "truth"]
     oracle, truth = (table.accuracy[name][1] for name in ("oracle", "truth"))
     assert 0.6 < oracle < truth
-    assert len(verdicts) == 4
+    assert len(style_claims(table)) == 4
 
 
 def test__read_traits__linear_in_the_features__are_read_from_other_prompts():

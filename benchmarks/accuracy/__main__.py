@@ -3,9 +3,10 @@
     python -m benchmarks.accuracy
     python -m benchmarks.accuracy --quick --only planted,rpo
 
-Five parts, each with tables and with claims that PASS or FAIL:
+Six parts, each with tables and with claims that PASS or FAIL:
 
 convargs  real judgements of new workers on topics their support has none of, and on topics nobody was trained on
+polis     real judgements of new residents, on statements that their support has none of
 planted   simulated users of ten kinds, next to a Bayes oracle that knows the population
 style     the bundled texts and simulated tastes for style
 time      a default fit next to a pooled one, from texts on

@@ -21,13 +21,13 @@ class Effort:
     seeds : range
         Of all parts but rpo.
     encoder : {"MiniLM", "default"}
-        Of the workers' texts.
+        Of the texts of real judgements.
     settings : tuple of str
-        How workers and topics are split.
-    workers_left_out : tuple of str
-        Models that are not fitted on the workers.
+        How people and topics are split.
+    judgements_left_out : tuple of str
+        Models that are not fitted on real judgements.
     paper_epochs : int
-        Epochs of the paper's setting on the workers; the paper has 200.
+        Epochs of the paper's setting on real judgements; the paper has 200.
     families : tuple of str
         Of simulated users.
     n_judged : int
@@ -47,7 +47,7 @@ class Effort:
     seeds: range = range(5)
     encoder: str = "MiniLM"
     settings: tuple[str, ...] = tuple(SETTINGS)
-    workers_left_out: tuple[str, ...] = ()
+    judgements_left_out: tuple[str, ...] = ()
     paper_epochs: int = PAPER_EPOCHS
     families: tuple[str, ...] = tuple(FAMILIES)
     n_judged: int = 300
@@ -62,7 +62,7 @@ FULL = Effort()
 QUICK = Effort(
     seeds=range(2),
     settings=("new users",),
-    workers_left_out=("lore",),
+    judgements_left_out=("lore",),
     paper_epochs=20,
     families=("low rank", "clusters", "no personal signal"),
     planted_paper_epochs=20,

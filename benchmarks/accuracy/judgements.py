@@ -1,4 +1,4 @@
-"""Real and noisy judgements: which of two arguments is more convincing, by crowd workers that training never saw."""
+"""Real judgements of texts, by people that training never saw."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.accuracy.text_features import Encode
 from benchmarks.accuracy.verdicts import Verdict, above_paper, never_below_pooled
 from skmrm import EpisodeSet, split_users, split_users_and_groups
 
-__all__ = ["SETTINGS", "judge_workers", "judgement_claims"]
+__all__ = ["SETTINGS", "judge_people", "judgement_claims"]
 
 Split = tuple[EpisodeSet, EpisodeSet, NDArray[np.bool_] | None]
 
@@ -32,15 +32,15 @@ def _new_users_and_topics(episodes: EpisodeSet, seed: int) -> Split:
         return split_users_and_groups(episodes, 0.5, 0.5, random_state=seed)
 
 
-# Half of the workers train and half are judged; support and query share no topic. In the second setting the query's
-# topics are of no training pair either.
+# Half of the people train and half are judged; support and query share no group (a topic, say). In the second setting
+# the query's groups are of no training pair either.
 SETTINGS: dict[str, Callable[[EpisodeSet, int], Split]] = {
     "new users": _new_users,
     "new users and new topics": _new_users_and_topics,
 }
 
 
-def judge_workers(
+def judge_people(
     episodes: EpisodeSet,
     encode: Encode,
     split: Callable[[EpisodeSet, int], Split],

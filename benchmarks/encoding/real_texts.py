@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks._support.datasets import data_file, read_judgements
+from benchmarks._support.datasets import CONVARGS
 from skmrm.datasets import load_style_preferences
 
 __all__ = ["real_texts"]
@@ -29,12 +29,12 @@ def real_texts(n_texts: int) -> tuple[list[str], str]:
     """
     bundled = load_style_preferences(n_users=400, n_pairs=30, random_state=0).episodes.items or []
     origin = "the bundled corpus"
-    if data_file().exists():
-        debates = read_judgements(data_file()).items or []
+    if CONVARGS.file.exists():
+        debates = CONVARGS.read().items or []
         origin += " and arguments of debates (convargs)"
     else:
         debates = []
-        origin += f"; there are no arguments of debates, since {data_file()} does not exist (SKMRM_SHARED_DATA)"
+        origin += f"; there are no arguments of debates, since {CONVARGS.file} does not exist (SKMRM_SHARED_DATA)"
     items = sorted({*bundled, *debates})
     texts = list(dict.fromkeys([text for _, text in items] + [f"{prompt}\n\n{text}" for prompt, text in items]))
     order = np.random.default_rng(0).permutation(min(n_texts, len(texts)))

@@ -1,12 +1,16 @@
 """The benchmark that leaves out parts of the default: what it changes, it puts back."""
 
 import importlib
+from pathlib import Path
 
 import pytest
 
+from benchmarks._support.datasets import Dataset
 from benchmarks.ablation import __main__ as ablation
 from benchmarks.ablation.variants import VARIANTS, Variant
 from benchmarks.accuracy.gains import Table
+from benchmarks.accuracy.text_features import HashedFeatures
+from skmrm.datasets import load_style_preferences
 from skmrm.meta.prior import em
 
 
@@ -41,6 +45,21 @@ def test__main__one_set_and_two_variants__prints_changes_against_the_default(cap
     assert "pooled Bradley-Terry" in printed
     assert "no outer loop" in printed
     assert file.exists()
+
+
+def test__main__real_judgements_that_are_not_there__are_skipped_with_the_reason(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("SKMRM_SHARED_DATA", str(tmp_path))
+    assert ablation.main(["--only", "polis", "--variants", "pooled", "--seeds", "1"]) == 0
+    assert f"skipped: the judgements are not at {tmp_path / 'polis' / 'pairs.parquet'}" in capsys.readouterr().out
+
+
+def test__main__real_judgements__prints_changes_without_the_paper(monkeypatch, capsys):
+    monkeypatch.setattr(ablation, "SentenceFeatures", lambda folder: HashedFeatures())
+    monkeypatch.setattr(ablation, "sentence_encoder_folder", lambda: Path())
+    monkeypatch.setattr(Dataset, "missing", "")
+    monkeypatch.setattr(Dataset, "read", lambda self: load_style_preferences(n_users=24, n_pairs=8).episodes)
+    assert ablation.main(["--only", "polis", "--variants", "pooled", "--seeds", "1"]) == 0
+    assert "pooled Bradley-Terry" in capsys.readouterr().out
 
 
 def test__text__models_that_are_no_variants__are_left_out():

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from benchmarks._support.datasets import data_file, read_judgements
+from benchmarks._support.datasets import CONVARGS, read_pairs
 from benchmarks.accuracy import __main__ as accuracy
 from benchmarks.accuracy import parts, text_features
 from benchmarks.accuracy.contenders import BASELINES, makers
 from benchmarks.accuracy.fit_times import Times, time_fits
 from benchmarks.accuracy.gains import Table, by_user, make_table
-from benchmarks.accuracy.judgements import SETTINGS, judge_workers, judgement_claims
+from benchmarks.accuracy.judgements import SETTINGS, judge_people, judgement_claims
 from benchmarks.accuracy.judging import Users, fit_and_judge
 from benchmarks.accuracy.oracle import BayesOracle, Population, TrueRewards
 from benchmarks.accuracy.planted import FAMILIES, Family, draw, judge_family, planted_claims, population
@@ -301,7 +301,7 @@ def test__judge_family__tiny__has_every_model_and_claim():
 
 @pytest.fixture(scope="module")
 def judgements(tmp_path_factory):
-    """Thirty workers who judge short texts of six topics, as a file of the schema of convargs."""
+    """Thirty people who judge short texts of six topics, as files of the schemas of convargs and polis."""
     import pandas as pd
 
     rng = np.random.default_rng(0)
@@ -313,22 +313,24 @@ def judgements(tmp_path_factory):
             one, two = rng.choice(5, 2, replace=False)
             longer, shorter = sorted((texts[topic][one], texts[topic][two]), key=len, reverse=True)
             rows.append((f"w{worker}", topic, f"debate {topic}", longer, shorter))
-    folder = tmp_path_factory.mktemp("data") / "convargs"
-    folder.mkdir()
-    columns = ["user_id", "topic", "prompt", "chosen", "rejected"]
-    pd.DataFrame(rows, columns=columns).to_parquet(folder / "pairs.parquet")
-    return folder / "pairs.parquet"
+    folder = tmp_path_factory.mktemp("data")
+    pairs = pd.DataFrame(rows, columns=["user_id", "topic", "prompt", "chosen", "rejected"])
+    halves = pairs.assign(half=pairs["topic"] % 2, prompt="What should change?").drop(columns="topic")
+    for name, table in (("convargs", pairs), ("polis", halves)):
+        (folder / name).mkdir()
+        table.to_parquet(folder / name / "pairs.parquet")
+    return folder / "convargs" / "pairs.parquet"
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test__judge_workers__either_setting__keeps_users_and_topics_apart(setting, judgements):
-    episodes = read_judgements(judgements)
+def test__judge_people__either_setting__keeps_users_and_topics_apart(setting, judgements):
+    episodes = read_pairs(judgements, "topic")
     train, judged, query = SETTINGS[setting](episodes, 0)
     assert not set(train.users) & set(judged.users)
     if query is not None:
         assert not set(train.group) & set(judged.group[query])
     models = {name: QUICK_MODELS[name] for name in ("default", "paper", "pooled")}
-    table = judge_workers(episodes, HashedFeatures(), SETTINGS[setting], models, (0, None), range(2))
+    table = judge_people(episodes, HashedFeatures(), SETTINGS[setting], models, (0, None), range(2))
     assert list(table.accuracy) == list(models)
     assert table.accuracy["pooled"][0] > 0.6
     assert len(judgement_claims(table)) == 2
@@ -376,7 +378,7 @@ def test__compare_outer__no_epochs__changes_nothing():
 
 def test__time_fits__counts_encoding_on_both_sides(judgements):
     models = {name: QUICK_MODELS[name] for name in ("pooled", "default")}
-    times = time_fits(read_judgements(judgements), HashedFeatures(), 1, models)
+    times = time_fits(read_pairs(judgements, "topic"), HashedFeatures(), 1, models)
     assert min(times.encoding, times.pooled, times.default) > 0
     assert Times(encoding=2.0, pooled=1.0, default=4.0, repeats=1).ratio == pytest.approx(2.0)
     assert Times(encoding=2.0, pooled=1.0, default=4.0, repeats=1).of_fits == pytest.approx(4.0)
@@ -410,7 +412,7 @@ def tiny_effort(monkeypatch):
         n_judged=8,
         families=("tiny",),
         settings=("new users",),
-        workers_left_out=("lore",),
+        judgements_left_out=("lore",),
         repeats=1,
         comparisons=("tiny",),
         rpo_seeds=range(2),
@@ -427,14 +429,15 @@ def test__accuracy__parts__print_tables_and_claims_and_write_numbers(
     tiny_effort, judgements, monkeypatch, capsys, tmp_path
 ):
     monkeypatch.setenv("SKMRM_SHARED_DATA", str(judgements.parents[1]))
-    assert data_file() == judgements
-    names = "convargs,planted,rpo"
+    assert CONVARGS.file == judgements
+    names = "convargs,polis,planted,rpo"
     output = tmp_path / "found.json"
     assert accuracy.main(["--only", names, "--encoder", "default", "--output", str(output)]) == 0
     printed = capsys.readouterr().out
     for line in (
         "processor: ",
         "== convargs ==",
+        "half of 30 residents train",
         "default minus model, points",
         "Bayes oracle",
         "worst tenth: RPO",
@@ -445,7 +448,7 @@ def test__accuracy__parts__print_tables_and_claims_and_write_numbers(
     found = json.loads(output.read_text(encoding="utf-8"), parse_constant=pytest.fail)
     assert list(found["parts"]) == names.split(",")
     written = [claim for part in found["parts"].values() for one in part["found"] for claim in one["verdicts"]]
-    assert len(claims) == len(written) == 2 + 3 + 1
+    assert len(claims) == len(written) == 2 + 2 + 3 + 1
     table = found["parts"]["planted"]["found"][0]["numbers"]
     assert table["sizes"] == [0, 1, 3, 5, 10, 20, None]
     assert table["accuracy"].keys() == {*QUICK_MODELS, "oracle", "truth"}

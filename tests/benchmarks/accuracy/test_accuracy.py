@@ -1,30 +1,25 @@
-"""The benchmark of the default's accuracy: its oracle, its averages, its claims, and every stage on tiny data."""
+"""The benchmark of the default's accuracy: every stage and the command, on tiny data."""
 
 import json
 import math
 
 import numpy as np
 import pytest
-from scipy.special import expit
 
 from benchmarks._support.datasets import CONVARGS, read_pairs
 from benchmarks.accuracy import __main__ as accuracy
 from benchmarks.accuracy import parts, text_features
-from benchmarks.accuracy.contenders import BASELINES, makers
+from benchmarks.accuracy.contenders import makers
 from benchmarks.accuracy.fit_times import Times, time_fits
-from benchmarks.accuracy.gains import Table, by_user, make_table
 from benchmarks.accuracy.judgements import SETTINGS, judge_people, judgement_claims
 from benchmarks.accuracy.judging import Users, fit_and_judge
-from benchmarks.accuracy.oracle import BayesOracle, Population, TrueRewards
-from benchmarks.accuracy.planted import FAMILIES, Family, draw, judge_family, planted_claims, population
-from benchmarks.accuracy.rpo import Outer, compare_outer, effect_text, mean_over_seeds, raises_worst
+from benchmarks.accuracy.oracle import TrueRewards
+from benchmarks.accuracy.planted import FAMILIES, Family, draw, judge_family, planted_claims
+from benchmarks.accuracy.rpo import Outer, compare_outer, effect_text, raises_worst
 from benchmarks.accuracy.style import judge_style, read_traits, style_claims
 from benchmarks.accuracy.text_features import HashedFeatures, SentenceFeatures
-from benchmarks.accuracy.verdicts import above_every_baseline, above_paper, fast_enough, near_oracle, never_below_pooled
-from skmrm import EpisodeSet, MetaRewardModel
+from skmrm import MetaRewardModel
 from skmrm.baselines import LowRankRewards, PerUserBradleyTerry, PooledBradleyTerry
-from skmrm.datasets import make_user_preferences, oracle_accuracy
-from skmrm.model_selection import AdaptationCurve, adaptation_curve
 
 SIZES = (0, 3, None)
 TINY = Family({"n_features": 4, "n_bases": 2, "n_groups": 20}, n_train=24, train_pairs=(6, 8))
@@ -36,226 +31,6 @@ QUICK_MODELS = {
     "bent": lambda seed: PooledBradleyTerry(ridge=0.1, kernel="rbf", random_state=seed),
     "per_user": lambda seed: PerUserBradleyTerry(ridge=3.0, random_state=seed),
 }
-
-
-def choices(table, chosen, rejected):
-    """One user's pairs over a table of base rewards."""
-    n = len(chosen)
-    return EpisodeSet(
-        users=["ann"], user=[0] * n, chosen=chosen, rejected=rejected, group=range(n), features=np.asarray(table)
-    )
-
-
-# -- the oracle ------------------------------------------------------------------------------------------------------
-
-
-def brute_force(table, support, query, population, reach=8.0, n=1201):
-    """Predictive probabilities of query pairs, and the posterior mode, by summing over a grid of one weight."""
-    weights = np.linspace(-reach, reach, n)
-    density = np.zeros(n)
-    for (mean,), scale, share in zip(population.means, population.scales, population.shares, strict=True):
-        density += share * np.exp(-0.5 * ((weights - mean) / scale) ** 2) / scale
-
-    def chance(pairs):
-        gaps = table[pairs.chosen, 0] - table[pairs.rejected, 0]
-        return (1 - population.lapse) * expit(weights[:, None] * gaps) + population.lapse / 2
-
-    posterior = density * chance(support).prod(1)
-    return posterior @ chance(query) / posterior.sum(), weights[posterior.argmax()]
-
-
-@pytest.mark.parametrize("lapse", [0.0, 0.3])
-def test__oracle__gaussian_population__has_the_mode_and_the_chances_of_a_sum_over_a_grid(lapse):
-    rng = np.random.default_rng(0)
-    table = rng.normal(size=(30, 1))
-    support, query = (choices(table, *rng.integers(0, 30, (2, n))) for n in (6, 40))
-    population = Population(np.array([[0.8]]), np.array([1.3]), np.ones(1), lapse)
-    posterior = BayesOracle(table, population).adapt_many(support)
-    chance, mode = brute_force(table, support, query, population)
-    assert posterior.modes[0, 0, 0] == pytest.approx(mode, abs=0.01)
-    np.testing.assert_allclose(expit(posterior.decision_function(query)), chance, atol=0.03)
-
-
-def test__oracle__two_opposed_kinds__are_weighed_as_by_a_sum_over_a_grid():
-    rng = np.random.default_rng(1)
-    table = rng.normal(size=(30, 1))
-    population = Population(np.array([[1.5], [-1.5]]), np.array([0.4, 0.4]), np.array([0.8, 0.2]))
-    query = choices(table, *rng.integers(0, 30, (2, 40)))
-    for n in (0, 1, 4):
-        support = choices(table, *rng.integers(0, 30, (2, n)))
-        posterior = BayesOracle(table, population).adapt_many(support)
-        chance, _ = brute_force(table, support, query, population)
-        np.testing.assert_allclose(expit(posterior.decision_function(query)), chance, atol=0.02)
-
-
-def test__oracle__kinds_of_users_all_alike__are_exact():
-    rng = np.random.default_rng(2)
-    table, means = rng.normal(size=(20, 3)), rng.normal(size=(4, 3))
-    shares = np.array([0.1, 0.2, 0.3, 0.4])
-    support, query = (choices(table, *rng.integers(0, 20, (2, n))) for n in (5, 15))
-    likelihood = expit((table[support.chosen] - table[support.rejected]) @ means.T).prod(0)
-    posterior = shares * likelihood / (shares * likelihood).sum()
-    chance = expit((table[query.chosen] - table[query.rejected]) @ means.T) @ posterior
-    oracle = BayesOracle(table, Population(means, np.zeros(4), shares)).adapt_many(support)
-    np.testing.assert_allclose(oracle.shares[:, 0], posterior)
-    np.testing.assert_allclose(expit(oracle.decision_function(query)), chance)
-
-
-def test__oracle__no_pairs__judges_by_the_mean():
-    rng = np.random.default_rng(3)
-    table, mean = rng.normal(size=(10, 2)), np.array([0.5, -1.0])
-    query = choices(table, [0, 1, 2], [3, 4, 5])
-    oracle = BayesOracle(table, Population(mean[None], np.array([1.0]), np.ones(1)))
-    posterior = oracle.adapt_many(query.take_pairs(np.zeros(3, bool)))
-    np.testing.assert_allclose(posterior.modes[0, 0], mean)
-    np.testing.assert_allclose(posterior.covariances[0, 0], np.eye(2), atol=1e-12)
-    assert np.array_equal(np.sign(posterior.decision_function(query)), np.sign((table[:3] - table[3:6]) @ mean))
-
-
-def test__oracle__more_pairs__nears_the_true_rewards():
-    data = make_user_preferences(n_users=60, n_pairs=120, n_features=4, n_bases=2, random_state=0)
-    oracle = BayesOracle(data.episodes.features @ data.base_functions.T, population({}, data.mean_weights))
-    curve, truth = (
-        adaptation_curve(model, data.episodes, support_sizes=(0, 5, None), n_splits=1)
-        for model in (oracle, TrueRewards(data))
-    )
-    accuracy = curve.accuracy.mean(1)
-    assert accuracy[0] + 0.03 < accuracy[1] < accuracy[2]
-    assert truth.accuracy[0].mean() == pytest.approx(truth.accuracy[2].mean())
-    assert accuracy[2] == pytest.approx(truth.accuracy[2].mean(), abs=0.02)
-    assert truth.accuracy[0].mean() == pytest.approx(oracle_accuracy(data), abs=0.02)
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-def test__population__every_family__is_where_weights_are_drawn_from(name):
-    parameters = {**FAMILIES[name].parameters, "n_groups": 2}
-    data = make_user_preferences(n_users=4000, n_pairs=1, random_state=0, **parameters)
-    found = population(parameters, data.mean_weights)
-    assert found.shares.sum() == pytest.approx(1)
-    assert found.lapse == parameters.get("noise", 0.0)
-    mean = found.shares @ found.means
-    second = found.shares @ (found.means**2 + found.scales[:, None] ** 2)
-    spread = np.sqrt(second.max())
-    np.testing.assert_allclose(data.weights.mean(0), mean, atol=0.1 * spread)
-    np.testing.assert_allclose((data.weights**2).mean(0), second, atol=0.15 * spread**2)
-    if data.cluster is not None:
-        np.testing.assert_allclose(data.weights, found.means[data.cluster], atol=1e-12)
-
-
-# -- averages over seeds ---------------------------------------------------------------------------------------------
-
-
-def curve_of(accuracy, sizes=(0,)):
-    """A curve from {user: accuracy at each size}."""
-    values = np.array(list(accuracy.values()), float).reshape(len(accuracy), len(sizes)).T
-    return AdaptationCurve(
-        users=np.array(list(accuracy), object),
-        support_sizes=tuple(sizes),
-        accuracy=values,
-        log_loss=np.zeros_like(values),
-        reliability=(),
-        n_support=np.ones(len(accuracy)),
-    )
-
-
-def test__by_user__same_people__each_is_averaged_over_the_seeds_in_which_it_is_judged():
-    seeds = [curve_of({"ann": 0.4, "bo": 0.6}), curve_of({"bo": 0.8, "cy": 0.5}), curve_of({"bo": 1.0, "ann": 0.5})]
-    np.testing.assert_allclose(by_user(seeds, same_people=True), [[0.45, 0.8, 0.5]])
-    np.testing.assert_allclose(by_user(seeds, same_people=False), [[0.4, 0.6, 0.8, 0.5, 1.0, 0.5]])
-
-
-def test__by_user__too_few_pairs_in_a_seed__that_seed_does_not_count():
-    sizes = (0, 5)
-    seeds = [
-        curve_of({"ann": (0.4, math.nan), "bo": (0.1, math.nan)}, sizes),
-        curve_of({"ann": (0.6, 0.7), "bo": (0.3, math.nan)}, sizes),
-    ]
-    np.testing.assert_allclose(by_user(seeds, same_people=True), [[0.5, 0.2], [0.7, np.nan]])
-
-
-def test__make_table__users_judged_again__are_one_cluster_and_no_further_evidence():
-    rng = np.random.default_rng(0)
-    pooled, gain = rng.random(40), rng.normal(0.02, 0.1, 40)
-    names = [f"u{i}" for i in range(40)]
-    seed = {
-        "default": curve_of(dict(zip(names, pooled + gain, strict=True))),
-        "pooled": curve_of(dict(zip(names, pooled, strict=True))),
-    }
-    once, again, others = (
-        make_table(seeds, same_people=same) for seeds, same in (([seed], True), ([seed] * 4, True), ([seed] * 4, False))
-    )
-    assert again.n_users == [40]
-    assert again.gain["pooled"][0] == pytest.approx(once.gain["pooled"][0])
-    assert once.gain["pooled"][0][0] == pytest.approx(gain.mean())
-    assert again.worst_decile["default"] == pytest.approx(once.worst_decile["default"])
-    width, narrower = (table.gain["pooled"][0][2] - table.gain["pooled"][0][1] for table in (once, others))
-    assert narrower < 0.6 * width
-
-
-def test__make_table__a_size_nobody_reaches__is_unknown():
-    sizes = (0, 20)
-    seed = {name: curve_of({"ann": (0.5, math.nan), "bo": (0.7, math.nan)}, sizes) for name in ("default", "pooled")}
-    table = make_table([seed], [{"default": 1.0}], same_people=False)
-    assert table.n_users == [2, 0]
-    assert math.isnan(table.accuracy["default"][1])
-    assert all(math.isnan(value) for value in table.gain["pooled"][1])
-    assert never_below_pooled(table).passed
-
-
-# -- claims ----------------------------------------------------------------------------------------------------------
-
-
-def table_of(**gains):
-    """A table from the default's gains in points, {model: [(estimate, low, high), one for each of 0, 3, 20, all]}."""
-    return Table(
-        sizes=[0, 3, 20, None],
-        n_users=[9] * 4,
-        accuracy={},
-        worst_decile={},
-        gain={name: [tuple(value / 100 for value in gain) for gain in rows] for name, rows in gains.items()},
-        seconds={},
-    )
-
-
-UP, FLAT, DOWN = (2.0, 1.0, 3.0), (0.1, -0.4, 0.6), (-0.3, -0.6, 0.1)
-
-
-def test__verdicts__gains_over_pooled__fail_by_the_estimate():
-    assert never_below_pooled(table_of(pooled=[FLAT, FLAT, (-0.19, -1, 1), UP])).passed
-    verdict = never_below_pooled(table_of(pooled=[FLAT, DOWN, UP, UP]))
-    assert str(verdict).startswith("FAIL  never below pooled by more than 0.2 points")
-    assert verdict.found == "the lowest gain is -0.30 [-0.60, +0.10], at 3"
-
-
-def test__verdicts__baselines__fail_by_any_interval_from_three_pairs_up():
-    every = {name: [DOWN, UP, UP, UP] for name in BASELINES}
-    assert above_every_baseline(table_of(**every)).passed
-    verdict = above_every_baseline(table_of(**(every | {"lore": [UP, UP, UP, FLAT]})))
-    assert not verdict.passed
-    assert verdict.found == "LoRe at all +0.10 [-0.40, +0.60]"
-    fewer = {name: rows for name, rows in every.items() if name != "per_user"}
-    assert above_every_baseline(table_of(**fewer)).found == "all intervals are above zero (not fitted: per user)"
-
-
-def test__verdicts__oracle_paper_and_time__fail_beyond_their_limits():
-    assert near_oracle(table_of(oracle=[DOWN, DOWN, (-0.99, -2, 0), DOWN])).passed
-    assert not near_oracle(table_of(oracle=[UP, UP, (-1.01, -2, 0), UP])).passed
-    assert above_paper(table_of(paper=[DOWN, DOWN, DOWN, (1.5, 1, 2)])).passed
-    verdict = above_paper(table_of(paper=[UP, FLAT, UP, (1.4, 1, 2)]))
-    assert not verdict.passed
-    assert verdict.found == "+1.40 [+1.00, +2.00]; +2.00 at 0, +0.10 at 3, +2.00 at 20"
-    assert fast_enough(3.0).passed
-    assert not fast_enough(3.1).passed
-
-
-def test__mean_over_seeds__three_values__students_interval():
-    estimate, low, high = mean_over_seeds([1.0, 2.0, 3.0])
-    assert estimate == pytest.approx(2.0)
-    assert high - estimate == pytest.approx(4.30265 / np.sqrt(3), rel=1e-4)
-    assert low + high == pytest.approx(4.0)
-
-
-# -- stages ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", FAMILIES)

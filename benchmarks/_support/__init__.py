@@ -1,1 +1,1 @@
-"""What several benchmarks share: command lines, files, the frame of a table a part, times."""
+"""What several benchmarks share: command lines, files, data sets, the frame of a table a part, times."""

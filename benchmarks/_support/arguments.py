@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-__all__ = ["names_out_of", "parts_parser", "positive"]
+__all__ = ["parts_parser", "positive"]
 
 _QUICK = "small sizes and few repeats: shows that it runs"
 

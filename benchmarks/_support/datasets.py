@@ -1,4 +1,4 @@
-"""Real judgements in files next to the checkout, as episodes: a registry of data sets."""
+"""Data sets of real judgements: where their files are looked for, and how they are read."""
 
 from __future__ import annotations
 

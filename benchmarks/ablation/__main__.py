@@ -1,7 +1,7 @@
 """What does each part of the default model bring? Parts left out or changed, one at a time, on several kinds of data.
 
     python -m benchmarks.ablation
-    python -m benchmarks.ablation --only "low rank" clusters --seeds 2
+    python -m benchmarks.ablation --only "low rank" clusters polis --seeds 2
 
 All variants are fitted on the same users and judged on the same supports and queries of other users. Printed is the
 variant's accuracy less the default's, in points, with a 95 % interval over users.

@@ -1,4 +1,4 @@
-"""What was found as text: aligned columns, and the machine it was found on."""
+"""Tables of accuracies and gains as text."""
 
 from __future__ import annotations
 

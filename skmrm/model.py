@@ -20,6 +20,7 @@ from skmrm.estimators.core_data import CoreData
 from skmrm.estimators.estimator import RewardEstimator
 from skmrm.estimators.progress import EpochBar
 from skmrm.meta.adaptation import Adaptation, GradientAdaptation, MapAdaptation
+from skmrm.meta.adaptation.rule import inner_rule
 from skmrm.meta.fit import Fitted, meta_fit
 from skmrm.meta.folds import MIN_JUDGED_USERS
 from skmrm.meta.outer.loop import OuterOptions
@@ -406,8 +407,8 @@ class MetaRewardModel(RewardEstimator):
                 f"weight_constraint='simplex' needs adaptation='gradient', got adaptation={self.adaptation!r}: "
                 "change one of them"
             )
-        simplex = self.weight_constraint == "simplex"
-        if self.spectral_init is True and (simplex or getattr(self.adaptation, "simplex", False)):
+        if self.spectral_init is True and self._is_constrained():
+            simplex = self.weight_constraint == "simplex"
             came = "weight_constraint='simplex'" if simplex else f"adaptation={self.adaptation!r}"
             problems.append(
                 f"spectral_init=True needs unconstrained weights, got {came}: pass spectral_init='auto' or False"
@@ -464,8 +465,10 @@ class MetaRewardModel(RewardEstimator):
         )
 
     def _spectral(self) -> bool:
-        simplex = self.weight_constraint == "simplex" or getattr(self.adaptation, "simplex", False)
-        return not simplex if self.spectral_init == "auto" else bool(self.spectral_init)
+        return not self._is_constrained() if self.spectral_init == "auto" else bool(self.spectral_init)
+
+    def _is_constrained(self) -> bool:
+        return self.weight_constraint == "simplex" or inner_rule(self._rule()).is_constrained
 
     def _robust_temperature(self) -> float | None:
         if not isinstance(self.robust_temperature, str):

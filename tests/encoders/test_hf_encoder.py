@@ -23,7 +23,7 @@ from sklearn.utils import estimator_checks
 from skmrm import MetaRewardModel
 from skmrm.datasets import load_style_preferences
 from skmrm.encoders import HFEncoder, TextEncoder, TextStatistics, build_encoder
-from skmrm.encoders._saving import encoder_from_config
+from skmrm.encoders._saving import encoder_from_config, encoder_to_config
 from skmrm.encoders.huggingface import _transformers as hf_module
 from skmrm.encoders.huggingface._hidden_states import hidden_states
 from skmrm.encoders.huggingface._pretrained import folder_fingerprint
@@ -697,3 +697,13 @@ def test__hidden_states__other_inputs_of_a_tokenizer__are_padded_and_passed_on(f
         with torch.inference_mode():
             expected = fitted.network_(**given).last_hidden_state[0]
         assert_allclose(states[there], expected, atol=1e-6)
+
+
+def test__encoder_to_config__device__belongs_to_the_machine():
+    config = encoder_to_config(HFEncoder("a/model", device="cuda:3", device_map="auto", dtype="float16"))
+    assert (config["params"]["device"], config["params"]["device_map"]) == ("auto", None)
+    old = {**config, "params": config["params"] | {"device": "cuda"}}  # as earlier versions wrote
+    for written in (config, old):
+        loaded = encoder_from_config(written, "cpu")
+        assert (loaded.device, loaded.device_map, loaded.dtype) == ("cpu", None, "float16")
+    assert encoder_from_config(config).device == "auto"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-__all__ = ["counted", "described", "name_some"]
+__all__ = ["counted", "described", "name_some", "raise_all"]
 
 
 def counted(count: int, noun: str) -> str:
@@ -31,3 +31,9 @@ def name_some(names: Iterable[object], limit: int = 3) -> str:
     shown = ", ".join(repr(name) for name in listed[:limit])
     rest = len(listed) - limit
     return f"{shown} and {rest} more" if rest > 0 else shown
+
+
+def raise_all(problems: Sequence[str], what: str = "") -> None:
+    """Raise one ValueError that lists all problems, if there are any; `what` they are of comes first."""
+    if problems:
+        raise ValueError((f"{what}: " if what else "") + "; ".join(problems))

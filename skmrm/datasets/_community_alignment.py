@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
 from skmrm._support.randomness import RandomState
+from skmrm._support.wording import raise_all
 from skmrm.datasets._fetch import PathLike, Source, find_files, option_problems
 from skmrm.datasets._fetch_pairs import Collected, PairCollector
 from skmrm.datasets._fetch_splits import split_by_group
 from skmrm.datasets._fetch_tables import read_columns
-from skmrm.datasets._simulated import raise_problems
 from skmrm.episodes import EpisodeSet
 from skmrm.episodes.messages import Conversation
 
@@ -126,7 +126,7 @@ def fetch_community_alignment(
     >>> from skmrm.datasets import fetch_community_alignment
     >>> data = fetch_community_alignment(language="en", min_pairs=50)  # doctest: +SKIP
     """
-    raise_problems("fetch_community_alignment", option_problems(min_pairs, n_splits, random_state))
+    raise_all(option_problems(min_pairs, n_splits, random_state), "fetch_community_alignment")
     files = find_files(_SOURCE, data_home, data_dir, revision, download_if_missing)
     table = read_columns(files, "conversations", _COLUMNS)
     languages = sorted({name for name in table["assigned_lang"] if name})

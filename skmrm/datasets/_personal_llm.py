@@ -9,11 +9,12 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from skmrm._support.randomness import RandomState, as_generator
+from skmrm._support.wording import raise_all
 from skmrm.datasets._fetch import PathLike, Source, find_files, option_problems
 from skmrm.datasets._fetch_splits import split_by_part
 from skmrm.datasets._fetch_tables import read_columns
 from skmrm.datasets._personal_llm_users import N_RESPONSES, REWARD_MODELS, ScoredAnswers, simulate_personal_llm
-from skmrm.datasets._simulated import integer_problems, pair_count_problems, raise_problems
+from skmrm.datasets._simulated import integer_problems, pair_count_problems
 
 __all__ = ["PERSONAL_LLM_REVISION", "fetch_personal_llm", "read_scores"]
 
@@ -137,7 +138,7 @@ def fetch_personal_llm(
         *([] if _is_positive(alpha) else [f"alpha must be a finite number above 0, got {alpha!r}"]),
         *option_problems(1, n_splits, random_state),
     ]
-    raise_problems("fetch_personal_llm", problems)
+    raise_all(problems, "fetch_personal_llm")
     files = find_files(_SOURCE, data_home, data_dir, revision, download_if_missing)
     train, test = (read_scores(read_columns(files, part, ["prompt", *_TEXTS, *_SCORES])) for part in ("train", "test"))
     rng = as_generator(random_state)

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
 from skmrm._support.randomness import RandomState
+from skmrm._support.wording import raise_all
 from skmrm.datasets._fetch import PathLike, Source, find_files, option_problems
 from skmrm.datasets._fetch_pairs import Collected, PairCollector
 from skmrm.datasets._fetch_splits import split_by_group
 from skmrm.datasets._fetch_tables import read_lines
-from skmrm.datasets._simulated import integer_problems, raise_problems
+from skmrm.datasets._simulated import integer_problems
 from skmrm.episodes import EpisodeSet
 from skmrm.episodes.messages import Conversation
 
@@ -130,7 +131,7 @@ def fetch_prism(
         *integer_problems("min_conversations", min_conversations),
         *option_problems(min_pairs, n_splits, random_state),
     ]
-    raise_problems("fetch_prism", problems)
+    raise_all(problems, "fetch_prism")
     files = find_files(_SOURCE, data_home, data_dir, revision, download_if_missing)
     pairs = parse_prism(
         read_lines(files, "conversations", _CONVERSATION),

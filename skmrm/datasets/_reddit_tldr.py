@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
 from skmrm._support.randomness import RandomState
+from skmrm._support.wording import raise_all
 from skmrm.datasets._fetch import PathLike, Source, find_files, option_problems
 from skmrm.datasets._fetch_pairs import Collected, PairCollector
 from skmrm.datasets._fetch_splits import split_by_part
 from skmrm.datasets._fetch_tables import read_columns
-from skmrm.datasets._simulated import integer_problems, raise_problems
+from skmrm.datasets._simulated import integer_problems
 from skmrm.episodes import EpisodeSet
 
 __all__ = ["REDDIT_TLDR_REVISION", "fetch_reddit_tldr", "parse_reddit_tldr"]
@@ -121,7 +122,7 @@ def fetch_reddit_tldr(
         *(line for name, value in limits.items() if value is not None for line in integer_problems(name, value)),
         *option_problems(min_pairs, n_splits, random_state),
     ]
-    raise_problems("fetch_reddit_tldr", problems)
+    raise_all(problems, "fetch_reddit_tldr")
     files = find_files(_SOURCE, data_home, data_dir, revision, download_if_missing)
     pairs = parse_reddit_tldr(
         read_columns(files, "train", _COLUMNS), read_columns(files, "validation", _COLUMNS), min_pairs=min_pairs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import isfinite
 from numbers import Integral, Real
 from typing import Any, Literal, get_args
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
 from skmrm._support.randomness import RandomState, as_generator
-from skmrm._support.wording import name_some
+from skmrm._support.wording import name_some, raise_all
 from skmrm.episodes import EpisodeSet
 
 __all__ = ["make_user_preferences", "oracle_accuracy", "true_gaps"]
@@ -137,7 +136,7 @@ def make_user_preferences(
         *_family_problems(family, n_bases, n_features),
         *random_state_problems(random_state),
     ]
-    raise_problems("make_user_preferences", problems)
+    raise_all(problems, "make_user_preferences")
 
     rng = as_generator(random_state)
     rank = n_features if family == "idiosyncratic" else n_bases
@@ -201,7 +200,7 @@ def true_gaps(data: Bunch, episodes: EpisodeSet | None = None, *, personal: bool
     problems = [f"episodes must hold users of data.episodes, got {name_some(strangers)}"] if strangers else []
     if asked.n_items != len(table):
         problems.append(f"episodes must be over the {len(table)} items of data.episodes, got {asked.n_items} items")
-    raise_problems("true_gaps", problems)
+    raise_all(problems, "true_gaps")
     rows = np.array([row_of[user] for user in asked.users], np.intp)[asked.user]
     return _gaps(coef if personal else np.broadcast_to(mean, coef.shape), table, rows, asked.chosen, asked.rejected)
 
@@ -421,11 +420,3 @@ def _family_problems(family: object, n_bases: object, n_features: object) -> lis
             "directions of the feature space"
         )
     return problems
-
-
-def raise_problems(caller: str, problems: Sequence[str]) -> None:
-    """Raise one ValueError that lists all problems, if there are any."""
-    if len(problems) == 1:
-        raise ValueError(f"{caller}: {problems[0]}")
-    if problems:
-        raise ValueError(f"{caller}: {len(problems)} problems:" + "".join(f"\n  - {p}" for p in problems))

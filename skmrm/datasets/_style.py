@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
 from skmrm._support.randomness import RandomState, as_generator
+from skmrm._support.wording import raise_all
 from skmrm.datasets._simulated import (
     PairCounts,
     draw_choices,
     integer_problems,
     number_problems,
     pair_count_problems,
-    raise_problems,
     random_state_problems,
     user_ids,
 )
@@ -186,7 +186,7 @@ def load_style_preferences(
         *number_problems("noise", noise, high=1.0),
         *random_state_problems(random_state),
     ]
-    raise_problems("load_style_preferences", problems)
+    raise_all(problems, "load_style_preferences")
 
     rng = as_generator(random_state)
     corpus = read_corpus()

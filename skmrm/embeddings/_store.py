@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import ArrayLike
 
 from skmrm._support.files import PARTIAL, remove_leftovers
-from skmrm._support.wording import counted, name_some
+from skmrm._support.wording import counted, name_some, raise_all
 from skmrm.embeddings._facts import FACTS_FILE, StoreFacts, read_facts
 from skmrm.embeddings._filling import fill
 from skmrm.embeddings._identity import fitted_encoder, identity_of, width_of
@@ -339,8 +339,7 @@ class EmbeddingStore:
         checked, table = check_items(items, minimum=1), np.asarray(features)
         with np.errstate(over="ignore"):  # what is too large becomes infinite, and is reported as such
             table = table.astype(self.dtype)
-        if problems := self._piece_problems(checked, table):
-            raise ValueError("a piece cannot be added to the store: " + "; ".join(problems))
+        raise_all(self._piece_problems(checked, table), "a piece cannot be added to the store")
         keys = content_keys(checked)
         file = self.folder / _SHARDS / shard_name(keys)
         with self.writing():
@@ -447,5 +446,4 @@ def _check_parameters(dtype: Any, rows_per_shard: Any) -> None:
         not isinstance(rows_per_shard, Integral) or isinstance(rows_per_shard, bool) or rows_per_shard < 1
     ):
         problems.append(f"rows_per_shard must be None or an integer, at least 1, got {rows_per_shard!r}")
-    if problems:
-        raise ValueError("; ".join(problems))
+    raise_all(problems)

@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import HasMethods
 
 from skmrm._support.device import device_problems
 from skmrm._support.tensors import Arrays, numpy_parameters
+from skmrm._support.wording import raise_all
 from skmrm.base_rewards import make_base_rewards
 from skmrm.encoders._cache import Memory, as_store
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
@@ -92,8 +93,7 @@ class EpisodeFitter(BaseEstimator):
     def _check_parameters(self, more: Sequence[str] = ()) -> None:
         """Raise one error for all that is wrong with the parameters, and whatever else is known to be wrong."""
         self._validate_params()
-        if problems := [*self._problems(), *more]:
-            raise ValueError("; ".join(problems))
+        raise_all([*self._problems(), *more])
 
     def _draw_seeds(self) -> list[int]:
         """Seeds of a fit, from the random state."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from skmrm._support.device import device_problems
 from skmrm._support.files import is_intact, sealed, write_whole
+from skmrm._support.wording import raise_all
 from skmrm.base_rewards import BaseRewards, make_base_rewards
 from skmrm.encoders._cache import resolve_encoder
 from skmrm.encoders._saving import encoder_from_config, encoder_to_config, fitted_arrays, restore_fitted
@@ -139,8 +140,7 @@ def save_user(user_model: SavedUser, path: str | Path) -> None:
     """Write one user's model into a folder; see :meth:`skmrm.UserRewardModel.save`."""
     problems: list[str] = []
     config, arrays = _base_to_files(user_model._base, problems)
-    if problems:
-        raise ValueError("save cannot write this user's model without pickle: " + "; ".join(problems))
+    raise_all(problems, "save cannot write this user's model without pickle")
     config |= {"n_pairs": user_model.n_pairs_, "device": "auto"}  # the latter for readers that ask for one
     arrays["user.weights"] = user_model.weights_
     if user_model.weights_cov_ is not None:
@@ -177,8 +177,7 @@ def _fitted_encoder(config: Mapping[str, Any], arrays: Arrays, device: str) -> A
 
 
 def _check_device(device: str) -> None:
-    if problems := device_problems(device):
-        raise ValueError("; ".join(problems))
+    raise_all(device_problems(device))
 
 
 def _encoder_config(encoder: Any, problems: list[str]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from skmrm._support.wording import raise_all
 from skmrm.base_rewards import BaseRewards
 from skmrm.export.sources import Source, spread
 
@@ -224,8 +225,7 @@ def _check_options(target: Path, atol: float | None, quantize: Any, is_transform
         problems.append(f"quantize must be 'int8' or None, got {quantize!r}")
     elif quantize and not is_transformer:
         problems.append("quantize='int8' is of transformer encoders, which this model has none of: leave it out")
-    if problems:
-        raise ValueError("export_onnx: " + "; ".join(problems))
+    raise_all(problems, "export_onnx")
 
 
 def _need_onnx() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from skmrm._support.wording import described, name_some
+from skmrm._support.wording import described, name_some, raise_all
 from skmrm.episodes.items import Item
 from skmrm.episodes.messages import is_messages
 from skmrm.episodes.tables import Table, open_table
@@ -227,8 +227,7 @@ def _check_names(table: Table, needed: dict[str, str], user: str, needs_users: b
             problems.append(f"{role}={name!r} is not a column; the columns are {name_some(table.names, 9)}{hint}")
     if new is not None and new in table.names:
         problems.append(f"there is a column {new!r} already: remove it, or name another by reward")
-    if problems:
-        raise ValueError("; ".join(problems))
+    raise_all(problems)
 
 
 def _column(table: Table, name: str) -> list[Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm._support.wording import described, name_some
+from skmrm._support.wording import described, name_some, raise_all
 from skmrm.episodes.columns import factorize
 from skmrm.episodes.items import CheckedItems, Item
 
@@ -60,8 +60,7 @@ class RowRewards:
                 "on_unknown_user='prior' needs the starting weights, which these UserModels do not have: make them "
                 "with model.adapt_many, or choose 'none' or 'error'"
             )
-        if problems:
-            raise ValueError("; ".join(problems))
+        raise_all(problems)
 
     @property
     def needs_users(self) -> bool:

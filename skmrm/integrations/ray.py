@@ -9,7 +9,7 @@ from functools import partial
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
-from skmrm._support.wording import described, name_some
+from skmrm._support.wording import described, name_some, raise_all
 from skmrm.integrations._ray_pieces import ActorOptions, encode_pieces
 from skmrm.integrations._ray_texts import read_ray_dataset
 
@@ -148,8 +148,7 @@ def _check(store: Any, concurrency: Any, num_gpus: Any, num_cpus: Any, ray_remot
             "parameters concurrency, num_gpus and num_cpus"
         )
     problems += _device_problems(getattr(store.encoder_, "device", None), num_gpus)
-    if problems:
-        raise ValueError("; ".join(problems))
+    raise_all(problems)
 
 
 def _is_concurrency(value: Any) -> bool:

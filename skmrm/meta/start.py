@@ -18,7 +18,7 @@ from skmrm.meta.pooled.choice import Kernel, fit_pooled_reward
 from skmrm.meta.pooled.features import PooledReward
 from skmrm.meta.prior.directions import PriorBases, PriorLearner, PriorOptions
 from skmrm.meta.prior.strength import ChoiceOptions, choose_candidate, without_validation
-from skmrm.meta.tensors.tables import working
+from skmrm.meta.tensors.tables import empty_like
 
 __all__ = ["FitOptions", "Start", "random_start", "spectral_start"]
 
@@ -85,7 +85,7 @@ class Start:
 def random_start(data: CrossFit, options: FitOptions, generator: torch.Generator) -> Start:
     """Random base functions; a user starts with the same weight on each."""
     n_bases, rule = options.n_bases or RANDOM_BASES, inner_rule(options.rule)
-    like = working(data.table)
+    like = empty_like(data.table)
     params = init_basis(data.table.shape[1], n_bases, generator, like)
     params |= {"start": rule.random_start(n_bases, like)} | _named(rule.init(n_bases, like))
     return Start(data.table, params, data.table, params, rule, None, [])

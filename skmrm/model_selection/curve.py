@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm._support.wording import described
+from skmrm._support.wording import described, raise_all
 from skmrm.metrics import (
     Interval,
     Reliability,
@@ -151,8 +151,7 @@ def compare(
     >>> row.n_support, row.n_users, row.gain.low > 0
     (10, 20, True)
     """
-    if problems := check_curves({"curve": curve, "baseline": baseline}):
-        raise ValueError("; ".join(problems))
+    raise_all(check_curves({"curve": curve, "baseline": baseline}))
     shared: dict[str, Any] = {"level": level, "simultaneous": simultaneous, "random_state": random_state}
     gains = _intervals(curve.accuracy, baseline.accuracy, **shared)
     worst = _intervals(curve.accuracy, baseline.accuracy, statistic=worst_decile, **shared)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skmrm._support.randomness import RandomState
-from skmrm._support.wording import counted, described
+from skmrm._support.wording import counted, described, raise_all
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
 from skmrm.exceptions import EpisodeError
 from skmrm.metrics import worst_decile
@@ -95,8 +95,7 @@ def adaptation_curve(
         )
     checked = as_episode_set(episodes, min_pairs=0, context="adaptation_curve")
     sizes = tuple(support_sizes)
-    if problems := curve_problems(checked, sizes, n_splits, support_fraction, query):
-        raise ValueError("; ".join(problems))
+    raise_all(curve_problems(checked, sizes, n_splits, support_fraction, query))
     splits = draw_splits(checked, n_splits, support_fraction, query, random_state)
     judged = judged_users(splits)
     if not judged.any():
@@ -185,8 +184,7 @@ def adaptation_scorer(
         problems.append(
             f"random_state must be an integer, so that all candidates get the same splits: {random_state!r}"
         )
-    if problems:
-        raise ValueError("; ".join(problems))
+    raise_all(problems)
     return AdaptationScorer(metric, n_support, n_splits, support_fraction, random_state)
 
 
@@ -248,8 +246,7 @@ def curves_of(
 ) -> list[AdaptationCurve]:
     """Curve of each model over the same users, splits and supports; texts are encoded once for each encoder."""
     given = dict(curve_kw or {})
-    if problems := _keyword_problems(given):
-        raise ValueError("; ".join(problems))
+    raise_all(_keyword_problems(given))
     checked = as_episode_set(episodes, min_pairs=0, context="adaptation_curve").compact()
     sets: dict[int, EpisodeSet] = {}
     curves = []

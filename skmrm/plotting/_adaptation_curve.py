@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skmrm._support.wording import raise_all
 from skmrm.model_selection import AdaptationCurve
 from skmrm.model_selection.curve import check_curves, mean_by_size
 from skmrm.model_selection.judged import SUPPORT_SIZES, baseline_of, curves_of
@@ -215,8 +216,7 @@ class AdaptationCurveDisplay:
         """
         pyplot("AdaptationCurveDisplay.from_curves")
         names = list(curves) if isinstance(curves, Mapping) else []
-        if problems := [*check_curves(curves), *argument_problems(names, metric, relative_to, level)]:
-            raise ValueError("; ".join(problems))
+        raise_all([*check_curves(curves), *argument_problems(names, metric, relative_to, level)])
         values = {name: np.asarray(getattr(curve, metric), float) for name, curve in curves.items()}
         known = ~np.any([np.isnan(value) for value in values.values()], axis=0)
         reference = None if relative_to is None else values.pop(relative_to)
@@ -285,8 +285,7 @@ class AdaptationCurveDisplay:
         pyplot("AdaptationCurveDisplay.from_estimator")
         other, name = baseline_of(model, baseline), "pooled" if baseline is None else "baseline"
         models = {"adapted": model} if other is None else {"adapted": model, name: other}
-        if problems := argument_problems(list(models), metric, relative_to, level):
-            raise ValueError("; ".join(problems))
+        raise_all(argument_problems(list(models), metric, relative_to, level))
         curves = dict(zip(models, curves_of(list(models.values()), episodes, support_sizes, curve_kw), strict=True))
         return cls.from_curves(
             curves,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from skmrm._support.wording import raise_all
 from skmrm.base_rewards import check_episodes
 from skmrm.episodes import EpisodeSet, as_episode_set
 from skmrm.plotting._axes import axes_for, pyplot
@@ -263,8 +264,7 @@ def _check_arguments(
             problems.append(f"{name} must be an integer from {low} up, got {value!r}")
     if is_text and feature_names is not None:
         problems.append("feature_names are for models fitted on arrays; this one reads texts: leave them out")
-    if problems:
-        raise ValueError("; ".join(problems))
+    raise_all(problems)
 
 
 def _used_rows(episodes: EpisodeSet) -> NDArray[np.intp]:

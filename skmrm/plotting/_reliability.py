@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from skmrm._support.wording import raise_all
 from skmrm.metrics import Reliability
 from skmrm.model_selection import AdaptationCurve
 from skmrm.model_selection.curve import check_curves
@@ -136,8 +137,7 @@ class ReliabilityDisplay:
         """
         pyplot("ReliabilityDisplay.from_curve")
         problems = check_curves({"curve": curve})
-        if problems:
-            raise ValueError("; ".join(problems))
+        raise_all(problems)
         found = curve.reliability[row_of_size(curve, n_support)]
         if not np.any(found.weight > 0):
             raise ValueError(f"no user is judged {adapting_on(n_support)}: ask for a smaller n_support")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skmrm._support.wording import raise_all
 from skmrm.episodes.arrays import id_array
 from skmrm.metrics.bootstrap import Interval, bootstrap_interval, share_helped
 from skmrm.model_selection import AdaptationCurve
@@ -164,8 +165,7 @@ class UserGainDisplay:
         """
         pyplot("UserGainDisplay.from_curves")
         problems = check_curves({"curve": curve, "baseline_curve": baseline_curve})
-        if problems:
-            raise ValueError("; ".join(problems))
+        raise_all(problems)
         row = row_of_size(curve, n_support)
         return cls._compare(curve, row, baseline_curve, row, level, baseline_name).plot(
             ax, area_kw=area_kw, line_kw=line_kw

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skmrm._support.randomness import RandomState, as_generator
+from skmrm._support.wording import raise_all
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
 from skmrm.model_selection import adaptation_curve
 from skmrm.model_selection.curve import AdaptationCurve, Comparison, compare, frame_by_size, mean_of_known
@@ -207,8 +208,7 @@ def personalization_report(
     problems = curve_problems(checked, sizes, n_splits, support_fraction, query)
     if not 0 < level < 1:
         problems.append(f"level must lie strictly between 0 and 1, got {level!r}")
-    if problems:
-        raise ValueError("; ".join(problems))
+    raise_all(problems)
     reference, name = _reference(model, baseline)
     # One integer, so that both models get the same splits whatever the source of randomness; one that was given stays,
     # so that the curves are those of adaptation_curve.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skmrm._support.wording import raise_all
 from skmrm.episodes.from_user import read_user_pairs
 from skmrm.episodes.items import check_features, check_items, responses_to_rank, responses_to_score
 from skmrm.serving._adaptation import adapt_weights
@@ -300,5 +301,4 @@ def _check_parameters(intra_op_threads: int, max_batch: int | None) -> None:
         problems.append(f"intra_op_threads must be an int of at least 0 (all cores), got {intra_op_threads!r}")
     if max_batch is not None and (not isinstance(max_batch, int) or max_batch < 1):
         problems.append(f"max_batch must be an int of at least 1, or None, got {max_batch!r}")
-    if problems:
-        raise ValueError("; ".join(problems))
+    raise_all(problems)

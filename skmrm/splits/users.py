@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmrm._support.randomness import RandomState, as_generator
+from skmrm._support.wording import raise_all
 from skmrm.episodes.columns import factorize
 from skmrm.episodes.episode_set import EpisodeSet
 
@@ -102,8 +103,7 @@ def split_users_and_groups(
         *_size_problems("test_size", test_size, len(ids), "users"),
         *_size_problems("group_test_size", group_test_size, len(groups), "groups"),
     ]
-    if problems:
-        raise ValueError("; ".join(problems))
+    raise_all(problems)
     rng = as_generator(random_state)
     test_user = _draw_test(test_size, len(ids), rng)[code]
     test_group = _draw_test(group_test_size, len(groups), rng)[group_code]

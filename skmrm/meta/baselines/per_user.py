@@ -25,7 +25,7 @@ from skmrm.meta.folds import MIN_JUDGED_USERS, CrossFit, Split, cross_fit
 from skmrm.meta.objectives import bradley_terry_loss
 from skmrm.meta.pooled.choice import ridge_report
 from skmrm.meta.tensors.pairs import Pairs, length_buckets, pack_users
-from skmrm.meta.tensors.tables import working
+from skmrm.meta.tensors.tables import empty_like
 
 __all__ = ["choose_user_ridge", "per_user_fit"]
 
@@ -54,7 +54,7 @@ def choose_user_ridge(data: CrossFit, users: Tensor, ridges: Sequence[float]) ->
         In nats a pair.
     """
     table, pairs = data.table, data.pairs
-    losses = working(table).new_zeros(len(ridges), users.numel())
+    losses = empty_like(table).new_zeros(len(ridges), users.numel())
     start = losses.new_zeros(table.shape[1])
     for split in data.splits:
         support, query = pairs.where(split.support), pairs.where(split.query)
@@ -106,5 +106,5 @@ def per_user_fit(
             chosen, losses = choose_user_ridge(data, judged[drawn.to(judged.device)], USER_RIDGES)
             selection = ridge_report(USER_RIDGES, losses, chosen)
     assert chosen is not None
-    params = data.standardisation | {"start": working(data.table).new_zeros(data.table.shape[1])}
+    params = data.standardisation | {"start": empty_like(data.table).new_zeros(data.table.shape[1])}
     return Fitted(params, SpanAdaptation(chosen), chosen, selection, [], judged.numel())

@@ -24,7 +24,7 @@ from skmrm.meta.pooled.features import PooledFeatures, PooledReward
 from skmrm.meta.pooled.newton import Curvature, fit_pooled
 from skmrm.meta.pooled.nystroem import MAX_LANDMARKS, Nystroem, spread_landmarks
 from skmrm.meta.tensors.pairs import Pairs
-from skmrm.meta.tensors.tables import rows_times, working
+from skmrm.meta.tensors.tables import empty_like, rows_times
 
 __all__ = [
     "DEFAULT_RIDGE",
@@ -138,7 +138,7 @@ def new_user_losses(
     table: Tensor, pairs: Pairs, folds: Sequence[Tensor], ridges: Sequence[float]
 ) -> tuple[list[list[Tensor]], Tensor]:
     """Each fold's pooled solutions without its users, and the users' losses (n_ridges, n_users); NaN in no fold."""
-    losses = working(table).new_full((len(ridges), pairs.n_users), torch.nan)
+    losses = empty_like(table).new_full((len(ridges), pairs.n_users), torch.nan)
     paths = []
     for held_out in folds:
         outside = held_out[pairs.user]
@@ -150,7 +150,7 @@ def new_user_losses(
 
 def new_group_losses(table: Tensor, data: CrossFit, ridges: Sequence[float]) -> Tensor:
     """Losses (n_ridges, n_users) of each fold's users on its groups, of solutions that saw neither; NaN without any."""
-    losses = working(table).new_full((len(ridges), data.pairs.n_users), torch.nan)
+    losses = empty_like(table).new_full((len(ridges), data.pairs.n_users), torch.nan)
     for held_out, new in zip(data.folds, data.new_groups, strict=True):
         outside = held_out[data.pairs.user]
         _, loss = _ridge_path(table, data.pairs, ~(outside | new), outside & new, ridges)

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from skmrm.meta.tensors.pairs import Pairs
-from skmrm.meta.tensors.tables import in_single, quadratic_form, rows_times, transposed_times, working
+from skmrm.meta.tensors.tables import empty_like, in_single, quadratic_form, rows_times, transposed_times
 
 __all__ = ["Curvature", "cholesky_with_ridge", "fit_pooled", "item_pull", "pooled_hessian", "row_space"]
 
@@ -49,7 +49,7 @@ def row_space(table: Tensor) -> tuple[Tensor, Tensor]:
     """
     n_items, n_features = table.shape
     if n_features <= n_items:
-        like = working(table)
+        like = empty_like(table)
         return table, torch.eye(n_features, dtype=like.dtype, device=like.device)
     span, coordinates = torch.linalg.qr(in_single(table).T)
     return coordinates.T.contiguous(), span
@@ -59,7 +59,7 @@ class Curvature:
     """The pooled Hessian at b = 0, shared by the fits along a path of ridges as their preconditioner."""
 
     def __init__(self, table: Tensor, pairs: Pairs) -> None:
-        quarter = working(table).new_full((pairs.chosen.numel(),), 0.25)
+        quarter = empty_like(table).new_full((pairs.chosen.numel(),), 0.25)
         self.hessian = pooled_hessian(table, pairs, quarter)
 
     def factor(self, ridge: float) -> Tensor:
@@ -109,7 +109,7 @@ def fit_pooled(
     tolerance : float
         Stop when the gradient's norm, measured in the metric of the curvature, is below it (in units of sqrt nats).
     """
-    zero = working(table).new_zeros(table.shape[1])
+    zero = empty_like(table).new_zeros(table.shape[1])
     if pairs.chosen.numel() == 0:
         return zero
     curvature = curvature or Curvature(table, pairs)

@@ -24,7 +24,7 @@ from skmrm.meta.adaptation.users import adapt_users, query_losses
 from skmrm.meta.folds import CrossFit, Split
 from skmrm.meta.prior.directions import PriorBases, PriorLearner
 from skmrm.meta.tensors.pairs import Pairs
-from skmrm.meta.tensors.tables import rows_times, working
+from skmrm.meta.tensors.tables import empty_like, rows_times
 
 __all__ = [
     "Candidate",
@@ -176,7 +176,7 @@ def _kinds(n: int) -> list[Candidate]:
 
 def _judge(candidates: list[Candidate], learners: Sequence[PriorLearner], data: CrossFit) -> tuple[Tensor, Tensor]:
     """Losses and movements of candidates: each fold's users, with what was learnt without them."""
-    losses = working(learners[0].table).new_full((len(candidates), data.pairs.n_users), torch.nan)
+    losses = empty_like(learners[0].table).new_full((len(candidates), data.pairs.n_users), torch.nan)
     movement = losses.new_zeros(len(candidates))
     for n_components in sorted({candidate.n_components for candidate in candidates}):
         rows = [i for i, candidate in enumerate(candidates) if candidate.n_components == n_components]

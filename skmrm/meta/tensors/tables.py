@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 __all__ = [
+    "empty_like",
     "in_single",
     "is_half",
     "map_rows",
@@ -22,7 +23,6 @@ __all__ = [
     "rows_times",
     "sparse_times",
     "transposed_times",
-    "working",
 ]
 
 HALVES = (torch.float16, torch.bfloat16)
@@ -40,7 +40,7 @@ def in_single(rows: Tensor) -> Tensor:
     return rows.float() if is_half(rows) else rows
 
 
-def working(table: Tensor) -> Tensor:
+def empty_like(table: Tensor) -> Tensor:
     """No numbers, of the precision that a table is computed with and on its device; to make tensors like."""
     return in_single(table[:0, :0])
 

@@ -74,6 +74,13 @@ def test__mixture__posterior_mean__is_that_of_numerical_integration():
         np.testing.assert_allclose(found[user], mean, atol=0.06)
 
 
+@given(
+    seed=st.integers(0, 10**6),
+    n_pairs=st.integers(0, 9),
+    n_bases=st.integers(1, 9),
+    size=st.sampled_from([0.1, 1.0, 30.0]),
+)
+@settings(max_examples=60, deadline=None)
 def test__posterior_hessian__in_either_space__is_the_dense_matrix(seed, n_pairs, n_bases, size):
     generator = torch.Generator().manual_seed(seed)
     scaled = size * torch.randn(3, n_pairs, n_bases, dtype=torch.float64, generator=generator)

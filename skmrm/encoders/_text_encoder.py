@@ -135,7 +135,7 @@ class TextEncoder(TransformerMixin, BaseEstimator):
     _parameter_constraints = {  # noqa: RUF012 (scikit-learn's convention)
         "encoder": "no_validation",
         "text_statistics": ["boolean"],
-        "memory": [None, str, os.PathLike, HasMethods(["cache"]), HasMethods(["opened_with", "features"])],
+        "memory": [None, str, os.PathLike, HasMethods(["cache"]), HasMethods(["opened_with", "encoded"])],
         "chunk_size": [Interval(Integral, 1, None, closed="left")],
         "n_jobs": [None, Integral],
         "verbose": ["verbose"],

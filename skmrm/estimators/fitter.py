@@ -38,7 +38,7 @@ class EpisodeFitter(BaseEstimator):
     _parameter_constraints = {  # noqa: RUF012 (scikit-learn's convention)
         "encoder": [None, str, os.PathLike, HasMethods(["fit", "transform"])],
         "text_statistics": ["boolean"],
-        "memory": [None, str, os.PathLike, HasMethods(["cache"]), HasMethods(["opened_with", "features"])],
+        "memory": [None, str, os.PathLike, HasMethods(["cache"]), HasMethods(["opened_with", "encoded"])],
         "random_state": ["random_state"],
         "n_jobs": [None, Integral],
         "device": [str],

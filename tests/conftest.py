@@ -1,9 +1,22 @@
-"""Small data and models that several test files share; whoever needs a variation makes it from these."""
+"""What all tests share: their settings, and small data and models; whoever needs a variation makes it from these."""
 
+import copy
+import os
+
+# Before anything that reads them is imported: sums in one order on every machine, and nothing asked of a network.
+os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", ORT_DISABLE_TELEMETRY="1")
+
+import joblib
 import pytest
+import torch
+from hypothesis import settings
 
 from skmrm import MetaRewardModel
 from skmrm.datasets import make_user_preferences
+
+torch.set_num_threads(1)  # should something have imported it before
+settings.register_profile("skmrm")  # no law is about time
+settings.load_profile("skmrm")
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +70,29 @@ def gradient_model(few_episodes):
         random_state=0,
         device="cpu",
     ).fit(few_episodes)
+
+
+@pytest.fixture(scope="session")
+def fits_done():
+    """What fits under `shared_fits` found, by their parameters and data."""
+    return {}
+
+
+@pytest.fixture
+def shared_fits(fits_done, monkeypatch):
+    """Pages and examples that fit one model on the same data do it once, where its seed decides what a fit does."""
+    fit = MetaRewardModel.fit
+
+    def fit_once(self, episodes, y=None, **options):
+        if options or self.memory is not None or self.verbose or self.random_state is None:
+            return fit(self, episodes, y, **options)
+        key = joblib.hash((self.get_params(), episodes))
+        if key not in fits_done:
+            fits_done[key] = copy.deepcopy(vars(fit(self, episodes, y)))
+        vars(self).update(copy.deepcopy(fits_done[key]))
+        return self
+
+    monkeypatch.setattr(MetaRewardModel, "fit", fit_once)
 
 
 @pytest.fixture(scope="session")

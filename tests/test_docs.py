@@ -16,6 +16,8 @@ from skmrm.meta.pooled import choice
 from skmrm.meta.prior import directions, em, spectral, strength
 from skmrm.splits import support_query
 
+pytestmark = pytest.mark.usefixtures("shared_fits")  # pages begin with the same model
+
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?")
@@ -75,7 +77,7 @@ def wording(text: str) -> str:
 )
 def test__page__its_python_blocks_run_in_order__as_shown(page, tmp_path, monkeypatch, save_reward_model):
     for name in NEEDS.get(page, []):
-        pytest.importorskip(name)
+        pytest.importorskip(name, reason=f"needs {name}: pip install 'skmrm[dev]'")
     blocks = blocks_of((DOCS / page).read_text(encoding="utf-8"))
     assert blocks
     monkeypatch.chdir(tmp_path)

@@ -75,7 +75,7 @@ def test__public_modules__named_on_the_api_page__are_attributes_of_the_package()
     assert {"embeddings", "integrations.trl", "base_rewards", "splits", "report"} <= named
     for name in sorted(named):
         if name == "integrations.ray":
-            pytest.importorskip("ray")
+            pytest.importorskip("ray", reason="needs ray: pip install 'skmrm[ray]'")
         module = operator.attrgetter(name)(skmrm)
         assert isinstance(module, ModuleType), name
         for public in getattr(module, "__all__", []):

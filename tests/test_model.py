@@ -187,7 +187,7 @@ def test__predict__double_precision_items_of_a_single_precision_model__stay_sing
     assert fitted.predict(few_episodes.features).dtype == np.float32
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=6), st.integers(1, 5), st.integers(0, 99))
 def test__pairs_of_an_epoch__users_with_very_many__are_cut_to_the_limit(counts, limit, seed):
     user = np.repeat(np.arange(len(counts)), counts)
@@ -296,7 +296,7 @@ def test__transform__episodes__has_a_row_for_each_item(model, episodes):
     assert model.transform(episodes).shape == (items.n_items, 3)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=12))
 def test__transform__any_rows__does_not_depend_on_the_others(model, episodes, rows):
     X = np.asarray(episodes.features)

@@ -368,7 +368,7 @@ def test__simplex_adaptation__random_users__equals_a_plain_solver(common):
         assert np.logaddexp(0, -own @ found[user]).mean() <= plain.fun + 1e-9
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.floats(-10, 10), min_size=1, max_size=6), st.integers(0, 2**31))
 def test__project_to_simplex__any_point__is_the_nearest_of_the_simplex(point, seed):
     point = torch.tensor(point, dtype=torch.float64)

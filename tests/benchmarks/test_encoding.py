@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-transformers = pytest.importorskip("transformers")
+transformers = pytest.importorskip("transformers", reason="needs transformers: pip install 'skmrm[text]'")
 
 from benchmarks._support.sentence_encoder import sentence_encoder_folder  # noqa: E402
 from benchmarks.encoding import __main__ as encoding  # noqa: E402

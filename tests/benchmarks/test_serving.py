@@ -7,7 +7,7 @@ import json
 import pytest
 
 for name in ("onnx", "onnxruntime", "fastapi", "uvicorn", "httpx"):
-    pytest.importorskip(name)
+    pytest.importorskip(name, reason=f"needs {name}: pip install 'skmrm[dev]'")
 
 from benchmarks._support.sentence_encoder import sentence_encoder_folder  # noqa: E402
 from benchmarks.serving import __main__ as serving  # noqa: E402

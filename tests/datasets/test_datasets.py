@@ -193,7 +193,7 @@ def test__random_state__same_seed__same_bits(simulate):
         assert not np.array_equal(draw(state), draw(state))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     n_users=st.integers(1, 12),
     low=st.integers(1, 30),
@@ -227,7 +227,7 @@ def test__make_user_preferences__any_sizes__pairs_within_groups_and_spread_evenl
         assert np.unique(pair[user == row], return_counts=True)[1].max() == -(-counts[row] // n_options)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(n_users=st.integers(1, 8), n_pairs=st.integers(1, 1000), seed=st.integers(0, 2**32 - 1))
 def test__load_style_preferences__any_sizes__answers_to_one_prompt_and_no_repeats(n_users, n_pairs, seed):
     data = load_style_preferences(n_users, n_pairs, random_state=seed)

@@ -424,7 +424,7 @@ def sets(draw):
     return episodes, np.array(part, np.int64)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sets(), st.booleans(), st.integers(0, 99))
 def test__splits__any_set__keep_groups_apart_and_users_whole(drawn, by_part, seed):
     episodes, part = drawn
@@ -445,7 +445,7 @@ def test__splits__any_set__keep_groups_apart_and_users_whole(drawn, by_part, see
                 assert sum(b[0] == row for b in support) == n_groups // 2
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sets(), st.integers(0, 99))
 def test__paper_split__training_and_judged__partition_what_the_split_names(drawn, seed):
     episodes, part = drawn

@@ -128,7 +128,7 @@ parts = texts | conversations
 
 
 @given(items=st.lists(st.tuples(parts, parts), min_size=1, max_size=30))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test__content_keys__any_items__are_equal_for_equal_items_only(items):
     keys = [bytes(key) for key in content_keys(items)]
     assert len(set(keys)) == len(set(items))
@@ -165,7 +165,7 @@ def test__content_keys__known_items__never_change():
 
 
 @given(data=st.data(), sizes=st.lists(st.integers(1, 7), min_size=1, max_size=6), half=st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test__stored_rows__any_slice_and_order__are_those_of_the_array(tmp_path_factory, data, sizes, half):
     folder, dtype = tmp_path_factory.mktemp("rows"), "float16" if half else "float32"
     rng = np.random.default_rng(0)
@@ -333,7 +333,7 @@ def test__summary__repr__reads_as_a_sentence():
 
 
 @given(order=st.permutations(range(6)), killed_after=st.integers(0, 6))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test__pieces__in_any_order_with_a_stop_between__leave_the_same_bytes(tmp_path_factory, order, killed_after):
     folder = tmp_path_factory.mktemp("order")
     straight = EmbeddingStore(folder / "straight", Letters(), rows_per_shard=4)
@@ -1033,7 +1033,10 @@ def test__text_encoder__verbose__says_nothing_where_nothing_is_counted(capsys):
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
     """A random sentence encoder of two layers over a few words."""
-    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    torch, transformers = (
+        pytest.importorskip("torch"),
+        pytest.importorskip("transformers", reason="needs transformers: pip install 'skmrm[text]'"),
+    )
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     folder = tmp_path_factory.mktemp("network")

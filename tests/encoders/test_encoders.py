@@ -235,7 +235,7 @@ def test__statistics__word_lists__lower_case_and_reachable():
 # ---------------------------------------------------------------- statistics: laws
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(items_of_texts)
 def test__statistics__any_texts__finite_float32_and_each_row_by_itself(items):
     table = TextStatistics().fit_transform(items)
@@ -246,7 +246,7 @@ def test__statistics__any_texts__finite_float32_and_each_row_by_itself(items):
     assert_array_equal(TextStatistics().transform(items[:1] * 2), table[[0, 0]])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(max_size=80), st.integers(2, 5))
 def test__statistics__text_repeated__counts_multiply_and_rates_stay(text, times):
     once, repeated = statistics_of(text), statistics_of("\n\n".join([text] * times))
@@ -267,13 +267,13 @@ def test__statistics__one_piece_over_and_over__bounded(piece):
     assert table[0, rates].max() <= np.float32(np.log1p(100))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text("aBé1 _'’-.,\n", max_size=30))
 def test__tokens__any_text__as_the_plain_regular_expression(text):
     assert tokens(text) == re.findall(r"[^\W_]+(?:'[^\W_]+)*", text.replace("’", "'"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.lists(
@@ -433,7 +433,7 @@ def test__text_encoder__default__hashed_n_grams_then_statistics():
     assert len(names) == encoder.n_features_out_ == features.shape[1]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(items_of_texts, st.randoms(use_true_random=False), st.integers(1, 5))
 def test__text_encoder__order_repetition_and_chunks__change_no_bit(items, random, chunk_size):
     encoder = HashedTextEncoder(n_components=4, n_hashes=256)

@@ -30,7 +30,7 @@ from skmrm.encoders.huggingface._pretrained import folder_fingerprint
 from skmrm.encoders.huggingface._tokens import Tokens
 from skmrm.exceptions import ModelFileError
 
-transformers = pytest.importorskip("transformers")
+transformers = pytest.importorskip("transformers", reason="needs transformers: pip install 'skmrm[text]'")
 
 WORDS = ["<s>", "<pad>", "</s>", "<unk>", "Yes", "yes", "no", "the", "quick", "brown", "fox", "a", ".", "tea"]
 SIZES = {"vocab_size": len(WORDS), "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -143,7 +143,9 @@ def minilm():
 
 
 def test__hf_encoder__real_minilm__as_sentence_transformers_encodes(minilm, episodes, tmp_path):
-    sentence_transformers = pytest.importorskip("sentence_transformers")
+    sentence_transformers = pytest.importorskip(
+        "sentence_transformers", reason="needs sentence_transformers: pip install 'skmrm[dev]'"
+    )
     texts = [response for _, response in episodes.items[:60]] + ["", "long " * 400, "👍 Ça va\n\n- one\n- TWO"]
     reference = sentence_transformers.SentenceTransformer(str(minilm), device="cpu")
     expected = reference.encode(texts)
@@ -274,7 +276,9 @@ OLD_CLS = {"word_embedding_dimension": 16, "pooling_mode_cls_token": True, "pool
     ids=["old mean", "old cls", "new cls", "new mean"],
 )
 def test__hf_encoder__files_of_sentence_transformers__are_followed(names, pooling, config, expected, tmp_path):
-    sentence_transformers = pytest.importorskip("sentence_transformers")
+    sentence_transformers = pytest.importorskip(
+        "sentence_transformers", reason="needs sentence_transformers: pip install 'skmrm[dev]'"
+    )
     folder = add_modules(tiny(tmp_path), *names, pooling=pooling, config=config)
     if names[0] != "Pooling":  # in folders with a name of their own
         (folder / "1_Pooling").rename(folder / f"1_{names[0]}")
@@ -395,7 +399,9 @@ def test__hf_encoder__network_without_hidden_states__refused(tmp_path):
 @pytest.fixture
 def offline(tmp_path, monkeypatch):
     """An empty cache of the Hub, and no network."""
-    constants = pytest.importorskip("huggingface_hub").constants
+    constants = pytest.importorskip(
+        "huggingface_hub", reason="needs huggingface_hub: pip install 'skmrm[text]'"
+    ).constants
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     return tmp_path / "hub"

@@ -19,7 +19,7 @@ from skmrm.encoders.huggingface._batches import batches
 from skmrm.encoders.huggingface._prefixes import _MOVING_ROPES, find_shared
 from skmrm.episodes.messages import Conversation
 
-transformers = pytest.importorskip("transformers")
+transformers = pytest.importorskip("transformers", reason="needs transformers: pip install 'skmrm[text]'")
 
 SPECIAL = ["<bos>", "<pad>", "<end>", "<unk>", "<system>", "<user>", "<assistant>"]
 TEXT = "tea coffee yes no please the quick brown fox jumps over a lazy dog and then some more"
@@ -417,7 +417,7 @@ def test__auto_precision_on_a_cpu__single_whatever_the_weights_were_saved_in(tmp
 
 
 def test__options_of_transformers__reach_it_and_change_no_number(llama, fitted, monkeypatch):
-    pytest.importorskip("accelerate")
+    pytest.importorskip("accelerate", reason="needs accelerate: pip install 'skmrm[trl]'")
     given = {}
     original = transformers.AutoModel.from_pretrained
     monkeypatch.setattr(

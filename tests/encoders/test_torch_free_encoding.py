@@ -90,7 +90,7 @@ def encoded(weights_by_scikit_learn):
 # ---------------------------------------------------------------- hashed n-grams
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @example(TEXTS, {"word_ngrams": (1, 2), "char_ngrams": (3, 5), "n_hashes": 2**15}, 0.7)
 @example(TEXTS, {"word_ngrams": (2, 3), "char_ngrams": (6, 7), "n_hashes": 7}, 1.0)
 @example([LOWEST_HASH], {"word_ngrams": (1, 1), "char_ngrams": None, "n_hashes": 7}, 1.0)
@@ -103,7 +103,7 @@ def test__hashed_ngrams__any_texts_and_parameters__as_scikit_learn(encoded, resp
     assert_allclose(vectors, encoded(encoder, responses), rtol=0, atol=1e-5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(texts, min_size=1, max_size=5), st.lists(texts, max_size=5), parameters)
 def test__hashed_ngrams__fitted_encoder__the_same_features(encoded, old, new, params):
     encoder = HashedTextEncoder(n_components=8, **params).fit([("", response) for response in old])
@@ -163,7 +163,7 @@ def test__hashed_ngrams__arrays_that_do_not_fit__said(idf, columns, components):
 # ---------------------------------------------------------------- the hash
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.binary(max_size=23) | st.text(max_size=9).map(lambda text: text.encode("utf-8", "replace"))))
 def test__murmurhash3__any_bytes__as_scikit_learn(parts):
     lengths = np.array([len(part) for part in parts], dtype=np.int64)
@@ -190,7 +190,7 @@ def test__style_statistics__any_items__what_text_statistics_gives():
     assert style_statistics([]).shape == (0, len(STATISTICS))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(texts, texts), max_size=6))
 def test__count_words__each_response_with_its_prompt__as_sets(items):
     counts = count_words([response for _, response in items], [prompt for prompt, _ in items])

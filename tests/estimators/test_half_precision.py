@@ -32,7 +32,11 @@ NAMES = ["float16", "bfloat16"]
 
 def as_half(features, name):
     """An array in half precision; the test is skipped where NumPy has no such dtype."""
-    dtype = pytest.importorskip("ml_dtypes").bfloat16 if name == "bfloat16" else np.float16
+    dtype = (
+        pytest.importorskip("ml_dtypes", reason="needs ml_dtypes: pip install 'skmrm[onnx]'").bfloat16
+        if name == "bfloat16"
+        else np.float16
+    )
     return np.asarray(features).astype(dtype)
 
 
@@ -55,7 +59,7 @@ def laplacian_like(n_rows, n_items, seed):
 
 
 @given(n_items=ROWS, d=COLUMNS, k=st.integers(0, 3), dtype=st.sampled_from(HALVES), cells=st.integers(1, 64))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test__products__half_table_in_chunks__are_those_of_its_copy_in_single(n_items, d, k, dtype, cells):
     table = torch.randn(n_items, d, generator=torch.Generator().manual_seed(n_items)).to(dtype)
     single, shape = table.float(), (k,) if k else ()
@@ -84,7 +88,7 @@ def test__products__half_table_in_chunks__are_those_of_its_copy_in_single(n_item
 
 
 @given(n_items=ROWS, d=COLUMNS, dtype=st.sampled_from(HALVES), cells=st.integers(1, 64))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test__quadratic_form__half_table_in_chunks__is_that_of_its_copy_in_single(n_items, d, dtype, cells):
     table = torch.randn(n_items, d, generator=torch.Generator().manual_seed(n_items)).to(dtype)
     sparse = laplacian_like(n_items, n_items, seed=d)
@@ -157,7 +161,7 @@ def test__kernel_features__half_table__are_half_where_they_are_large_and_those_o
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64, torch.bfloat16])
 def test__episodes_from_arrays__a_tensor__shares_its_memory(dtype):
     if dtype == torch.bfloat16:
-        pytest.importorskip("ml_dtypes")
+        pytest.importorskip("ml_dtypes", reason="needs ml_dtypes: pip install 'skmrm[onnx]'")
     tensor = torch.eye(3, dtype=dtype, requires_grad=True)
     episodes = episodes_from_arrays(tensor, [0, 1], [1, 2], ["a", "b"])
     assert episodes.features.dtype.name == str(dtype).removeprefix("torch.")

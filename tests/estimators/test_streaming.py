@@ -57,7 +57,7 @@ def limit_for(episodes, n_rows):
     start=st.integers(0, 50),
     length=st.integers(0, 50),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test__row_view__any_rows__are_those_of_the_array(rows, start, length):
     array = np.arange(150.0).reshape(50, 3)
     rows = np.array(rows, np.int64)

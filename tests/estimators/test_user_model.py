@@ -198,7 +198,7 @@ def test__adapt__gradient__takes_the_steps_it_says_and_has_no_posterior(gradient
         found.predict_std(ITEMS)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(PAIRS, st.randoms(use_true_random=False))
 def test__adapt__order_of_pairs__does_not_matter(model, chosen_and_rejected, random):
     shuffled = list(chosen_and_rejected)
@@ -208,7 +208,7 @@ def test__adapt__order_of_pairs__does_not_matter(model, chosen_and_rejected, ran
     assert_allclose(one.weights_cov_, other.weights_cov_, rtol=1e-7, atol=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(PAIRS)
 def test__adapt__every_pair_twice__fits_them_no_worse_and_is_surer(model, chosen_and_rejected):
     once = episode(chosen_and_rejected)
@@ -220,7 +220,7 @@ def test__adapt__every_pair_twice__fits_them_no_worse_and_is_surer(model, chosen
     assert np.trace(two.weights_cov_) <= (1 + 1e-9) * np.trace(one.weights_cov_)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(PAIRS)
 def test__adapt__every_pair_twice__is_the_same_to_gradient_adaptation(gradient_model, chosen_and_rejected):
     """Its loss is a mean over pairs."""
@@ -229,14 +229,14 @@ def test__adapt__every_pair_twice__is_the_same_to_gradient_adaptation(gradient_m
     assert_allclose(one.weights_, two.weights_, rtol=1e-9, atol=1e-12)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(PAIRS)
 def test__adapt__pairs_of_equal_items__say_nothing(model, chosen_and_rejected):
     equal = [(a, a) for a, _ in chosen_and_rejected]
     assert_allclose(model.adapt(episode(equal)).weights_, model.start_weights_, atol=1e-12)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(PAIRS)
 def test__predict_proba__any_pairs__is_the_sigmoid_of_the_gap_and_complements(user_model, chosen_and_rejected):
     chosen, rejected = np.array(chosen_and_rejected).T
@@ -248,7 +248,7 @@ def test__predict_proba__any_pairs__is_the_sigmoid_of_the_gap_and_complements(us
     assert_allclose(swapped, 1 - found, atol=1e-12)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.integers(0, N_ITEMS - 1), max_size=10))
 def test__rank__any_items__orders_by_reward_and_keeps_ties(user_model, rows):
     """Repeated rows tie exactly, and must come in the order in which they were given."""

@@ -9,6 +9,8 @@ import torch
 
 from skmrm.metrics import bootstrap_interval
 
+pytestmark = pytest.mark.usefixtures("shared_fits")
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -57,7 +59,7 @@ def test__best_of_n__runs__and_two_users_have_different_winners(monkeypatch, tmp
     r"ignore:`(is_)?gradient_checkpointing\w*` is deprecated:FutureWarning"
 )
 def test__train_grpo_personal__runs__and_pleases_its_user_above_others(monkeypatch, tmp_path, capsys):
-    pytest.importorskip("trl")
+    pytest.importorskip("trl", reason="needs trl: pip install 'skmrm[trl]'")
     monkeypatch.chdir(tmp_path)
     with torch.random.fork_rng(devices=[]):
         found = runpy.run_path(str(ROOT / "examples" / "train_grpo_personal.py"), run_name="__main__")
@@ -68,7 +70,7 @@ def test__train_grpo_personal__runs__and_pleases_its_user_above_others(monkeypat
 
 
 def test__encode_reward_model__runs__encodes_once_and_new_users_gain(monkeypatch, tmp_path, capsys):
-    pytest.importorskip("transformers")
+    pytest.importorskip("transformers", reason="needs transformers: pip install 'skmrm[text]'")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["encode_reward_model.py"])
     with torch.random.fork_rng(devices=[]):

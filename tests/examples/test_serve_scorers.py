@@ -24,9 +24,9 @@ from skmrm import MetaRewardModel, split_users
 from skmrm.datasets import load_style_preferences
 from skmrm.exceptions import EpisodeError
 
-httpx = pytest.importorskip("httpx")
+httpx = pytest.importorskip("httpx", reason="needs httpx: pip install 'skmrm[dev]'")
 for needed in ("fastapi", "uvicorn", "onnx", "onnxruntime"):
-    pytest.importorskip(needed)
+    pytest.importorskip(needed, reason=f"needs {needed}: pip install 'skmrm[dev]'")
 
 FOLDER = Path(__file__).parents[2] / "examples" / "serve_scorers"
 MODULES = ("app", "bodies", "errors", "limits", "schemas", "store")
@@ -444,7 +444,7 @@ def test__workers__several__share_the_users(bundles, environment, episodes, tmp_
     assert len({tuple(found) for found in rewards}) == 20
 
 
-def test__start__of_what_cannot_be_served__says_why_and_ends(bundles, environment, tmp_path, modules):
+def test__start__of_what_cannot_be_served__says_why_and_ends(bundles, tmp_path, modules, monkeypatch):
     modules.store.WeightStore(tmp_path / "other.sqlite", "another model", 3).close()
     (tmp_path / "garbage.sqlite").write_bytes(b"no database, but longer than the header of one " * 10)
     with closing(sqlite3.connect(tmp_path / "shop.sqlite")) as database:
@@ -458,13 +458,22 @@ def test__start__of_what_cannot_be_served__says_why_and_ends(bundles, environmen
         ("one_user", "new.sqlite", "this bundle cannot adapt"),
         ("missing", "new.sqlite", "config.json is missing"),
     ):
-        command = [sys.executable, *arguments(bundles / bundle, tmp_path / database, 0)]
-        run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=PATIENCE)
-        assert run.returncode == 1
-        assert re.match(f"cannot serve: .*{message}", run.stderr), run.stderr
-        assert "Traceback" not in run.stderr
+        monkeypatch.setattr(sys, "argv", arguments(bundles / bundle, tmp_path / database, 0))
+        with pytest.raises(SystemExit) as caught:
+            modules.app.main()
+        assert re.match(f"cannot serve: .*{message}", caught.value.code), caught.value.code
     assert (tmp_path / "shop.sqlite").read_bytes() == before
     assert not (tmp_path / "new.sqlite").exists()
+
+
+def test__start__of_what_cannot_be_served__in_a_process_of_its_own__fails_without_a_traceback(
+    bundles, environment, tmp_path
+):
+    command = [sys.executable, *arguments(bundles / "missing", tmp_path / "new.sqlite", 0)]
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=PATIENCE)
+    assert run.returncode == 1
+    assert re.match("cannot serve: .*config.json is missing", run.stderr), run.stderr
+    assert "Traceback" not in run.stderr
 
 
 def test__openapi__lists_all_paths__with_limits_descriptions_and_errors(text_service, feature_service):
@@ -585,7 +594,7 @@ def test__store__opened_by_many_at_once__is_made_once_and_loses_no_write(modules
         assert all(store.get(f"user{number}-4")[0] == number for number in range(16))
 
 
-def test__make_bundle__writes_what_the_service_takes(modules, tmp_path, monkeypatch, capsys):
+def test__make_bundle__writes_what_the_service_takes(modules, shared_fits, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["make_bundle.py", str(tmp_path / "scorer"), "--users", "40"])
     runpy.run_path(str(FOLDER / "make_bundle.py"), run_name="__main__")
     assert "differ from the live model's by at most" in capsys.readouterr().out
@@ -593,7 +602,7 @@ def test__make_bundle__writes_what_the_service_takes(modules, tmp_path, monkeypa
     assert asyncio.run(in_process(app, "GET", "/health")).json()["kind"] == "text"
 
 
-def test__readme__its_script__writes_a_bundle(tmp_path, monkeypatch, capsys):
+def test__readme__its_script__writes_a_bundle(shared_fits, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (script,) = re.findall(r"```python\n(.*?)```", (FOLDER / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
     exec(script.replace("n_users=100", "n_users=40"), {})

@@ -15,7 +15,7 @@ from skmrm.encoders import HFEncoder
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
-transformers = pytest.importorskip("transformers")
+transformers = pytest.importorskip("transformers", reason="needs transformers: pip install 'skmrm[text]'")
 
 from skmrm.serving import OnnxScorer  # noqa: E402
 

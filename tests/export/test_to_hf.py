@@ -18,7 +18,7 @@ from skmrm.baselines import PerUserBradleyTerry, PooledBradleyTerry
 from skmrm.datasets import load_style_preferences
 from skmrm.encoders import HFEncoder, TextEncoder
 
-transformers = pytest.importorskip("transformers")
+transformers = pytest.importorskip("transformers", reason="needs transformers: pip install 'skmrm[text]'")
 torch = pytest.importorskip("torch")
 
 from skmrm.export.huggingface import UserRewardModelForSequenceClassification, to_hf  # noqa: E402

@@ -20,7 +20,7 @@ from skmrm.integrations import _ray_pieces
 from skmrm.integrations.ray import encode_dataset
 
 if find_spec("ray") is None:
-    pytest.skip("Ray Data is not installed (extra ray)", allow_module_level=True)
+    pytest.skip("needs Ray Data: pip install 'skmrm[ray]'", allow_module_level=True)
 
 # Ray's own, about its settings, when it makes them
 pytestmark = pytest.mark.filterwarnings(r"ignore:`use_\w+` is deprecated:DeprecationWarning:ray.data.context")
@@ -118,7 +118,7 @@ def one_thread():
 def test__encode_dataset__two_actors_with_a_network__store_is_the_local_one_to_the_byte(
     cluster, save_reward_model, one_thread, tmp_path
 ):
-    pytest.importorskip("transformers")
+    pytest.importorskip("transformers", reason="needs transformers: pip install 'skmrm[text]'")
     save_reward_model(tmp_path / "model")
     encoder = HFEncoder(tmp_path / "model", reward_head=True, max_length=64, device="cpu")
     here = EmbeddingStore(tmp_path / "here", encoder=encoder, rows_per_shard=5)

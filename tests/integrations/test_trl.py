@@ -42,6 +42,10 @@ def rows(data, users):
     return [(*items[place % 10], ids[place % 3]) for place in range(24)]
 
 
+def library(name):
+    return pytest.importorskip(name, reason=f"needs {name}: pip install 'skmrm[trl]'")
+
+
 def columns(rows):
     prompts, completions, who = map(list, zip(*rows, strict=True))
     return {"prompts": prompts, "completions": completions, "user_id": who}
@@ -244,7 +248,7 @@ def long(questions, conversational=False):
 @pytest.mark.parametrize("kind", ["list", "dataset"])
 def test__best_of_n__each_user_and_prompt__gives_best_and_worst(users, questions, kind, form, conversational):
     table = form(questions, conversational)
-    given = table if kind == "list" else pytest.importorskip("datasets").Dataset.from_list(table)
+    given = table if kind == "list" else library("datasets").Dataset.from_list(table)
     pairs = best_of_n(given, users)
     assert type(pairs) is type(given)
     assert len(pairs) == len(questions)
@@ -271,7 +275,7 @@ def test__best_of_n__margins__leave_out_ties_and_small_ones(users, questions):
 
 
 def test__best_of_n__no_pairs_and_no_rows__keep_the_form(users, questions):
-    datasets = pytest.importorskip("datasets")
+    datasets = library("datasets")
     empty = best_of_n(datasets.Dataset.from_list(wide([(*questions[0][:2], ["Yes."])])), users)
     assert (len(empty), empty.column_names[:4]) == (0, ["user_id", "prompt", "chosen", "rejected"])
     assert best_of_n([], users) == score_dataset([], users) == []
@@ -298,7 +302,7 @@ def test__best_of_n__one_user_and_no_column_of_users__needs_none(users, question
 
 @pytest.mark.parametrize("form", [wide, long])
 def test__score_dataset__rows__get_their_users_rewards_and_stay_as_they_were(users, questions, form):
-    datasets = pytest.importorskip("datasets")
+    datasets = library("datasets")
     table = form(questions)
     dataset = datasets.Dataset.from_list(table)
     scored, listed = score_dataset(dataset, users, reward="r"), score_dataset(table, users, reward="r")
@@ -325,7 +329,7 @@ def test__score_dataset__tables_that_cannot_be_read__say_why(users, questions):
         score_dataset([{**table[0], "completion": [None, "Yes."]}], users)
     with pytest.raises(TypeError, match=r"got a DataFrame.*to_dict"):
         score_dataset(pytest.importorskip("pandas").DataFrame(table), users)
-    splits = pytest.importorskip("datasets").DatasetDict
+    splits = library("datasets").DatasetDict
     with pytest.raises(TypeError, match="pass one"):
         score_dataset(splits({"train": []}), users)
 
@@ -346,7 +350,7 @@ quiet_trainer = pytest.mark.filterwarnings(
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    transformers = pytest.importorskip("transformers")
+    transformers = library("transformers")
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, "<unk>"))
@@ -390,7 +394,7 @@ def options(folder, **more):
 def test__trainer__logged_rewards__are_the_models_scores(
     model, users, tokenizer, tmp_path, method, conversational, unknown
 ):
-    trl, datasets = pytest.importorskip("trl"), pytest.importorskip("datasets")
+    trl, datasets = library("trl"), library("datasets")
     asked = [("Tea ?", "stranger"), *zip(["yes ?", "please Tea ?", "no ?"], users, strict=False)]
     rows = [{"prompt": say(text, "user") if conversational else text, "user_id": user} for text, user in asked]
     text_of = (lambda cell: cell[0]["content"]) if conversational else str
@@ -437,7 +441,7 @@ def test__trainer__logged_rewards__are_the_models_scores(
 @pytest.mark.parametrize("conversational", [False, True], ids=["standard", "conversational"])
 @quiet_trainer
 def test__best_of_n__its_pairs__train_with_dpo(users, questions, tokenizer, tmp_path, conversational):
-    trl, datasets = pytest.importorskip("trl"), pytest.importorskip("datasets")
+    trl, datasets = library("trl"), library("datasets")
     pairs = best_of_n(datasets.Dataset.from_list(wide(questions, conversational)), users)
     trainer = trl.DPOTrainer(
         model=make_policy(),
@@ -476,7 +480,7 @@ def test__from_trl_dataset__each_format__reads_whose_choice_it_was(explicit, con
 
     rows = [row(*entry) for entry in table]
     if form == "Dataset":
-        rows = pytest.importorskip("datasets").Dataset.from_list(rows)
+        rows = library("datasets").Dataset.from_list(rows)
     episodes = from_trl_dataset(rows, "rater")
     assert list(episodes.users) == ["ann", "bo"]
     read = [

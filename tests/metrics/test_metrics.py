@@ -81,7 +81,7 @@ def test__worst_decile_accuracy__known_users__is_mean_of_the_lowest_tenth(n_user
 # -- laws ------------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(judged_pairs(), st.randoms(use_true_random=False))
 def test__metrics__order_of_pairs__does_not_matter(pairs, random):
     margins, user = pairs
@@ -91,7 +91,7 @@ def test__metrics__order_of_pairs__does_not_matter(pairs, random):
     assert_allclose(user_log_losses(margins[order], user[order]), user_log_losses(margins, user), rtol=1e-12)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(judged_pairs(), st.floats(0.01, 100))
 def test__user_accuracies__scaled_and_swapped__stay_and_complement(pairs, scale):
     margins, user = pairs
@@ -100,7 +100,7 @@ def test__user_accuracies__scaled_and_swapped__stay_and_complement(pairs, scale)
     assert_allclose(user_accuracies(-margins, user), 1 - accuracies, rtol=1e-12, atol=1e-12)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(judged_pairs())
 def test__user_log_losses__swapped__differ_by_the_mean_margin(pairs):
     """log(1 + e^x) - log(1 + e^-x) = x: what swapping every pair of a user costs."""
@@ -110,7 +110,7 @@ def test__user_log_losses__swapped__differ_by_the_mean_margin(pairs):
     assert_allclose(swapped - user_log_losses(margins, user), mean_margin, rtol=1e-9, atol=1e-9)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(judged_pairs())
 def test__summaries__any_pairs__agree_with_the_users_they_summarise(pairs):
     margins, user = pairs
@@ -266,7 +266,7 @@ def test__share_helped__round_off__is_no_change():
     assert share_helped([0.1 + 0.2], [0.3]) == (0.0, 0.0)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(arrays(float, (2, 8), elements=st.integers(0, 3).map(lambda n: n / 3)))
 def test__share_helped__swapped_models__swaps_the_shares(values):
     assert share_helped(*values) == share_helped(*values[::-1])[::-1]
@@ -306,7 +306,7 @@ def test__reliability__users__count_alike_however_many_pairs_they_have():
     assert_allclose(reliability([5.0] * 9 + [0.0], n_bins=2).weight, [0.1, 0.9])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(judged_pairs(), st.integers(1, 12))
 def test__reliability__any_pairs__averages_to_the_mean_accuracy_and_confidence(pairs, n_bins):
     margins, user = pairs

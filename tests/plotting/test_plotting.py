@@ -391,7 +391,7 @@ def test__within_comparisons__chains_of_pairs__are_centred_together():
     assert_allclose(within_comparisons(values, compared), centred(values, [0, 0, 0, 1, 1]))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1))
 def test__within_comparisons__what_differs_between_prompts_only__does_not_count(seed):
     rng = np.random.default_rng(seed)

@@ -30,7 +30,7 @@ sets = st.builds(
 fractions = st.floats(0.01, 0.99)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(sets, fractions, st.integers(0, 5))
 def test__support_query_split__any_data__groups_are_whole_and_both_sides_have_pairs(episodes, fraction, seed):
     split = support_query_split(episodes, support_fraction=fraction, random_state=seed)
@@ -45,7 +45,7 @@ def test__support_query_split__any_data__groups_are_whole_and_both_sides_have_pa
     assert_array_equal(split.n_query, np.bincount(episodes.user[split.query], minlength=episodes.n_users))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sets, fractions)
 def test__support_query_split__order__numbers_each_support_from_zero(episodes, fraction):
     split = support_query_split(episodes, support_fraction=fraction, random_state=0)
@@ -55,7 +55,7 @@ def test__support_query_split__order__numbers_each_support_from_zero(episodes, f
         assert_array_equal(np.sort(own), np.arange(len(own)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sets, st.integers(0, 12), st.integers(0, 12))
 def test__support__growing_sizes__are_nested_and_of_the_size_asked_for(episodes, one, other):
     split = support_query_split(episodes, random_state=0)
@@ -77,7 +77,7 @@ def test__support__one_size_for_each_user__is_met_user_by_user():
         split.support(np.array([1, 2]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(fractions, st.integers(2, 40))
 def test__support_query_split__single_pair_groups__share_is_as_near_as_pairs_allow(fraction, n_pairs):
     zeros = [0] * n_pairs
@@ -142,7 +142,7 @@ def test__support_query_split__fraction_out_of_bounds__is_an_error(fraction):
         support_query_split(random_set(), support_fraction=fraction)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(2, 30), st.floats(0.05, 0.9), st.integers(0, 5))
 def test__split_users__any_share__parts_are_disjoint_and_complete(n_users, share, seed):
     ids = [f"u{i}" for i in range(n_users)]
@@ -175,7 +175,7 @@ def test__split_users__a_side_without_users__is_an_error(size):
 
 
 @given(data=st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test__draw_support_query__renamed_groups__give_the_same_split(data):
     user = np.sort(np.array(data.draw(st.lists(st.integers(0, 4), min_size=1, max_size=40))))
     group = np.array(data.draw(st.lists(st.integers(0, 6), min_size=len(user), max_size=len(user))))
@@ -196,7 +196,7 @@ def set_by_group(seed=0, n_users=12, n_groups=6, n_pairs=120):
     return episodes_from_arrays(rng.normal(size=(4 * n_groups, 2)), *items, rng.integers(0, n_users, n_pairs), group)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 200), st.floats(0.3, 0.7), st.floats(0.3, 0.7))
 def test__split_users_and_groups__any_shares__users_and_groups_and_items_are_apart(seed, users, groups):
     episodes = set_by_group(seed)

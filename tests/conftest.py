@@ -2,6 +2,7 @@
 
 import copy
 import os
+from pathlib import Path
 
 # Before anything that reads them is imported: sums in one order on every machine, and nothing asked of a network.
 os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", ORT_DISABLE_TELEMETRY="1")
@@ -15,8 +16,32 @@ from skmrm import MetaRewardModel
 from skmrm.datasets import make_user_preferences
 
 torch.set_num_threads(1)  # should something have imported it before
-settings.register_profile("skmrm")  # no law is about time
+settings.register_profile("skmrm", deadline=None)  # no law is about time
 settings.load_profile("skmrm")
+
+TESTS = Path(__file__).parent
+LONG = (
+    "integrations/test_ray.py",
+    "examples",
+    "test_docs.py",
+    "integrations/test_trl.py",
+    "test_convargs.py",
+    "benchmarks",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """What takes long comes first, and what shares models or heavy libraries side by side.
+
+    Workers that steal from each other's ends (``-n 2 --dist worksteal``) then start Ray and fit a page's model once,
+    and have short tests left to share when the rest is done.
+    """
+
+    def place(item):
+        within = item.path.relative_to(TESTS).as_posix() if item.path.is_relative_to(TESTS) else ""
+        return next((number for number, start in enumerate(LONG) if within.startswith(start)), len(LONG))
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

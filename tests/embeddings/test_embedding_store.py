@@ -473,6 +473,7 @@ IN_THE_MIDDLE = """
             time.sleep(600)
 
     if sys.argv[2] == "stop":
+        fill(Path(sys.argv[1]).parent / "whole")
         Lengths.after_piece = staticmethod(stop)
     fill(Path(sys.argv[1]))
 """
@@ -492,7 +493,6 @@ def test__kill__at_every_write_sync_and_rename__loses_and_doubles_nothing(tmp_pa
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL")
 def test__kill__while_a_piece_is_encoded__frees_the_store_and_resumes_to_the_same_bytes(tmp_path):
-    subprocess.run(script(IN_THE_MIDDLE, tmp_path / "whole", "go on"), check=True)
     with subprocess.Popen(script(IN_THE_MIDDLE, tmp_path / "killed", "stop"), stdout=subprocess.PIPE) as writer:
         writer.stdout.readline()
         reader = EmbeddingStore(tmp_path / "killed")

@@ -146,7 +146,7 @@ def test__hf_encoder__real_minilm__as_sentence_transformers_encodes(minilm, epis
     sentence_transformers = pytest.importorskip(
         "sentence_transformers", reason="needs sentence_transformers: pip install 'skmrm[dev]'"
     )
-    texts = [response for _, response in episodes.items[:60]] + ["", "long " * 400, "👍 Ça va\n\n- one\n- TWO"]
+    texts = [response for _, response in episodes.items[:20]] + ["", "long " * 400, "👍 Ça va\n\n- one\n- TWO"]
     reference = sentence_transformers.SentenceTransformer(str(minilm), device="cpu")
     expected = reference.encode(texts)
     reference.save(str(tmp_path))  # in the present format
@@ -154,7 +154,7 @@ def test__hf_encoder__real_minilm__as_sentence_transformers_encodes(minilm, epis
         encoder = HFEncoder(str(folder), device="cpu").fit([("", "")])
         assert (encoder.pooling_, encoder.normalize_, encoder.max_length_) == ("mean", True, 256)
         vectors = encoder.transform([("", text) for text in texts])
-        assert vectors.shape == (63, 384)
+        assert vectors.shape == (23, 384)
         assert_allclose(vectors, expected, atol=1e-5)
 
 

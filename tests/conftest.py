@@ -2,6 +2,7 @@
 
 import copy
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 # Before anything that reads them is imported: sums in one order on every machine, and nothing asked of a network.
@@ -28,6 +29,15 @@ LONG = (
     "test_convargs.py",
     "benchmarks",
 )
+
+# They subclass what transformers has, and hold no doctests.
+NEED_TRANSFORMERS = ("export/huggingface.py", "export/modeling_user_reward.py", "integrations/huggingface.py")
+
+
+def pytest_configure(config):
+    if find_spec("transformers") is None:
+        package = TESTS.parent / "skmrm"
+        config.option.ignore = [*(config.option.ignore or []), *(str(package / name) for name in NEED_TRANSFORMERS)]
 
 
 def pytest_collection_modifyitems(items):

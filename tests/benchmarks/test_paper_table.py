@@ -54,6 +54,7 @@ def data_dir(tmp_path_factory):
 @pytest.fixture(scope="module")
 def reward_model_folder(tmp_path_factory):
     """A randomly initialised Llama with one output, and a tokenizer with a chat template, saved as the Hub has them."""
+    pytest.importorskip("transformers", reason="needs transformers: pip install 'skmrm[text]'")
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrainedTokenizerFast
 

@@ -59,14 +59,14 @@ def as_pandas_from_parquet(columns):
 
 
 def as_dataset(columns):
-    import datasets
+    datasets = pytest.importorskip("datasets", reason="needs datasets: pip install 'skmrm[text]'")
 
     return datasets.Dataset.from_dict(columns)
 
 
 def as_shuffled_dataset(columns):
     """A dataset whose rows are in order only through its table of indices."""
-    import datasets
+    datasets = pytest.importorskip("datasets", reason="needs datasets: pip install 'skmrm[text]'")
 
     order = np.arange(len(columns["chosen"]))[::-1]
     backwards = {name: [cells[i] for i in order] for name, cells in columns.items()}
@@ -407,7 +407,7 @@ def test__episodes_from_frame__dict_that_is_no_table__says_what_it_needs():
 
 
 def dataset_dict():
-    import datasets
+    datasets = pytest.importorskip("datasets", reason="needs datasets: pip install 'skmrm[text]'")
 
     return datasets.DatasetDict({"train": as_dataset(COLUMNS), "test": as_dataset(COLUMNS)})
 

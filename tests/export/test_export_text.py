@@ -32,7 +32,7 @@ def minilm_folder():
 
 @pytest.fixture(scope="module")
 def episodes():
-    return load_style_preferences(n_users=12, random_state=0).episodes
+    return load_style_preferences(n_users=12, n_pairs=10, random_state=0).episodes
 
 
 def fitted(encoder, episodes, **params):

@@ -34,13 +34,23 @@ LONG = (
 NEED_TRANSFORMERS = ("export/huggingface.py", "export/modeling_user_reward.py", "integrations/huggingface.py")
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--full",
+        action="store_true",
+        help="also what repeats at length a law that shorter tests show: each kind of encoder exported with the other "
+        "pooling, and more of the real judgements scored by an exported MiniLM",
+    )
+
+
 def pytest_configure(config):
+    config.addinivalue_line("markers", "full: repeats at length what a shorter test shows; runs with --full")
     if find_spec("transformers") is None:
         package = TESTS.parent / "skmrm"
         config.option.ignore = [*(config.option.ignore or []), *(str(package / name) for name in NEED_TRANSFORMERS)]
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """What takes long comes first, and what shares models or heavy libraries side by side.
 
     Workers that steal from each other's ends (``-n 2 --dist worksteal``) then start Ray and fit a page's model once,
@@ -52,6 +62,10 @@ def pytest_collection_modifyitems(items):
         return next((number for number, start in enumerate(LONG) if within.startswith(start)), len(LONG))
 
     items.sort(key=place)
+    if not config.getoption("full"):
+        for item in items:
+            if item.get_closest_marker("full"):
+                item.add_marker(pytest.mark.skip(reason="repeats at length what a shorter test shows: --full"))
 
 
 @pytest.fixture(scope="session")

@@ -115,7 +115,8 @@ class GradientAdaptation(InnerRule):
     ) -> tuple[Tensor, Tensor, RuleParameters]:
         """Gradients with respect to start, gaps and step sizes. Names are those of `_trace`; d_x is the one of x."""
         d_raw = _softmax_pullback(weights, given) if self.simplex else given
-        d_gaps, d_step_size, d_state = torch.zeros_like(gaps), torch.zeros_like(given[0]), None
+        d_gaps: Tensor | None = None
+        d_step_size, d_state = torch.zeros_like(given[0]), None
         for number, step in zip(range(self.steps, 0, -1), reversed(tape), strict=True):
             if self.learn_step_size:
                 d_step_size = d_step_size - (d_raw * step.direction).sum(0)
@@ -130,12 +131,14 @@ class GradientAdaptation(InnerRule):
                 d_gradient = d_slope - _summed(step.weights * d_slope)
                 d_slope = step.weights * d_gradient
             d_margins = pair_margins(d_slope, gaps) * step.pull * (1 - step.chance)
-            d_gaps = d_gaps + d_margins.unsqueeze(-1) * step.weights.unsqueeze(1)
-            d_gaps = d_gaps - step.pull.unsqueeze(-1) * d_slope.unsqueeze(1)
+            more = d_margins.unsqueeze(-1) * step.weights.unsqueeze(1)
+            more -= step.pull.unsqueeze(-1) * d_slope.unsqueeze(1)
+            d_gaps = more if d_gaps is None else d_gaps + more
             d_weights = pair_sums(d_margins, gaps)
             if self.simplex:  # but for a number for each user, which softmax takes no notice of
                 d_weights = _softmax_pullback(step.weights, d_weights + d_gradient * step.slope)
             d_raw = d_raw + d_weights
+        d_gaps = torch.zeros_like(gaps) if d_gaps is None else d_gaps
         return d_raw.sum(0), d_gaps, {"step_size": d_step_size} if self.learn_step_size else {}
 
 

@@ -39,8 +39,8 @@ def pytest_addoption(parser):
         "--full",
         action="store_true",
         help="also what repeats at length a law that shorter tests show: each kind of encoder exported with the other "
-        "pooling, more of the real judgements scored by an exported MiniLM, and the serving benchmark with MiniLM "
-        "instead of a tiny encoder",
+        "pooling; with MiniLM, too, one user's export, the real judgements of the own-data example, and the serving "
+        "benchmark; more of these judgements scored by an exported MiniLM",
     )
 
 

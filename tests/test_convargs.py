@@ -25,7 +25,7 @@ def sentence_encoder_folder():
 
 @needs_data
 @pytest.mark.filterwarnings("default")  # third parties' warnings are not ours to fail by
-@pytest.mark.parametrize("encoder", ["default", "MiniLM"])
+@pytest.mark.parametrize("encoder", ["default", pytest.param("MiniLM", marks=pytest.mark.full)])
 def test__own_data_example__convargs__is_not_below_pooled_on_workers_never_seen(encoder, monkeypatch, tmp_path, capsys):
     arguments = ["--data", str(DATA), "--group", "topic", "--splits", "2"]
     if encoder == "MiniLM":

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import subprocess
 import sys
-import time
 import warnings
 from dataclasses import replace
 
@@ -59,42 +59,79 @@ def interrupt_at(monkeypatch, epoch):
 
 
 SCRIPT = """
+import os
 import sys
 import numpy as np
 from skmrm import MetaRewardModel
 from skmrm.datasets import make_user_preferences
-episodes = make_user_preferences(n_users=40, n_pairs=10, n_features=6, n_bases=2, random_state=0).episodes
-model = MetaRewardModel(n_bases=2, spectral_init=False, max_epochs=60, patience=60, users_per_batch=2,
-                        random_state=0, device="cpu")
-model.fit(episodes, checkpoint_dir=sys.argv[1], checkpoint_every=3)
-losses = [record["training_loss"] for record in model.history_[1:]]
-np.savez(sys.argv[2], losses=losses, **dict(model.base_rewards_.params), **model._rule_params)
+
+def fit(folder, result):
+    episodes = make_user_preferences(n_users=40, n_pairs=10, n_features=6, n_bases=2, random_state=0).episodes
+    model = MetaRewardModel(n_bases=2, spectral_init=False, max_epochs=60, patience=60, users_per_batch=2,
+                            random_state=0, device="cpu")
+    model.fit(episodes, checkpoint_dir=folder, checkpoint_every=3)
+    losses = [record["training_loss"] for record in model.history_[1:]]
+    np.savez(result, losses=losses, **dict(model.base_rewards_.params), **model._rule_params)
+
+for line in sys.stdin:  # a folder and a result: a process of its own, which needs to import nothing
+    process = os.fork()
+    if process == 0:
+        fit(*line.rstrip("\\n").split("\\t"))
+        os._exit(0)
+    print(process, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
 """
 
 
-def run_script(folder, result):
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-c", SCRIPT, folder, result], env=environment)
+class Fits:
+    """Processes that fit, one after another."""
+
+    def __init__(self):
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self.server = subprocess.Popen([sys.executable, "-c", SCRIPT], text=True, env=environment, **pipes)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.server.stdin.close()
+        self.server.wait()
+        self.server.stdout.close()
+
+    def start(self, folder, result):
+        """The number of a process."""
+        print(folder, result, sep="\t", file=self.server.stdin, flush=True)
+        return int(self.server.stdout.readline())
+
+    def runs_on(self):
+        """Whether the process does, a millisecond later."""
+        return not select.select([self.server.stdout], [], [], 0.001)[0]
+
+    def exit_code(self):
+        return int(self.server.stdout.readline())
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 def test__fit__killed_again_and_again__ends_with_the_bits_of_a_fit_that_was_not(tmp_path):
-    plain = run_script(str(tmp_path / "plain"), str(tmp_path / "plain.npz"))
-    assert plain.wait() == 0
     folder, result = tmp_path / "checkpoints", tmp_path / "killed.npz"
     file = folder / CHECKPOINT_FILE
     n_killed = 0
-    for _ in range(40):
-        before = file.stat().st_mtime_ns if file.exists() else 0
-        process = run_script(str(folder), str(result))
-        while process.poll() is None and n_killed < 3:
-            if file.exists() and file.stat().st_mtime_ns != before:  # it got further than the last one
-                process.send_signal(signal.SIGKILL)
-                n_killed += 1
-                break
-            time.sleep(0.001)
-        if process.wait() == 0:
-            break
+    with Fits() as fits:
+        fits.start(tmp_path / "plain", tmp_path / "plain.npz")
+        assert fits.exit_code() == 0
+        for _ in range(3):
+            before = file.stat().st_mtime_ns if file.exists() else 0
+            process = fits.start(folder, result)
+            while fits.runs_on():
+                if file.exists() and file.stat().st_mtime_ns != before:  # it got further than the last one
+                    os.kill(process, signal.SIGKILL)
+                    n_killed += 1
+                    break
+            assert fits.exit_code() == -signal.SIGKILL
+    with Fits() as fits:  # another interpreter
+        fits.start(folder, result)
+        assert fits.exit_code() == 0
     assert n_killed == 3
     expected, found = np.load(tmp_path / "plain.npz"), np.load(result)
     assert expected["losses"].shape == (60,)

@@ -130,10 +130,15 @@ def test__export__minilm_on_convargs__same_rewards_and_every_pair_in_the_same_or
         assert np.sign(served[chosen] - served[rejected]) == np.sign(live[chosen] - live[rejected])
 
 
-def test__export__one_user_with_minilm__has_the_weights_in_the_graph(minilm, episodes, tmp_path):
-    user = minilm.adapt(episodes[0])
-    user.export_onnx(tmp_path)
-    scorer = OnnxScorer(tmp_path)
+@pytest.mark.parametrize("encoder", ["tiny", pytest.param("MiniLM", marks=pytest.mark.full)])
+def test__export__one_user_with_a_network__has_the_weights_in_the_graph(encoder, episodes, tmp_path, request):
+    if encoder == "tiny":
+        model = fitted(HFEncoder(tiny("bert", tmp_path / "encoder")), episodes)
+    else:
+        model = request.getfixturevalue("minilm")
+    user = model.adapt(episodes[0])
+    user.export_onnx(tmp_path / "user")
+    scorer = OnnxScorer(tmp_path / "user")
     np.testing.assert_allclose(scorer.score("Why?", ODD), user.score("Why?", ODD), atol=1e-4)
     assert scorer.rank("Why?", ODD).tolist() == user.rank("Why?", ODD).tolist()
 

@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import importlib
 import operator
 import re
 import subprocess
@@ -148,11 +149,19 @@ def test__root__of_the_package__has_no_private_module():
     assert [path.name for path in PACKAGE.glob("_*.py") if path.stem != "__init__"] == []
 
 
-@pytest.mark.parametrize(("old", "new"), sorted(skmrm.meta._MOVED.items()))
-def test__meta__module_by_its_old_name__is_found_with_a_warning(old, new):
-    with pytest.warns(FutureWarning, match=f"skmrm.meta.{old} is now skmrm.meta.{new}"):
+@pytest.mark.parametrize(("old", "places"), sorted(skmrm.meta._MOVED.items()))
+def test__meta__module_by_its_old_name__has_its_names_and_warns(old, places):
+    with pytest.warns(FutureWarning, match=f"skmrm.meta.{old} is now skmrm.meta.{places[0]}"):
         module = getattr(skmrm.meta, old)
-    assert module.__name__ == f"skmrm.meta.{new}"
+    for place in places:
+        new = importlib.import_module(f"skmrm.meta.{place}")
+        assert new.__all__
+        assert all(getattr(module, name) is getattr(new, name) for name in new.__all__)
+
+
+def test__meta__module_that_is_a_package_now__hands_its_names_on():
+    assert skmrm.meta.pooled.fit_pooled is importlib.import_module("skmrm.meta.pooled.newton").fit_pooled
+    assert skmrm.meta.prior.fit_prior is importlib.import_module("skmrm.meta.prior.em").fit_prior
 
 
 def test__meta__unknown_name__is_an_attribute_error():

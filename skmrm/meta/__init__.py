@@ -4,22 +4,22 @@ import importlib
 import warnings
 from types import ModuleType
 
-# Where modules were until version 0.1; their names go with 0.2.
+# Modules of version 0.1, and where their public names are now; they go with version 0.2.
 _MOVED = {
-    "batching": "tensors.pairs",
-    "crowd": "pooled.choice",
-    "fitting": "fit",
-    "inference": "adaptation.users",
-    "lowrank": "baselines.lowrank",
-    "mixture": "adaptation.mixture",
-    "per_user": "baselines.per_user",
-    "personal": "prior.directions",
-    "selection": "prior.strength",
-    "simplex": "adaptation.simplex",
-    "spectral": "prior.spectral",
-    "starts": "start",
-    "strength": "prior.strength",
-    "training": "outer.loop",
+    "batching": ["tensors.pairs"],
+    "crowd": ["pooled.choice", "baselines.pooled", "adaptation.fixed"],
+    "fitting": ["fit", "folds"],
+    "inference": ["adaptation.users", "basis"],
+    "lowrank": ["baselines.lowrank"],
+    "mixture": ["adaptation.mixture"],
+    "per_user": ["baselines.per_user", "adaptation.span"],
+    "personal": ["prior.directions"],
+    "selection": ["prior.strength", "pooled.choice", "folds"],
+    "simplex": ["adaptation.simplex"],
+    "spectral": ["prior.spectral"],
+    "starts": ["start", "pooled.choice"],
+    "strength": ["prior.strength"],
+    "training": ["outer.loop"],
 }
 
 
@@ -27,6 +27,10 @@ def __getattr__(name: str) -> ModuleType:
     """A module by the name that it had, with a warning."""
     if name not in _MOVED:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    message = f"skmrm.meta.{name} is now skmrm.meta.{_MOVED[name]}; the old name goes with version 0.2"
+    places = [f"skmrm.meta.{place}" for place in _MOVED[name]]
+    message = f"skmrm.meta.{name} is now {', '.join(places)}; the old name goes with version 0.2"
     warnings.warn(message, FutureWarning, stacklevel=2)
-    return importlib.import_module(f"skmrm.meta.{_MOVED[name]}")
+    found = ModuleType(f"skmrm.meta.{name}", message)
+    for module in map(importlib.import_module, places):
+        vars(found).update({public: getattr(module, public) for public in module.__all__})
+    return found

@@ -38,9 +38,10 @@ def pytest_addoption(parser):
     parser.addoption(
         "--full",
         action="store_true",
-        help="also what repeats at length a law that shorter tests show: each kind of encoder exported with the other "
-        "pooling; with MiniLM, too, one user's export, the real judgements of the own-data example, and the serving "
-        "benchmark; more of these judgements scored by an exported MiniLM",
+        help="also what repeats at length a law that shorter tests show, or needs size: the real MiniLM where a tiny "
+        "encoder serves (export, int8, serving and encoding benchmarks, the own-data example), encoders exported with "
+        "the other pooling, a network in two actors of Ray, memory of a fit in half precision, quick runs of the "
+        "benchmarks, and the quickstart, which is the README's first command",
     )
 
 

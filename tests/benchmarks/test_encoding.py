@@ -42,6 +42,7 @@ def found(tmp_path_factory):
     return json.loads(file.read_text()), printed.getvalue()
 
 
+@pytest.mark.full
 def test__encoding__quick__prints_a_table_of_each_part_and_names_the_machine(found):
     results, printed = found
     assert list(results["parts"]) == list(PARTS) == ["sentences", "prefixes", "gpu", "store", "lookup"]
@@ -51,6 +52,7 @@ def test__encoding__quick__prints_a_table_of_each_part_and_names_the_machine(fou
     assert f"processor: {results['machine']['processor']}" in printed
 
 
+@pytest.mark.full
 def test__encoding__sentences__same_vectors_and_ratios_of_the_numbers_beside_them(found):
     part = found[0]["parts"]["sentences"]
     if sentence_encoder_folder() is None or find_spec("sentence_transformers") is None:
@@ -69,6 +71,7 @@ def test__encoding__sentences__same_vectors_and_ratios_of_the_numbers_beside_the
         assert row["texts/s"] * row["seconds"] == pytest.approx(40)
 
 
+@pytest.mark.full
 def test__encoding__prefixes__same_vectors_from_fewer_tokens(found):
     part = found[0]["parts"]["prefixes"]
     loop, without, cached = part["rows"]
@@ -80,11 +83,13 @@ def test__encoding__prefixes__same_vectors_from_fewer_tokens(found):
     assert f"of {loop['tokens computed']:,} tokens" in part["title"]
 
 
+@pytest.mark.full
 def test__encoding__gpu__a_table_only_where_there_is_one(found):
     part = found[0]["parts"]["gpu"]
     assert ("torch finds no GPU" in part["title"]) == (part["rows"] == []) == (not torch.cuda.is_available())
 
 
+@pytest.mark.full
 def test__encoding__store__overheads_are_differences(found):
     rows = found[0]["parts"]["store"]["rows"]
     names = ["one that takes no time"] + ["MiniLM"] * (sentence_encoder_folder() is not None)

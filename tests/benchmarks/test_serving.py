@@ -35,7 +35,8 @@ def tiny(folder):
     return folder
 
 
-@pytest.mark.parametrize("encoder", ["tiny", pytest.param("installed", marks=pytest.mark.full)])
+@pytest.mark.parametrize("encoder", ["tiny", "installed"])
+@pytest.mark.full
 def test__serving__quick__prints_a_table_of_each_part_and_writes_all_numbers(encoder, tmp_path, monkeypatch, capsys):
     folder = tiny(tmp_path / "tiny") if encoder == "tiny" else sentence_encoder_folder()
     monkeypatch.setattr(served, "sentence_encoder_folder", lambda: folder)

@@ -69,6 +69,7 @@ def test__in_turn__runs__are_interleaved_and_the_first_round_is_not_counted(monk
     assert found == {"a": 1, "b": 1}
 
 
+@pytest.mark.full
 def test__benchmarks__quick__prints_a_table_of_each_part_and_writes_all_numbers(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(every.AREAS, "accuracy", lambda arguments: pytest.fail("not asked for"))
     assert every.main(["--quick", "--only", "speed", "--output", str(tmp_path / "found.json")]) == 0

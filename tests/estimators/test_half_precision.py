@@ -107,7 +107,7 @@ def test__products__other_tables__are_the_plain_products_to_the_bit(dtype):
     assert torch.equal(tables.sparse_times(sparse, table), torch.sparse.mm(sparse, table))
     assert torch.equal(tables.quadratic_form(sparse, table), table.T @ torch.sparse.mm(sparse, table))
     assert tables.in_single(table) is table
-    assert tables.working(table).dtype == dtype
+    assert tables.empty_like(table).dtype == dtype
 
 
 # -- standardisation -------------------------------------------------------------------------------------------------
@@ -355,6 +355,7 @@ print(fit(3125, sys.argv[1]))
 """
 
 
+@pytest.mark.full
 def test__fit__half_features__takes_half_a_table_more_and_no_copy_in_single():
     if not Path("/proc/self/status").exists():
         pytest.skip("needs /proc to measure memory")

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.usefixtures("shared_fits")
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.full
 def test__quickstart__runs__and_shows_that_five_choices_help(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     found = runpy.run_path(str(ROOT / "examples" / "plot_quickstart.py"), run_name="__main__")

@@ -45,14 +45,17 @@ def fitted(encoder, episodes, **params):
 
 
 @pytest.fixture(scope="module")
-def minilm(episodes):
-    return fitted(HFEncoder(str(minilm_folder())), episodes)
+def network_model(episodes, request, tmp_path_factory):
+    """Over the real MiniLM with --full, else over a tiny encoder of its family."""
+    full = request.config.getoption("full")
+    folder = minilm_folder() if full else tiny("bert", tmp_path_factory.mktemp("tiny") / "encoder")
+    return fitted(HFEncoder(str(folder)), episodes)
 
 
 @pytest.fixture(scope="module")
-def minilm_bundle(minilm, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("minilm") / "model"
-    minilm.export_onnx(folder)
+def network_bundle(network_model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("network") / "model"
+    network_model.export_onnx(folder)
     return folder
 
 
@@ -110,19 +113,17 @@ def test__export__tiny_encoders_of_many_families__are_exact(kind, pooling, stati
     assert np.abs(user.weights_ - model.start_weights_).max() > 1e-3
 
 
-@pytest.mark.parametrize(("every", "least"), [(8, 75), pytest.param(4, 150, marks=pytest.mark.full)])
-def test__export__minilm_on_convargs__same_rewards_and_every_pair_in_the_same_order(
-    minilm, minilm_bundle, every, least
-):
+@pytest.mark.full
+def test__export__minilm_on_convargs__same_rewards_and_every_pair_in_the_same_order(network_model, network_bundle):
     if not CONVARGS.exists():
         pytest.skip("needs the convargs pairs in shared/data, which are no part of the project")
     pandas = pytest.importorskip("pandas")
     rows = pandas.read_parquet(CONVARGS).drop_duplicates(["chosen_id", "rejected_id"])
-    rows = rows[rows.topic.isin(sorted(set(rows.topic))[::every])].sample(500, random_state=0)  # of which texts are few
+    rows = rows[rows.topic.isin(sorted(set(rows.topic))[::4])].sample(500, random_state=0)  # of which texts are few
     items = list({*zip(rows.prompt, rows.chosen, strict=True), *zip(rows.prompt, rows.rejected, strict=True)})
-    assert len(items) > least
+    assert len(items) > 150
     live, served = (
-        dict(zip(items, model.predict(items), strict=True)) for model in (minilm, OnnxScorer(minilm_bundle))
+        dict(zip(items, model.predict(items), strict=True)) for model in (network_model, OnnxScorer(network_bundle))
     )
     np.testing.assert_allclose(list(served.values()), list(live.values()), atol=1e-4)
     for row in rows.itertuples():
@@ -135,7 +136,7 @@ def test__export__one_user_with_a_network__has_the_weights_in_the_graph(encoder,
     if encoder == "tiny":
         model = fitted(HFEncoder(tiny("bert", tmp_path / "encoder")), episodes)
     else:
-        model = request.getfixturevalue("minilm")
+        model = request.getfixturevalue("network_model")
     user = model.adapt(episodes[0])
     user.export_onnx(tmp_path / "user")
     scorer = OnnxScorer(tmp_path / "user")
@@ -143,58 +144,67 @@ def test__export__one_user_with_a_network__has_the_weights_in_the_graph(encoder,
     assert scorer.rank("Why?", ODD).tolist() == user.rank("Why?", ODD).tolist()
 
 
-def test__export__minilm__order_batches_and_length_of_texts(minilm, minilm_bundle, episodes):
+def test__export__network__order_batches_and_length_of_texts(network_model, network_bundle, episodes):
     items = [("Why?", response) for response in ODD]
-    scorer = OnnxScorer(minilm_bundle)
-    expected = minilm.predict(items)
+    scorer = OnnxScorer(network_bundle)
+    expected = network_model.predict(items)
     np.testing.assert_allclose(scorer.predict(items), expected, atol=1e-4)
     np.testing.assert_allclose(scorer.predict(items[::-1])[::-1], expected, atol=1e-4)
-    np.testing.assert_allclose(OnnxScorer(minilm_bundle, max_batch=1).predict(items), expected, atol=1e-4)
+    np.testing.assert_allclose(OnnxScorer(network_bundle, max_batch=1).predict(items), expected, atol=1e-4)
     assert scorer.predict([]).shape == (0,)
-    short = OnnxScorer(minilm_bundle, max_length=8)
+    short = OnnxScorer(network_bundle, max_length=8)
     assert short.predict(items)[1] == pytest.approx(expected[1], abs=1e-4)
     assert abs(short.predict(items)[3] - expected[3]) > 1e-3
     with pytest.raises(ValueError, match=r"max_length must be between 1 and \d+, what the model was .* got 0"):
-        OnnxScorer(minilm_bundle, max_length=0)
+        OnnxScorer(network_bundle, max_length=0)
 
 
-def test__export__minilm__numbers_lie_beside_the_graph_and_load_from_bytes_too(minilm, minilm_bundle):
-    assert (minilm_bundle / "model.onnx").stat().st_size < 1e6
-    assert (minilm_bundle / "model.onnx.data").stat().st_size > 8e7
-    files = {file.name: file.read_bytes() for file in minilm_bundle.iterdir()}
-    assert OnnxScorer(files).score("Why?", "Because.") == pytest.approx(minilm.score("Why?", "Because."), abs=1e-4)
+@pytest.mark.full
+def test__export__minilm__numbers_lie_beside_the_graph_and_load_from_bytes_too(network_model, network_bundle):
+    assert (network_bundle / "model.onnx").stat().st_size < 1e6
+    assert (network_bundle / "model.onnx.data").stat().st_size > 8e7
+    files = {file.name: file.read_bytes() for file in network_bundle.iterdir()}
+    assert OnnxScorer(files).score("Why?", "Because.") == pytest.approx(
+        network_model.score("Why?", "Because."), abs=1e-4
+    )
     files["model.onnx.data"] = files["model.onnx.data"][:-1] + b"?"
     with pytest.raises(ValueError, match=r"model.onnx.data of the bundle is truncated or was altered"):
         OnnxScorer(files)
 
 
-def test__export__minilm__no_path_of_this_machine_is_in_the_graph(minilm_bundle):
-    content = (minilm_bundle / "model.onnx").read_bytes() + (minilm_bundle / "config.json").read_bytes()
-    for secret in (b"site-packages", str(Path.home()).encode() + b"/", b".py", str(minilm_folder()).encode()):
+def test__export__network__no_path_of_this_machine_is_in_the_graph(network_model, network_bundle):
+    content = (network_bundle / "model.onnx").read_bytes() + (network_bundle / "config.json").read_bytes()
+    for secret in (
+        b"site-packages",
+        str(Path.home()).encode() + b"/",
+        b".py",
+        network_model.encoder_.encoder_.model.encode(),
+    ):
         assert secret not in content
 
 
-def test__export__int8__is_opt_in_and_says_what_it_does(minilm, minilm_bundle, episodes, tmp_path):
+@pytest.mark.full
+def test__export__int8__is_opt_in_and_says_what_it_does(network_model, network_bundle, episodes, tmp_path):
     calibration = [item for item in episodes.items if item[1]][:20]
-    report = minilm.export_onnx(tmp_path, calibration=calibration, quantize="int8")
+    report = network_model.export_onnx(tmp_path, calibration=calibration, quantize="int8")
     assert report.parity.largest_difference < 1e-4
     assert report.quantized is not None
     assert 1e-4 < report.quantized.largest_difference < 2
     assert 0.9 < report.quantized.pair_order_agreement <= 1
     scorer = OnnxScorer(tmp_path)
     assert scorer.config["encoder"]["quantized"] == "int8"
-    found, expected = scorer.predict(calibration), minilm.predict(calibration)
+    found, expected = scorer.predict(calibration), network_model.predict(calibration)
     largest = np.max(np.abs(found - expected) / np.maximum(1, np.abs(expected)))
     assert largest == pytest.approx(report.quantized.largest_difference, rel=1e-3)
     size = sum(file.stat().st_size for file in tmp_path.iterdir())
-    assert size < 0.7 * sum(file.stat().st_size for file in minilm_bundle.iterdir())
+    assert size < 0.7 * sum(file.stat().st_size for file in network_bundle.iterdir())
 
 
-def test__export__model_of_new_users__adapts_from_texts(minilm, minilm_bundle):
+def test__export__model_of_new_users__adapts_from_texts(network_model, network_bundle):
     _, new = split_users(load_style_preferences(n_users=20, n_pairs=10, random_state=1).episodes, random_state=0)
-    found = OnnxScorer(minilm_bundle).adapt(new[0])
-    np.testing.assert_allclose(found, minilm.adapt(new[0]).weights_, atol=1e-4)
-    assert np.abs(found - minilm.start_weights_).max() > 1e-2
+    found = OnnxScorer(network_bundle).adapt(new[0])
+    np.testing.assert_allclose(found, network_model.adapt(new[0]).weights_, atol=1e-4)
+    assert np.abs(found - network_model.start_weights_).max() > 1e-2
 
 
 def test__export__tokenizer_without_a_fast_form__is_refused(episodes, tmp_path, monkeypatch):

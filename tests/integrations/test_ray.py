@@ -115,6 +115,7 @@ def one_thread():
     torch.set_num_threads(n_threads)
 
 
+@pytest.mark.full
 def test__encode_dataset__two_actors_with_a_network__store_is_the_local_one_to_the_byte(
     cluster, save_reward_model, one_thread, tmp_path
 ):

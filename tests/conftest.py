@@ -41,7 +41,7 @@ def pytest_addoption(parser):
         help="also what repeats at length a law that shorter tests show, or needs size: the real MiniLM where a tiny "
         "encoder serves (export, int8, serving and encoding benchmarks, the own-data example), encoders exported with "
         "the other pooling, a network in two actors of Ray, memory of a fit in half precision, quick runs of the "
-        "benchmarks, and the quickstart, which is the README's first command",
+        "benchmarks, the two longest pages, and the quickstart, which is the README's first command",
     )
 
 

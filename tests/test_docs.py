@@ -66,8 +66,8 @@ def wording(text: str) -> str:
     "page",
     [
         "index.md",
-        "get_started.md",
-        "is_it_worth_it.md",
+        pytest.param("get_started.md", marks=pytest.mark.full),
+        pytest.param("is_it_worth_it.md", marks=pytest.mark.full),
         "data_formats.md",
         "encoding.md",
         "how_it_works.md",

@@ -17,7 +17,9 @@ from skmrm import MetaRewardModel
 from skmrm.datasets import make_user_preferences
 
 torch.set_num_threads(1)  # should something have imported it before
-settings.register_profile("skmrm", deadline=None)  # no law is about time
+# No law is about time. Where a test does not say how many examples it draws, --full draws twice as many.
+settings.register_profile("skmrm", deadline=None, max_examples=50)
+settings.register_profile("full", deadline=None, max_examples=100)
 settings.load_profile("skmrm")
 
 TESTS = Path(__file__).parent
@@ -39,13 +41,15 @@ def pytest_addoption(parser):
         "--full",
         action="store_true",
         help="also what repeats at length a law that shorter tests show, or needs size: the real MiniLM where a tiny "
-        "encoder serves (export, int8, serving and encoding benchmarks, the own-data example), encoders exported with "
-        "the other pooling, a network in two actors of Ray, memory of a fit in half precision, quick runs of the "
-        "benchmarks, the two longest pages, and the quickstart, which is the README's first command",
+        "encoder serves (export, int8, serving and encoding benchmarks, the own-data example), more families of "
+        "encoders exported, a network in two actors of Ray, memory of a fit in half precision, quick runs of the "
+        "benchmarks, the two longest pages and one example's pictures, and the quickstart, the README's first command",
     )
 
 
 def pytest_configure(config):
+    if config.getoption("full"):
+        settings.load_profile("full")
     config.addinivalue_line("markers", "full: repeats at length what a shorter test shows; runs with --full")
     if find_spec("transformers") is None:
         package = TESTS.parent / "skmrm"

@@ -27,6 +27,7 @@ def test__quickstart__runs__and_shows_that_five_choices_help(monkeypatch, tmp_pa
     assert (tmp_path / "quickstart_learning_curve.png").stat().st_size > 10_000
 
 
+@pytest.mark.full
 def test__is_it_worth_it__runs__and_its_pictures_are_those_of_the_report(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     found = runpy.run_path(str(ROOT / "examples" / "plot_is_it_worth_it.py"), run_name="__main__")

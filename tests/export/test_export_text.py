@@ -91,9 +91,9 @@ def tiny(kind, folder):
     ("kind", "pooling", "statistics"),
     [
         ("bert", "mean", True),
-        ("bert", "cls", False),
-        ("roberta", "mean", True),
-        ("distilbert", "mean", True),
+        pytest.param("bert", "cls", False, marks=pytest.mark.full),
+        pytest.param("roberta", "mean", True, marks=pytest.mark.full),
+        pytest.param("distilbert", "mean", True, marks=pytest.mark.full),
         ("mpnet", "cls", False),
         pytest.param("roberta", "cls", False, marks=pytest.mark.full),
         pytest.param("distilbert", "cls", False, marks=pytest.mark.full),

@@ -10,9 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from skmrm._support.arrays import is_bfloat16
-from skmrm._support.device import resolve_device
 
-__all__ = ["Arrays", "as_tensor", "as_tensors", "numpy_parameters", "tensor_parameters"]
+__all__ = ["Arrays", "as_tensor", "as_tensors", "numpy_parameters"]
 
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -23,12 +22,8 @@ def numpy_parameters(params: Mapping[str, torch.Tensor]) -> dict[str, NDArray[An
     return {name: value.detach().cpu().numpy() for name, value in params.items()}
 
 
-def tensor_parameters(params: Arrays, device: str) -> dict[str, torch.Tensor]:
-    """The inverse of `numpy_parameters`."""
-    return as_tensors(params, resolve_device(device))
-
-
 def as_tensors(params: Arrays, device: torch.device) -> dict[str, torch.Tensor]:
+    """The inverse of `numpy_parameters`."""
     return {name: as_tensor(value, device) for name, value in params.items()}
 
 

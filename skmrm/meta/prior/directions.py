@@ -130,7 +130,7 @@ class PriorLearner:
         self.table = table
         self._rewards = rows_times(table, self._guess.T)
         self._gram = self._hessian_gram(ridge)
-        self._gaussian = self._fit(self._first(), 1)
+        self._priors = {1: self._fit(self._first(), 1)}
 
     def learn(self, n_components: int) -> PriorBases:
         """Base functions and prior of so many components: one, or kinds of users."""
@@ -141,7 +141,9 @@ class PriorLearner:
         centres = bases.new_zeros(n_components, width)
         if width == 1:
             return PriorBases(bases, centres, bases.new_ones(n_components) / n_components)
-        prior = self._gaussian if n_components == 1 else self._fit(self._gaussian, n_components)
+        if n_components not in self._priors:  # judged first, and asked for again if chosen
+            self._priors[n_components] = self._fit(self._priors[1], n_components)
+        prior = self._priors[n_components]
         values, rotation = torch.linalg.eigh(prior.factor.T @ self._gram @ prior.factor)
         size = values * (1 + prior.shares @ (prior.centres @ rotation) ** 2)  # components apart count, too
         rotation = rotation[:, size.argsort(descending=True)[: min(n_directions, width - 1)]]

@@ -63,7 +63,7 @@ def partition(labels):
 # -- from episodes to a set and back ---------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text_episodes())
 def test__as_episode_set__texts__views_give_back_what_came_in(episodes):
     found = as_episode_set(episodes)
@@ -77,7 +77,7 @@ def test__as_episode_set__texts__views_give_back_what_came_in(episodes):
             assert partition(view.groups) == partition(came.groups)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(text_episodes())
 def test__as_episode_set__of_pickled_views__gives_an_equal_set(episodes):
     found = as_episode_set(episodes)
@@ -86,7 +86,7 @@ def test__as_episode_set__of_pickled_views__gives_an_equal_set(episodes):
     assert as_episode_set(plain) == found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(text_episodes())
 def test__as_episode_set__texts__items_are_distinct_and_all_used(episodes):
     found = as_episode_set(episodes)
@@ -95,7 +95,7 @@ def test__as_episode_set__texts__items_are_distinct_and_all_used(episodes):
     assert found.compact() is found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(text_episodes(min_users=2), st.randoms())
 def test__as_episode_set__users_in_another_order__same_pairs(episodes, random):
     shuffled = random.sample(episodes, len(episodes))
@@ -333,7 +333,7 @@ def test__extract_prompt__texts__cuts_between_words(chosen, rejected, prompt):
     assert (found + better, found + worse) == (chosen, rejected)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.text(alphabet="ab \n", max_size=9), st.text(alphabet="ab \n", max_size=6), st.text(alphabet="ab \n", max_size=6)
 )
@@ -502,7 +502,7 @@ def test__as_episode_set__nothing__is_an_error(data):
 # -- arrays ----------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(USERS, st.integers(0, 4), st.integers(0, 4), st.integers(-2, 2)), min_size=1, max_size=20))
 def test__episodes_from_arrays__any_order_of_users__sorts_stably(pairs):
     ids, chosen, rejected, groups = zip(*pairs, strict=True)
@@ -601,7 +601,7 @@ def test__episodes_from_arrays__rows_that_no_pair_uses__may_be_nan():
 # -- the set as a sequence of users ----------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 5), st.lists(st.integers(-7, 6), max_size=9))
 def test__episode_set__indexed_by_integers__is_the_list_of_its_views(seed, rows):
     episodes = random_set(seed, n_pairs=60)
@@ -615,7 +615,7 @@ def test__episode_set__indexed_by_integers__is_the_list_of_its_views(seed, rows)
         assert len(view) == episodes.pairs_per_user[row]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.slices(7))
 def test__episode_set__slices_masks_and_tuples__agree_with_integers(key):
     episodes = random_set(n_pairs=60)
@@ -642,7 +642,7 @@ def test__episode_set__bad_key__is_an_index_error(key):
         random_set()[key]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 5), st.data())
 def test__take_pairs__mask_or_rows__keeps_all_users(seed, data):
     episodes = random_set(seed, n_pairs=20)
@@ -680,7 +680,7 @@ def test__with_features__texts__attaches_without_copy_and_checks_rows():
         texts.with_features(tensor)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 5), st.lists(st.integers(0, 6), max_size=5))
 def test__compact__subset__drops_items_and_keeps_every_pair(seed, rows):
     subset = random_set(seed)[rows]
@@ -766,7 +766,7 @@ def test__episode_set__known_to_be_finite__holds_for_subsets_but_not_for_copies(
     assert not episodes.with_features(np.full((2, 1), np.nan)).is_checked
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(text_episodes(), st.data())
 def test__episode_view__dataclasses_replace__gives_a_plain_episode_with_the_other_fields(episodes, data):
     views = as_episode_set(episodes)

@@ -33,7 +33,7 @@ def looks(monkeypatch):
     return seen
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.text(max_size=3), st.text(max_size=3)), max_size=5), st.sampled_from([None, "predict"]))
 def test__check_items__pairs_of_texts__come_back_in_tuples_and_once_checked_as_they_are(pairs, caller):
     for form in (pairs, tuple(pairs), [list(pair) for pair in pairs], [np.array(pair, object) for pair in pairs]):
@@ -46,7 +46,7 @@ def test__check_items__pairs_of_texts__come_back_in_tuples_and_once_checked_as_t
             check_items(CheckedItems(), minimum=1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.one_of(NO_ITEMS, st.just(("p", "r"))), min_size=1, max_size=6))
 def test__check_items__some_that_are_none__are_counted_and_the_first_is_shown(rows):
     bad = [place for place, row in enumerate(rows) if row != ("p", "r")]

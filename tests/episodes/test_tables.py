@@ -198,7 +198,7 @@ def test__episodes_from_frame__longer_than_a_chunk__same_as_one_by_one():
     assert [found.items[row][0] for row in found.rejected] == [f"p{i}" for i in a[order] % 4]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(st.sampled_from("uvw"), st.text("ab ", max_size=2), st.text("ab ", max_size=2), st.integers(0, 2)),

@@ -56,7 +56,7 @@ def read(pairs, kind="text"):
 @pytest.mark.parametrize(
     "form", [as_tuples, as_dicts, as_columns, as_columns_with_user, as_pandas, as_arrow, as_dataset]
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.one_of(TEXT_PAIRS, TALK_PAIRS))
 def test__read_user_pairs__no_prompts__every_form_is_what_the_episode_is(form, pairs):
     """Without prompts, plain texts are whole; what lists of messages share at their start is their prompt."""

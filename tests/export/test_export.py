@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -73,7 +73,6 @@ def close(found, live, base, X):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("parts", PARTS)
-@settings(deadline=None)  # the first call of a case fits and exports
 @given(data=st.data())
 def test__export__adversarial_features__have_the_live_models_rewards(parts, dtype, folder, data):
     base, user, users, one, many = live_and_served(parts, dtype, folder)

@@ -30,7 +30,7 @@ def test__bradley_terry_loss__margin__asks_for_a_larger_advantage():
 
 
 @given(seed=st.integers(0, 10**6), padding=st.integers(0, 4))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test__bradley_terry_loss__padding_and_order__do_not_matter(seed, padding):
     weights, gaps = draw(seed)
     mask = torch.ones(3, 5, dtype=torch.float64)
@@ -42,7 +42,7 @@ def test__bradley_terry_loss__padding_and_order__do_not_matter(seed, padding):
 
 
 @given(seed=st.integers(0, 10**6))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test__bradley_terry_loss__duplicated_pair__equals_doubled_weight(seed):
     weights, gaps = draw(seed)
     doubled = torch.ones(3, 5, dtype=torch.float64)
@@ -78,7 +78,7 @@ def test__robust_weights__two_users__match_the_formula():
 
 
 @given(losses=st.lists(st.floats(0, 5), min_size=1, max_size=20), ratio=st.floats(0.05, 1.0))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test__robust_mean__any_losses__lies_between_mean_and_maximum(losses, ratio):
     values = torch.tensor(losses, dtype=torch.float64)
     assert robust_mean(values, ratio, None) == pytest.approx(np.mean(losses))

@@ -60,7 +60,7 @@ def test__adapt__no_pairs__gives_the_starting_weights(rule):
 
 @every_rule
 @given(seed=st.integers(0, 10**6))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test__adapt__order_of_pairs__does_not_matter(rule, seed):
     start, gaps, mask = problem(seed)
     order = torch.randperm(6, generator=torch.Generator().manual_seed(seed))
@@ -72,7 +72,7 @@ def test__adapt__order_of_pairs__does_not_matter(rule, seed):
 
 @every_rule
 @given(seed=st.integers(0, 10**6))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test__adapt__batch__equals_a_loop_over_its_users(rule, seed):
     start, gaps, mask = problem(seed)
     params = params_of(rule, start)
@@ -85,7 +85,7 @@ def test__adapt__batch__equals_a_loop_over_its_users(rule, seed):
 
 @every_rule
 @given(seed=st.integers(0, 10**6))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test__adapt__duplicated_pairs__equal_doubled_weights(rule, seed):
     start, gaps, mask = problem(seed)
     params = params_of(rule, start)
@@ -168,7 +168,7 @@ def test__gradient__first_order__drops_second_derivatives_only():
 
 
 @given(seed=st.integers(0, 10**6))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test__map__mode__equals_a_general_optimiser(seed):
     start, gaps, mask = problem(seed, users=1, pairs=5)
     scale = torch.tensor([0.3, 1.0, 2.0], dtype=torch.float64)
@@ -189,7 +189,7 @@ def test__map__mode__equals_a_general_optimiser(seed):
     misled=st.sampled_from([0.0, 1.0, 30.0]),
     n_pairs=st.sampled_from([1, 6, 40]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test__map__large_gaps_and_misleading_starts__has_no_gradient_left(seed, size, misled, n_pairs):
     """However many logits the start is wrong by, and whether or not the pairs are separable."""
     start, gaps, mask = problem(seed, pairs=n_pairs, bases=8, scale=size)
@@ -201,7 +201,7 @@ def test__map__large_gaps_and_misleading_starts__has_no_gradient_left(seed, size
 
 
 @given(seed=st.integers(0, 10**6), size=st.sampled_from([0.3, 3.0, 100.0]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test__map__step_length__lowers_the_objective(seed, size):
     """Of any Newton step; the objective is not minimised exactly on it, but never higher at its end."""
     generator = torch.Generator().manual_seed(seed)

@@ -30,7 +30,7 @@ def gaps_of(n_users, n_pairs, seed=0):
 
 
 @given(seed=st.integers(0, 10**6), n_pairs=st.integers(1, 6), n_kinds=st.integers(1, 4))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test__mixture__kinds_all_alike__is_map(seed, n_pairs, n_kinds):
     gaps = gaps_of(5, n_pairs, seed)
     mask = torch.ones(5, n_pairs, dtype=torch.float64)
@@ -80,7 +80,7 @@ def test__mixture__posterior_mean__is_that_of_numerical_integration():
     n_bases=st.integers(1, 9),
     size=st.sampled_from([0.1, 1.0, 30.0]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test__posterior_hessian__in_either_space__is_the_dense_matrix(seed, n_pairs, n_bases, size):
     generator = torch.Generator().manual_seed(seed)
     scaled = size * torch.randn(3, n_pairs, n_bases, dtype=torch.float64, generator=generator)

@@ -28,7 +28,7 @@ DTYPES = [
     spread=st.sampled_from([0.01, 1.0, 30.0]),
     rows=st.sampled_from([3, 17, 1000]),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test__item_rewards__features_near_and_far__are_those_of_exact_arithmetic(seed, dtypes, distance, spread, rows):
     """Distance: of the features' mean from the origin, in standard deviations."""
     generator = torch.Generator().manual_seed(seed)

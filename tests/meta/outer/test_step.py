@@ -51,7 +51,7 @@ def ragged(counts, n_items=40, seed=0):
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 @given(seed=st.integers(0, 999), n_pairs=st.integers(1, 9), n_bases=st.integers(1, 4))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test__with_pullback__any_rule__equals_autograd_through_adapt(rule, seed, n_pairs, n_bases):
     start, gaps = normal(n_bases, seed=seed), normal(3, n_pairs, n_bases, seed=seed + 1)
     mask = (normal(3, n_pairs, seed=seed + 2) > -0.5).double()  # a user may have no pair at all
@@ -71,7 +71,7 @@ def test__with_pullback__any_rule__equals_autograd_through_adapt(rule, seed, n_p
 
 @pytest.mark.parametrize("name", ["paper", "adam", "learnt steps", "map", "mixture"])
 @given(counts=st.lists(st.integers(2, 12), min_size=1, max_size=8), seed=st.integers(0, 99))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test__batch_gradient__ragged_users__equals_autograd_through_the_plain_loss(name, counts, seed):
     rule = RULES[name]
     pairs, split = ragged(counts, seed=seed)
@@ -100,7 +100,7 @@ def test__batch_gradient__ragged_users__equals_autograd_through_the_plain_loss(n
     per_batch=st.integers(1, 7),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test__pack_epoch__any_users__holds_each_pair_of_the_split_once_and_in_its_cell(counts, per_batch, seed):
     pairs, split = ragged(counts, seed=seed)
     used = pairs.where(split.support | split.query)
@@ -151,7 +151,7 @@ def test__feature_gaps__any_dtype__is_the_difference_in_at_least_single_precisio
 
 
 @given(counts=st.lists(st.integers(0, 12), max_size=20), per_batch=st.integers(1, 7), cached=st.integers(1, 200))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test__gaps_in_turn__batches_of_any_size__are_those_of_each_batch(counts, per_batch, cached):
     pairs, split = ragged([2, *counts])
     users = torch.nonzero(pairs.where(split.support | split.query).counts > 0).squeeze(1)

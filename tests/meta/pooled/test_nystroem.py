@@ -48,7 +48,7 @@ def as_pairs(chosen, rejected, user, group):
 
 
 @given(n=st.integers(2, 40), d=st.integers(1, 6), seed=st.integers(0, 99))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test__gaussian_kernel__any_items__are_the_gaussian_kernel(n, d, seed):
     points, landmarks = items(n, d, seed), items(5, d, seed + 1)
     found = gaussian_kernel(points, landmarks, torch.tensor(0.7, dtype=torch.float64))

@@ -86,7 +86,7 @@ def test__sweep__of_a_batch__equals_a_loop_over_users_and_kinds(n_components):
 
 
 @given(seed=st.integers(0, 10**6), n_components=st.sampled_from([1, 2]))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test__sweeps__each__raise_the_bound_of_the_likelihood(seed, n_components):
     """The law of EM, for xi, the posteriors and the prior (the mean of kinds is held, and may cost a little)."""
     rewards, pairs = crowd(np.random.default_rng(seed).normal(size=(25, 3)), 6, seed)

@@ -35,7 +35,7 @@ def simulate(seed=0, n_users=40, n_pairs=12, n_features=6, coefficients=None, di
 
 
 @given(seed=st.integers(0, 10**6), ridge=st.sampled_from([1.0, 0.1, 0.001]))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test__fit_pooled__any_ridge__equals_logistic_regression_on_gaps(seed, ridge):
     table, pairs = simulate(seed, coefficients=np.array([1.0, -1, 0.5, 0, 0, 2]))
     gaps = pairs.gaps(table).numpy()
@@ -217,7 +217,7 @@ def test__least_personalised__nobody_judged__does_not_personalise():
 
 
 @given(n_users=st.integers(0, 300), fraction=st.sampled_from([0.0, 0.1, 0.2, 0.5]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test__user_folds__few_users__hold_out_each_exactly_once(n_users, fraction):
     judged = torch.zeros(310, dtype=torch.bool)
     judged[:n_users] = True

@@ -14,7 +14,7 @@ def pairs_of(counts):
 
 
 @given(counts=counts_lists, data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test__pack_users__any_users__holds_exactly_their_pairs(counts, data):
     pairs = pairs_of(counts)
     users = torch.tensor(data.draw(st.lists(st.integers(0, len(counts) - 1), min_size=1, max_size=8)))
@@ -26,7 +26,7 @@ def test__pack_users__any_users__holds_exactly_their_pairs(counts, data):
 
 
 @given(counts=counts_lists, max_cells=st.integers(1, 200))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test__length_buckets__any_lengths__are_a_permutation_within_bounds(counts, max_cells):
     lengths = torch.tensor(counts)
     buckets = list(length_buckets(lengths, max_cells))
@@ -58,14 +58,14 @@ def one_by_one(counts, max_cells, max_waste=0.25, free=4096):
     counts=st.lists(st.one_of(st.integers(0, 40), st.integers(0, 5000)), max_size=60),
     max_cells=st.sampled_from([1, 100, 5000, 1 << 22]),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test__length_buckets__any_lengths__are_those_of_a_plain_loop(counts, max_cells):
     found = [len(bucket) for bucket in length_buckets(torch.tensor(counts, dtype=torch.int64), max_cells)]
     assert found == one_by_one(counts, max_cells)
 
 
 @given(counts=counts_lists, data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test__where__any_mask__keeps_those_pairs_and_every_user(counts, data):
     pairs = pairs_of(counts)
     n = pairs.chosen.numel()

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from skmrm._support.device import resolve_device
 from skmrm._support.tensors import as_tensor, as_tensors
+from skmrm._support.wording import counted
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
 from skmrm.episodes.items import check_features, check_items
 from skmrm.episodes.rows import in_memory, row_chunks
+from skmrm.exceptions import EpisodeError
 from skmrm.meta.basis import item_rewards, standardise
 
 __all__ = ["BaseRewards", "FeatureRewards", "check_episodes", "make_base_rewards"]
@@ -102,7 +104,7 @@ class BaseRewards:
         place = resolve_device(self.device)
         with torch.no_grad():
             rewards = item_rewards(as_tensors(self.params, place), as_tensor(features, place))
-        return rewards.cpu().numpy()
+        return _finite(rewards)
 
 
 class FeatureRewards(BaseRewards):
@@ -127,7 +129,20 @@ class FeatureRewards(BaseRewards):
 
     def _of_features(self, features: NDArray[Any]) -> NDArray[Any]:
         place = resolve_device(self.device)
-        return standardise(as_tensors(self.params, place), as_tensor(features, place)).cpu().numpy()
+        return _finite(standardise(as_tensors(self.params, place), as_tensor(features, place)))
+
+
+def _finite(rewards: torch.Tensor) -> NDArray[Any]:
+    """Base rewards as an array, unless features were not finite, or so large that rewards are not."""
+    found: NDArray[Any] = rewards.cpu().numpy()
+    if not np.isfinite(found.sum()):  # a sum is finite wherever all are, up to overflow
+        wrong = np.flatnonzero(~np.isfinite(found).all(1))
+        if len(wrong):
+            raise EpisodeError(
+                f"features must be finite, and of the size of those in fit, for rewards to be; not so for "
+                f"{counted(len(wrong), 'item')}, the first is item {wrong[0]}: remove NaN, infinity and errors of scale"
+            )
+    return found
 
 
 def make_base_rewards(params: Mapping[str, NDArray[Any]], encoder: Any, device: str = "auto") -> BaseRewards:

@@ -160,7 +160,7 @@ class MetaRewardModel(RewardEstimator):
         The inner rule, with what was chosen.
     ridge_ : float or None
         L2 penalty of the pooled model of the spectral start: best on validation users; where users share groups, best
-        on new groups among the penalties that are as good for validation users.
+        on new groups among the penalties that are as good for validation users. Infinite where nothing is shared.
     selection_ : list of dict
         Validation loss of every strength of personalisation, with its standard error against none; the chosen one is
         marked.

@@ -53,7 +53,7 @@ class PooledBradleyTerry(RewardEstimator):
     coef_ : ndarray of shape (n_features,)
         In logits per unit of the raw features; of a linear reward (`kernel`) only.
     ridge_ : float
-        The ridge used.
+        The ridge used; infinite for no shared reward, where any is worse than a coin for validation users.
     selection_ : list of dict
         Validation loss of every ridge, the chosen one marked.
     base_rewards_, encoder_, start_weights_, adaptation_, history_, n_features_in_, n_users_

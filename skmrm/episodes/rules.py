@@ -118,7 +118,8 @@ def set_problems(
         yield f"{context} needs feature arrays, as fit had them, got texts: encode them, or use an encoder in fit"
     if None not in (n_features, episodes.n_features) and n_features != episodes.n_features:
         yield f"expected {n_features} features as in fit, got {episodes.n_features}"
-    yield from _nonfinite_problems(episodes)
+    if not episodes.is_checked:
+        yield from nonfinite_problems(episodes)
 
 
 def _count_problems(episodes: EpisodeSet, min_pairs: int, min_groups: int, context: str | None) -> Iterator[str]:
@@ -149,8 +150,9 @@ def _groups_per_user(episodes: EpisodeSet) -> NDArray[np.intp]:
     return np.bincount(user[new], minlength=episodes.n_users)
 
 
-def _nonfinite_problems(episodes: EpisodeSet) -> Iterator[str]:
-    if episodes.features is None or episodes.is_checked:
+def nonfinite_problems(episodes: EpisodeSet) -> Iterator[str]:
+    """Pairs whose features are NaN or infinite, one sentence for all; a set without any is marked as checked."""
+    if episodes.features is None:
         return
     rows = _nonfinite_rows(episodes.features)
     if len(rows) == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -14,17 +15,20 @@ from sklearn.utils._param_validation import HasMethods
 
 from skmrm._support.device import device_problems
 from skmrm._support.tensors import Arrays, numpy_parameters
-from skmrm._support.wording import raise_all
+from skmrm._support.wording import name_some, raise_all
 from skmrm.base_rewards import make_base_rewards
 from skmrm.encoders._cache import Memory, as_store
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
 from skmrm.episodes.episode_set import in_stored_order
+from skmrm.episodes.rules import nonfinite_problems
 from skmrm.estimators.checkpoints import Checkpoints
 from skmrm.estimators.core_data import CoreData, core_data, start_weights
 from skmrm.estimators.streaming import Streamed, divide, fits
+from skmrm.exceptions import EpisodeError
 from skmrm.meta.adaptation import Adaptation
 from skmrm.meta.fit import Fitted
 from skmrm.meta.outer.keeper import KEEPS_NOTHING, Keeper
+from skmrm.meta.tensors.pairs import MEDIANS
 
 if TYPE_CHECKING:
     from typing import Self
@@ -70,13 +74,18 @@ class EpisodeFitter(BaseEstimator):
         """Check everything, encode, let the core learn, and keep what it learnt."""
         self._check_parameters([] if checkpoints is None else checkpoints.problems())
         encoder, checked = self._with_encoder(as_episode_set(episodes, context="fit"))
+        _warn_of_heavy_users(checked)
         in_memory = max_memory is None or checked.features is None or fits(checked, max_memory)
         checked = checked.compact() if in_memory else in_stored_order(checked)
         n_users, seeds = checked.n_users, self._draw_seeds()
         if checked.features is None:
             features = encoder.fit_transform(checked.items)
+        elif in_memory:
+            features = np.asarray(checked.features)
+            if problems := list(nonfinite_problems(checked)):  # written into the caller's array since it was checked
+                raise EpisodeError(problems)
         else:
-            features = np.asarray(checked.features) if in_memory else checked.features
+            features = checked.features
         keeper: Keeper = KEEPS_NOTHING
         rng = np.random.default_rng(seeds)
         if checkpoints is not None:
@@ -152,3 +161,18 @@ class EpisodeFitter(BaseEstimator):
         tags.target_tags.required = False
         tags.no_validation = True
         return tags
+
+
+def _warn_of_heavy_users(episodes: EpisodeSet) -> None:
+    """Name whoever holds more than a tenth of all pairs, and twice what the median user holds, as no person may."""
+    counts = episodes.pairs_per_user
+    heavy = np.flatnonzero((10 * counts > episodes.n_pairs) & (counts > 2 * np.median(counts)))
+    if len(heavy):
+        held = ", ".join(f"{counts[row] / episodes.n_pairs:.0%}" for row in heavy[:3])
+        warnings.warn(
+            f"more than a tenth of the {episodes.n_pairs} pairs are of one user: "
+            f"{name_some(episodes.users[row] for row in heavy)} ({held}). If that is not one person but a default id, "
+            f"or many people's account, drop it; in what all users share nobody counts for more than {MEDIANS} times "
+            "the median user's pairs",
+            stacklevel=4,
+        )

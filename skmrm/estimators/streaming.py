@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from skmrm.episodes import EpisodeSet
@@ -73,9 +74,9 @@ class Streamed:
         return np.diff(self._bounds).tolist()
 
     @property
-    def n_pairs(self) -> int:
-        """Number of pairs."""
-        return self.episodes.n_pairs
+    def counts(self) -> torch.Tensor:
+        """Number of pairs of each user."""
+        return torch.from_numpy(self.episodes.pairs_per_user)
 
     @cached_property
     def _bounds(self) -> NDArray[np.intp]:

@@ -16,7 +16,8 @@ _SENTENCE = "A longer answer goes on for a while, because it wants to be complet
 
 def feature_calibration(params: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     """Normal draws at the training items' mean and scale, three times that far out, the mean itself, and the origin."""
-    mean, scale = params["mean"], params["scale"]
+    mean = params["mean"]
+    scale = np.where(np.isfinite(params["scale"]), params["scale"], 1.0)  # infinite where a feature says nothing
     draws = np.random.default_rng(0).standard_normal((_N_DRAWN, len(mean)))
     draws[::4] *= 3
     return np.vstack([mean + scale * draws, mean, np.zeros_like(mean)]).astype(mean.dtype)

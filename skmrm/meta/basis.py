@@ -35,23 +35,46 @@ Parameters = dict[str, Tensor]
 
 
 def init_standardisation(features: Tensor) -> Parameters:
-    """Mean and scale of each feature over the items; a feature that is constant to rounding keeps scale 1.
+    """Mean and scale of each feature over the items; what is constant has an infinite scale, and counts as zero.
 
-    In the features' precision, or in single where theirs is half.
+    Constant is what deviates by no more than rounding, or by numbers so small that they lose digits. In the features'
+    precision, or in single where theirs is half.
+
+    Raises
+    ------
+    ValueError
+        If a feature is not finite, or spans more than its precision holds.
     """
     dtype = torch.float32 if is_half(features) else features.dtype
+    limits = torch.finfo(dtype)
+    chunks = features.split(n_cached_rows(features))
+    unit = _unit(features)
     mean = torch.zeros(features.shape[1], dtype=torch.float64, device=features.device)
     square = torch.zeros_like(mean)
-    chunks = features.split(n_cached_rows(features))
     for chunk in chunks:
-        mean += chunk.sum(0, dtype=torch.float64)
+        mean += (chunk if unit is None else chunk / unit).sum(0, dtype=torch.float64)
     mean /= features.shape[0]
     for chunk in chunks:
-        square += (chunk.to(torch.float64) - mean).square_().sum(0)
+        square += ((chunk.double() if unit is None else chunk / unit) - mean).square_().sum(0)
     deviation = (square / features.shape[0]).sqrt()
-    rounding = 10 * torch.finfo(dtype).eps * mean.abs()
-    scale = torch.where(deviation > rounding, deviation, 1.0)
-    return {"mean": mean.to(dtype), "scale": scale.to(dtype)}
+    if unit is not None:
+        mean, deviation = mean * unit, deviation * unit
+    too_large = torch.nonzero(~(mean.abs() + deviation < limits.max / 4)).squeeze(1).tolist()
+    if too_large:
+        raise ValueError(
+            f"features must be finite, and far from the largest number of their precision ({limits.max:.2g}); not so "
+            f"in {len(too_large)} columns, the first is column {too_large[0]}: remove NaN and infinity, or scale down"
+        )
+    told = (deviation > 10 * limits.eps * mean.abs()) & (deviation > limits.tiny / limits.eps)
+    return {"mean": mean.to(dtype), "scale": torch.where(told, deviation, torch.inf).to(dtype)}
+
+
+def _unit(features: Tensor) -> Tensor | None:
+    """Powers of two (d,) near each feature's largest number, where squares in double precision might overflow."""
+    if features.dtype != torch.float64 or features.shape[0] == 0:
+        return None
+    largest = torch.stack([chunk.abs().amax(0) for chunk in features.split(n_cached_rows(features))]).amax(0)
+    return torch.ldexp(torch.ones_like(largest), torch.where(largest > 0, largest, 1.0).frexp().exponent - 1)
 
 
 def init_basis(n_features: int, n_bases: int, generator: torch.Generator, like: Tensor) -> Parameters:

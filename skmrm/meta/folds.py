@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from skmrm.meta.basis import Parameters, init_standardisation, standardised_table
-from skmrm.meta.tensors.pairs import Pairs
+from skmrm.meta.tensors.pairs import Pairs, most_pairs
 
 __all__ = [
     "ENOUGH_VALIDATION_USERS",
@@ -61,7 +61,7 @@ class CrossFit:
     table : Tensor of shape (n_items, d)
         Standardised features.
     pairs : Pairs
-        Choices of all users.
+        Choices of all users; nobody counts for more than `most_pairs` in what all share.
     splits : list of Split
         Fixed, to judge on.
     judged : bool Tensor of shape (n_users,)
@@ -120,7 +120,7 @@ def cross_fit(
     judged = torch.stack([split.judged(pairs) for split in splits]).all(0)
     folds = user_folds(judged, validation_fraction, generator)
     groups = group_folds(pairs, len(folds), generator) if new_groups else []
-    return CrossFit(standardisation, table, pairs, splits, judged, folds, groups)
+    return CrossFit(standardisation, table, pairs.bounded(most_pairs(pairs.counts)), splits, judged, folds, groups)
 
 
 def user_folds(judged: Tensor, validation_fraction: float, generator: torch.Generator) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from skmrm.meta.basis import Parameters, init_basis
 from skmrm.meta.folds import N_SPLITS, CrossFit
 from skmrm.meta.outer.loop import OuterOptions
 from skmrm.meta.outer.streaming import StreamedUsers, refine_pooled
-from skmrm.meta.pooled.choice import Kernel, fit_pooled_reward
+from skmrm.meta.pooled.choice import DEFAULT_RIDGE, Kernel, fit_pooled_reward
 from skmrm.meta.pooled.features import PooledReward
 from skmrm.meta.prior.directions import PriorBases, PriorLearner, PriorOptions
 from skmrm.meta.prior.strength import ChoiceOptions, choose_candidate, without_validation
@@ -72,13 +73,13 @@ class Start:
     pooled: PooledReward | None = None
 
     def refined(self, data: CrossFit, others: StreamedUsers) -> Start:
-        """With others' pairs in the pooled solution of `refit`, where it is linear in features of full rank."""
+        """With others' pairs in the pooled solution of `refit`, where it is linear in the features."""
         pooled, ridge = self.pooled, self.ridge
-        if pooled is None or ridge is None or pooled.kernel is not None or pooled.span.shape[0] != pooled.span.shape[1]:
+        if pooled is None or ridge is None or math.isinf(ridge) or pooled.kernel is not None:
             return self
+        better = replace(pooled, coefficients=refine_pooled(pooled, data.standardisation, data.pairs, others, ridge))
         bases = self.refit["bases"].clone()
-        bases[0] = refine_pooled(pooled.coefficients, data.standardisation, pooled.table, data.pairs, others, ridge)
-        better = replace(pooled, coefficients=bases[0])
+        bases[0] = better.solution
         return replace(self, refit=self.refit | {"bases": bases}, pooled=better)
 
 
@@ -105,7 +106,7 @@ def spectral_start(data: CrossFit, options: FitOptions, generator: torch.Generat
             pooled.coefficients,
             [split.half[keep] for split in data.splits],
             options.n_bases,
-            found.ridge,
+            DEFAULT_RIDGE if math.isinf(found.ridge) else found.ridge,
             (seed, fold),
             options.prior,
         )

@@ -17,6 +17,7 @@ from skmrm.estimators import streaming
 from skmrm.estimators.streaming import Streamed, divide, fits
 from skmrm.meta.basis import init_standardisation, standardise
 from skmrm.meta.outer.streaming import refine_pooled
+from skmrm.meta.pooled.features import PooledReward
 from skmrm.meta.pooled.newton import fit_pooled
 from skmrm.meta.tensors.pairs import Pairs
 
@@ -104,7 +105,7 @@ def test__streamed__blocks__hold_each_user_once_read_in_one_piece_each_of_bounde
         blocks = list(stream.blocks())
         assert len(blocks) > 10
         assert sum(block.pairs.n_users for block in blocks) == sum(stream.block_sizes) == 200
-        assert sum(block.pairs.chosen.numel() for block in blocks) == stream.n_pairs
+        assert sum(block.pairs.chosen.numel() for block in blocks) == int(stream.counts.sum())
         assert max(array.reads) <= 200 + 16  # half of the sample's, and the user that fills it
         assert len(array.reads) == len(blocks)
         gaps = torch.cat([block.pairs.gaps(block.features) for block in blocks])
@@ -130,7 +131,8 @@ def test__refine_pooled__sample_and_blocks__is_the_solution_of_all_pairs():
     )
     start = fit_pooled(z, pairs, 0.05)
     stream = Streamed(others, limit, None, np.random.default_rng(1), "cpu")
-    found = refine_pooled(start, standardisation, z, pairs, stream, 0.05)
+    pooled = PooledReward(z, start, torch.eye(z.shape[1], dtype=z.dtype))
+    found = refine_pooled(pooled, standardisation, pairs, stream, 0.05)
     expected = fit_pooled(everything, every_pair, 0.05, tolerance=1e-10)
     assert (found - expected).norm() < 0.01 * (start - expected).norm()
 

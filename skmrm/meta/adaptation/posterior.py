@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from skmrm.meta.tensors.factors import cholesky
 from skmrm.meta.tensors.pairs import safe_sqrt
 
 __all__ = ["PosteriorHessian", "pull_and_curvature"]
@@ -40,7 +41,7 @@ class PosteriorHessian:
         else:
             inner = scaled.mT @ (curvature.unsqueeze(-1) * scaled)
         # the upper factor: LAPACK counts columns first, and torch copies and clears less
-        self._factor = torch.linalg.cholesky(_plus_identity(inner), upper=True)
+        self._factor = cholesky(_plus_identity(inner), upper=True)
 
     def solve(self, vectors: Tensor) -> Tensor:
         """Solve for vectors (users, bases)."""

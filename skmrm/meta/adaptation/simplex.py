@@ -15,6 +15,7 @@ from torch import Tensor
 
 from skmrm.meta.adaptation.rule import InnerRule, RuleParameters
 from skmrm.meta.objectives import normalised, pair_margins
+from skmrm.meta.tensors.factors import eigh
 
 __all__ = ["SimplexAdaptation", "project_to_simplex"]
 
@@ -102,5 +103,5 @@ def _step_sizes(gaps: Tensor, share: Tensor) -> Tensor:
     taken off first, or steps would be far too short.
     """
     gaps = gaps - gaps.mean(-1, keepdim=True)
-    curvature = 0.25 * torch.linalg.eigvalsh(gaps.transpose(-1, -2) @ (share.unsqueeze(-1) * gaps))[..., -1:]
+    curvature = 0.25 * eigh(gaps.transpose(-1, -2) @ (share.unsqueeze(-1) * gaps))[0][..., -1:]
     return torch.where(curvature > 0, 1 / curvature, 0.0)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from skmrm.meta.adaptation.map import MapAdaptation
 from skmrm.meta.adaptation.rule import InnerRule, RuleParameters
+from skmrm.meta.tensors.factors import eigh
 
 __all__ = ["DEFAULT_USER_RIDGE", "Span", "SpanAdaptation"]
 
@@ -88,7 +89,7 @@ class Span:
 def _span_of(gaps: Tensor) -> tuple[Tensor, Tensor]:
     """U S^(1/2) and U S^(-1/2) of each user's Gram matrix, (users, pairs, pairs); directions of no length are zero."""
     gram = (gaps @ gaps.transpose(-1, -2)).double()
-    values, vectors = torch.linalg.eigh(gram)
+    values, vectors = eigh(gram)
     floor = gram.shape[-1] * torch.finfo(gaps.dtype).eps * values.amax(-1, keepdim=True) if values.numel() else values
     present = values > floor
     root = torch.where(present, values, 1.0).sqrt()

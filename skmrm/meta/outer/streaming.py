@@ -21,8 +21,9 @@ from torch import Tensor
 
 from skmrm.meta.basis import Parameters, standardise
 from skmrm.meta.folds import Split
+from skmrm.meta.pooled.features import PooledReward
 from skmrm.meta.pooled.newton import cholesky_with_ridge, item_pull, pooled_hessian
-from skmrm.meta.tensors.pairs import Pairs
+from skmrm.meta.tensors.pairs import Pairs, most_pairs
 from skmrm.meta.tensors.tables import rows_times, transposed_times
 
 __all__ = ["Block", "StreamedUsers", "refine_pooled"]
@@ -57,44 +58,50 @@ class StreamedUsers(Protocol):
         """How many users each block has."""
 
     @property
-    def n_pairs(self) -> int:
-        """How many pairs they have."""
+    def counts(self) -> Tensor:
+        """How many pairs each has, (n_users,)."""
 
     def blocks(self) -> Iterator[Block]:
         """All of them once, in blocks in a new random order."""
 
 
 def refine_pooled(
-    solution: Tensor, standardisation: Parameters, table: Tensor, pairs: Pairs, others: StreamedUsers, ridge: float
+    pooled: PooledReward, standardisation: Parameters, pairs: Pairs, others: StreamedUsers, ridge: float
 ) -> Tensor:
-    """Pooled solution (d,) of a sample and all others, from that of the sample.
+    """Coefficients (rank,) of the pooled reward of a sample and all others, from those of the sample.
+
+    It stays in what the sample's items span: of other directions the sample does not tell how far to go.
 
     Parameters
     ----------
-    solution : Tensor of shape (d,)
-        Of the sample.
+    pooled : PooledReward
+        Of the sample; linear.
     standardisation : dict of Tensor
         ``mean`` and ``scale``.
-    table : Tensor of shape (n_items, d)
-        Standardised features of the sample.
     pairs : Pairs
         Of the sample.
     others : StreamedUsers
     ridge : float
     """
-    n_pairs = pairs.chosen.numel() + others.n_pairs
+    table, solution = pooled.table, pooled.coefficients
+    full_rank = pooled.span.shape[0] == pooled.span.shape[1]
+    most = most_pairs(torch.cat([pairs.counts.cpu(), others.counts]))
+    total = float(pairs.counts.clamp_max(most).sum() + others.counts.clamp_max(most).sum())
+    pairs = pairs.bounded(most)
     chance = torch.sigmoid(pairs.gaps(rows_times(table, solution)))
     factor = cholesky_with_ridge(pooled_hessian(table, pairs, chance * (1 - chance)), ridge)
     for _ in range(PASSES):
         pull = _pull(solution, table, pairs)
         for block in others.blocks():
-            pull += _pull(solution, standardise(standardisation, block.features), block.pairs)
-        gradient = ridge * solution - pull / n_pairs
+            rows = standardise(standardisation, block.features)
+            pull += _pull(solution, rows if full_rank else rows @ pooled.span, block.pairs.bounded(most))
+        gradient = ridge * solution - pull / total
         solution = solution - torch.cholesky_solve(gradient.unsqueeze(1), factor).squeeze(1)
     return solution
 
 
 def _pull(solution: Tensor, table: Tensor, pairs: Pairs) -> Tensor:
-    """Sum over pairs of sigmoid(-margin) times gap, (d,)."""
-    pull = item_pull(pairs, torch.sigmoid(-pairs.gaps(rows_times(table, solution))), len(table))
-    return transposed_times(table, pull)
+    """Sum over pairs of sigmoid(-margin) times gap, as the pairs count, (d,)."""
+    chance = torch.sigmoid(-pairs.gaps(rows_times(table, solution)))
+    weighted = chance if pairs.weight is None else chance * pairs.weight.to(chance.dtype)
+    return transposed_times(table, item_pull(pairs, weighted, len(table)))

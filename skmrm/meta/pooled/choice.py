@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf, isfinite
 from typing import Any, Literal
 
 import torch
@@ -43,7 +44,7 @@ __all__ = [
 
 Kernel = Literal["auto", "rbf"] | None
 
-RIDGES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+RIDGES = (inf, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 DEFAULT_RIDGE = 0.1  # where no users can be left out to choose by
 MAX_CELLS = 1 << 27  # of linear and Nyström features, to try the latter on: half a gigabyte in single precision
 
@@ -88,15 +89,17 @@ def fit_pooled_reward(data: CrossFit, ridge: float | None = None, kernel: Kernel
     """
     features = PooledFeatures(data.table)
     candidates = RIDGES if ridge is None else (ridge,)
-    chosen = DEFAULT_RIDGE if ridge is None else ridge
-    held_out, selection = list[Tensor](), list[dict[str, Any]]()
+    chosen = bent = DEFAULT_RIDGE if ridge is None else ridge
+    held_out, losses = list[Tensor](), None
     if data.folds:
         chosen, held_out, losses = choose_ridge(features.table, data, candidates)
-        selection = ridge_report(candidates, losses, chosen)
-    nystroem = choose_nystroem(data, chosen, kernel)
+        # what is shared may be bent, where nothing linear is
+        bent = chosen if isfinite(chosen) else candidates[1 + int(losses[1:].nanmean(1).argmin())]
+    nystroem = choose_nystroem(data, chosen, bent, kernel)
     if nystroem is not None:
-        features = PooledFeatures(data.table, nystroem)
+        chosen, features = bent, PooledFeatures(data.table, nystroem)
         held_out = [path[0] for path in new_user_losses(features.table, data.pairs, data.folds, [chosen])[0]]
+    selection = [] if losses is None else ridge_report(candidates, losses, chosen)
     return PooledFit(features, fit_pooled(features.table, data.pairs, chosen), held_out, chosen, selection)
 
 
@@ -106,7 +109,8 @@ def choose_ridge(table: Tensor, data: CrossFit, ridges: Sequence[float]) -> tupl
     Where users share groups (prompts, topics), the training users have judged the very responses that the held-out
     users judge: little ridge lets the model learn those by heart, at the cost of all others. Of the ridges that are as
     good as the best but for noise (two standard errors), the one is taken with the smallest loss of new users on new
-    groups.
+    groups. An infinite ridge, no shared reward, is taken where the best other one is worse by more than a standard
+    error: where it is not, a reward close to zero does no harm, and may order what is new.
 
     Parameters
     ----------
@@ -115,7 +119,7 @@ def choose_ridge(table: Tensor, data: CrossFit, ridges: Sequence[float]) -> tupl
     data : CrossFit
         Each fold's model is fitted on all other users. Without new groups, new users choose alone.
     ridges : sequence of float
-        Candidates, from the strongest (the path is warm-started).
+        Candidates, from the strongest (the path is warm-started); an infinite one is no shared reward.
 
     Returns
     -------
@@ -126,11 +130,16 @@ def choose_ridge(table: Tensor, data: CrossFit, ridges: Sequence[float]) -> tupl
         NaN for users in no fold or without pairs.
     """
     paths, losses = new_user_losses(table, data.pairs, data.folds, ridges)
-    best = int(losses.nanmean(1).argmin())
-    as_good = _as_good(losses, best)
+    means = losses.nanmean(1)
+    finite = [i for i, ridge in enumerate(ridges) if isfinite(ridge)]
+    best = min(finite, key=lambda i: float(means[i]))
+    as_good = [i for i in _as_good(losses, best) if i in finite]
     if data.new_groups and len(as_good) > 1:
         apart = new_group_losses(table, data, [ridges[i] for i in as_good])
         best = as_good[int(apart.nanmean(1).argmin())]
+    for none in set(range(len(ridges))).difference(finite):
+        excess = _known(losses[best] - losses[none])
+        best = none if excess.mean() > excess.std() / excess.numel() ** 0.5 else best
     return ridges[best], [path[best] for path in paths], losses
 
 
@@ -184,41 +193,46 @@ def _as_good(losses: Tensor, best: int) -> list[int]:
 def ridge_report(ridges: Sequence[float], losses: Tensor, chosen: float) -> list[dict[str, Any]]:
     """One record a ridge, from losses (n_ridges, n_users); NaN for users that were not judged."""
     return [
-        {"setting": f"ridge={ridge:g}", "ridge": ridge, "validation_loss": float(loss), "chosen": ridge == chosen}
+        {
+            "setting": f"ridge={ridge:g}" if isfinite(ridge) else "no shared reward",
+            "ridge": ridge,
+            "validation_loss": float(loss),
+            "chosen": ridge == chosen,
+        }
         for ridge, loss in zip(ridges, losses.nanmean(1), strict=True)
     ]
 
 
-def choose_nystroem(data: CrossFit, ridge: float, kernel: Kernel) -> Nystroem | None:
+def choose_nystroem(data: CrossFit, ridge: float, bent: float, kernel: Kernel) -> Nystroem | None:
     """Nyström features, if they are wanted and, under "auto", of use; see :func:`kernel_helps`."""
     n_items, n_features = data.table.shape
     too_large = n_items * (n_features + MAX_LANDMARKS) > MAX_CELLS
     if kernel is None or n_items == 0 or (kernel == "auto" and (not data.folds or too_large)):
         return None
     nystroem = spread_landmarks(data.table)
-    return None if kernel == "auto" and not kernel_helps(data, nystroem, ridge) else nystroem
+    return None if kernel == "auto" and not kernel_helps(data, nystroem, ridge, bent) else nystroem
 
 
-def kernel_helps(data: CrossFit, nystroem: Nystroem, ridge: float) -> bool:
-    """Whether the pooled reward of users left out gains by Nyström features, at the ridge of the linear one.
+def kernel_helps(data: CrossFit, nystroem: Nystroem, ridge: float, bent: float) -> bool:
+    """Whether users left out gain by Nyström features at the ridge `bent` over a linear pooled reward at its own.
 
     By more than two standard errors, as the simpler model is to be kept unless there is reason not to. Where users
     share groups, losses on new groups count as much as those on known ones: a kernel can learn responses by heart. One
     fold decides whether the others are looked at.
     """
-    tables = [PooledFeatures(data.table, more).table for more in (None, nystroem)]
+    tried = [(PooledFeatures(data.table, more).table, [own]) for more, own in ((None, ridge), (nystroem, bent))]
 
     def gains(folds: Sequence[Tensor]) -> Tensor:
-        linear, bent = (new_user_losses(table, data.pairs, folds, [ridge])[1] for table in tables)
-        return _known(linear - bent)
+        without, with_it = (new_user_losses(table, data.pairs, folds, own)[1] for table, own in tried)
+        return _known(without - with_it)
 
     gain = gains(data.folds[:1])
     if not gain.mean() > 0:  # nor where nobody was judged, of which the mean is NaN
         return False
     gain = torch.cat([gain, gains(data.folds[1:])])
     if data.new_groups:
-        linear, bent = (new_group_losses(table, data, [ridge]) for table in tables)
-        gain = torch.cat([gain, _known(linear - bent)])
+        without, with_it = (new_group_losses(table, data, own) for table, own in tried)
+        gain = torch.cat([gain, _known(without - with_it)])
     return bool(gain.mean() > 2 * gain.std() / gain.numel() ** 0.5)
 
 

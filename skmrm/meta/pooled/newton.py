@@ -1,7 +1,9 @@
 r"""Pooled Bradley-Terry: one reward for all users, by truncated Newton.
 
-.. math:: b = \arg\min_b \tfrac1n \textstyle\sum_p \mathrm{softplus}(-b \cdot (z_{c_p} - z_{r_p}))
+.. math:: b = \arg\min_b \textstyle\sum_p m_p \, \mathrm{softplus}(-b \cdot (z_{c_p} - z_{r_p}))
     + \tfrac\lambda2 \lVert b \rVert^2
+
+with :math:`m_p` the share of pair p in all weight, :math:`1 / n` for all alike.
 
 The pairs enter only through the items they compare: with D the (pairs x items) incidence matrix (+1 chosen, -1
 rejected), the gradient is :math:`Z^\top D^\top(\cdot)` and the Hessian :math:`Z^\top (D^\top W D) Z`, in which
@@ -11,16 +13,23 @@ many judgements of few items cost little.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from skmrm.meta.tensors.factors import cholesky, eigh
 from skmrm.meta.tensors.pairs import Pairs
-from skmrm.meta.tensors.tables import empty_like, in_single, quadratic_form, rows_times, transposed_times
+from skmrm.meta.tensors.tables import empty_like, gram, in_single, is_half, quadratic_form, rows_times, transposed_times
 
 __all__ = ["Curvature", "cholesky_with_ridge", "fit_pooled", "item_pull", "pooled_hessian", "row_space"]
+
+# Of the largest eigenvalue of the features' Gram matrix: a direction so short moves no reward by a ten-thousandth of a
+# logit under the smallest ridge, and rounding in single precision makes up directions a thousandth as large.
+_NEGLIGIBLE = 1e-10
+_ROWS_A_FEATURE = 4  # that tell whether features have full rank, where they have
 
 
 def item_pull(pairs: Pairs, pull: Tensor, n_items: int) -> Tensor:
@@ -30,7 +39,8 @@ def item_pull(pairs: Pairs, pull: Tensor, n_items: int) -> Tensor:
 
 
 def pooled_hessian(table: Tensor, pairs: Pairs, curvature: Tensor) -> Tensor:
-    """Z' (D' W D) Z / n with W = diag(curvature): (d, d), without the ridge."""
+    """Z' (D' W D) Z with W the curvature of each pair times its share of all weight: (d, d), without the ridge."""
+    curvature = pairs.weighted_mean(curvature)
     n_items = table.shape[0]
     rows = torch.cat([pairs.chosen, pairs.rejected, pairs.chosen, pairs.rejected])
     columns = torch.cat([pairs.chosen, pairs.rejected, pairs.rejected, pairs.chosen])
@@ -38,21 +48,42 @@ def pooled_hessian(table: Tensor, pairs: Pairs, curvature: Tensor) -> Tensor:
     laplacian = torch.sparse_coo_tensor(
         torch.stack([rows, columns]), weights, (n_items, n_items), check_invariants=False
     )
-    return quadratic_form(laplacian.coalesce(), table) / max(pairs.chosen.numel(), 1)
+    return quadratic_form(laplacian.coalesce(), table)
 
 
 def row_space(table: Tensor) -> tuple[Tensor, Tensor]:
-    """Coordinates of the items in an orthonormal basis of what they span, and that basis (d, rank).
+    """Coordinates of the items in an orthonormal basis of what they span, (n_items, rank), and that basis (d, rank).
 
-    With fewer items than features every solution lies in the items' span, where the ridge is the same: nothing is lost
-    by working there.
+    Every solution lies in the items' span, where the ridge is the same: nothing is lost by working there. What repeats
+    other features, or is constant, is no direction of its own. Of features that all are, the coordinates are as given.
     """
     n_items, n_features = table.shape
-    if n_features <= n_items:
-        like = empty_like(table)
+    like = empty_like(table)
+    if n_features > n_items:
+        values, vectors = eigh(gram(in_single(table).T))
+        kept = _spanned(values, table)
+        length, vectors = values[kept].clamp_min(0).sqrt(), vectors[:, kept]
+        span = table.T.double() @ (vectors / torch.where(length > 0, length, 1.0))
+        return (vectors * length).to(like), span.to(like)
+    if is_half(table):  # kept as it is: turned, it would be rounded again
         return table, torch.eye(n_features, dtype=like.dtype, device=like.device)
-    span, coordinates = torch.linalg.qr(in_single(table).T)
-    return coordinates.T.contiguous(), span
+    every = max(1, n_items // (_ROWS_A_FEATURE * n_features))
+    values, vectors = eigh(gram(table[::every]))
+    if every > 1 and not bool(_spanned(values, table).all()):  # some rows do not have what all may have
+        values, vectors = eigh(gram(table))
+    kept = _spanned(values, table)
+    if bool(kept.all()):
+        return table, torch.eye(n_features, dtype=like.dtype, device=like.device)
+    span = vectors[:, kept].to(like)
+    return rows_times(table, span), span
+
+
+def _spanned(values: Tensor, table: Tensor) -> Tensor:
+    """Which eigenvalues (k,), ascending, of a Gram matrix are more than rounding; the largest in any case."""
+    share = max(_NEGLIGIBLE, torch.finfo(table.dtype).eps ** 2)
+    kept = values > share * values[-1]
+    kept[-1] = True
+    return kept
 
 
 class Curvature:
@@ -68,17 +99,10 @@ class Curvature:
 
 
 def cholesky_with_ridge(matrix: Tensor, ridge: float) -> Tensor:
-    """Cholesky factor of a positive semi-definite matrix plus ridge, the ridge grown if rounding asks for it."""
+    """Cholesky factor of a positive semi-definite matrix plus ridge."""
     shifted = matrix.clone()
-    diagonal = shifted.diagonal()
-    diagonal += ridge
-    factor, failed = torch.linalg.cholesky_ex(shifted)
-    jitter = torch.finfo(matrix.dtype).eps * float(matrix.diagonal().mean().clamp_min(1.0))
-    while bool(failed):
-        diagonal += jitter
-        jitter *= 10
-        factor, failed = torch.linalg.cholesky_ex(shifted)
-    return factor
+    shifted.diagonal().add_(ridge)
+    return cholesky(shifted)
 
 
 def fit_pooled(
@@ -99,7 +123,7 @@ def fit_pooled(
         Standardised features.
     pairs : Pairs
     ridge : float > 0
-        L2 penalty on a mean loss in nats a pair.
+        L2 penalty on a mean loss in nats a pair; infinite for a reward of zero.
     curvature : Curvature, optional
         Pass one to share it between fits.
     start : Tensor of shape (d,), optional
@@ -110,17 +134,16 @@ def fit_pooled(
         Stop when the gradient's norm, measured in the metric of the curvature, is below it (in units of sqrt nats).
     """
     zero = empty_like(table).new_zeros(table.shape[1])
-    if pairs.chosen.numel() == 0:
+    if pairs.chosen.numel() == 0 or math.isinf(ridge):
         return zero
     curvature = curvature or Curvature(table, pairs)
     factor = curvature.factor(ridge)
-    n = pairs.chosen.numel()
 
     def margins_of(vector: Tensor) -> Tensor:
         return pairs.gaps(rows_times(table, vector))
 
     def objective(vector: Tensor) -> Tensor:
-        return -logsigmoid(margins_of(vector)).mean() + 0.5 * ridge * vector @ vector
+        return -pairs.weighted_mean(logsigmoid(margins_of(vector))).sum() + 0.5 * ridge * vector @ vector
 
     def precondition(vector: Tensor) -> Tensor:
         return torch.cholesky_solve(vector.unsqueeze(-1), factor).squeeze(-1)
@@ -129,10 +152,12 @@ def fit_pooled(
     value = objective(solution)
     for _ in range(max_steps):
         chance = torch.sigmoid(margins_of(solution))
-        gradient = ridge * solution - transposed_times(table, item_pull(pairs, (1 - chance) / n, table.shape[0]))
+        gradient = ridge * solution - transposed_times(
+            table, item_pull(pairs, pairs.weighted_mean(1 - chance), table.shape[0])
+        )
         if float(gradient @ precondition(gradient)) < tolerance**2:
             break
-        weight = chance * (1 - chance) / n
+        weight = pairs.weighted_mean(chance * (1 - chance))
 
         def hessian_product(vector: Tensor, weight: Tensor = weight) -> Tensor:
             pull = item_pull(pairs, weight * margins_of(vector), table.shape[0])

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from skmrm.meta.basis import Parameters, gaussian_kernel
+from skmrm.meta.tensors.factors import eigh
 from skmrm.meta.tensors.tables import in_single, map_rows
 
 __all__ = ["KernelTerm", "Nystroem", "spread_landmarks"]
@@ -85,7 +86,7 @@ def spread_landmarks(table: Tensor) -> Nystroem:
     rows = torch.linspace(0, n_items - 1, min(MAX_LANDMARKS, n_items), device=table.device).round().long()
     points = in_single(table[rows])
     size = map_rows(table, lambda rows: (rows**2).sum(1)).mean().clamp_min(torch.finfo(points.dtype).tiny)
-    values, vectors = torch.linalg.eigh(gaussian_kernel(points, points, 1 / size).double())
+    values, vectors = eigh(gaussian_kernel(points, points, 1 / size).double())
     kept = values > SMALLEST_EIGENVALUE
     root = (SHARE * size.double()).sqrt() * vectors[:, kept] / values[kept].sqrt()
     return Nystroem(points, 1 / size, root.to(points.dtype))

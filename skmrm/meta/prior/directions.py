@@ -19,6 +19,7 @@ from torch import Tensor
 from skmrm.meta.adaptation import RuleParameters
 from skmrm.meta.prior.em import GAUSSIAN_SWEEPS, Prior, fit_prior, log_shares
 from skmrm.meta.prior.spectral import FLOOR, spectral_bases
+from skmrm.meta.tensors.factors import eigh
 from skmrm.meta.tensors.pairs import Pairs
 from skmrm.meta.tensors.tables import rows_times
 
@@ -144,7 +145,7 @@ class PriorLearner:
         if n_components not in self._priors:  # judged first, and asked for again if chosen
             self._priors[n_components] = self._fit(self._priors[1], n_components)
         prior = self._priors[n_components]
-        values, rotation = torch.linalg.eigh(prior.factor.T @ self._gram @ prior.factor)
+        values, rotation = eigh(prior.factor.T @ self._gram @ prior.factor)
         size = values * (1 + prior.shares @ (prior.centres @ rotation) ** 2)  # components apart count, too
         rotation = rotation[:, size.argsort(descending=True)[: min(n_directions, width - 1)]]
         directions = rotation.T @ (prior.factor.T @ self._guess)

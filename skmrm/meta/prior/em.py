@@ -34,6 +34,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from skmrm.meta.adaptation.users import MAX_CELLS
+from skmrm.meta.tensors.factors import cholesky, eigh
 from skmrm.meta.tensors.pairs import Pairs, length_buckets, pack_users
 
 __all__ = ["Prior", "fit_prior", "log_shares"]
@@ -133,7 +134,7 @@ def _sweep(spread: Tensor, offset: Tensor, square: Tensor, pairs: Pairs, prior: 
         index, present = pack_users(pairs.offsets, users)
         gaps = spread[index] * present.unsqueeze(-1)
         weight, level = curvature[index], offset[index]
-        factor = torch.linalg.cholesky(identity + gaps.mT @ (weight.unsqueeze(-1) * gaps))
+        factor = cholesky(identity + gaps.mT @ (weight.unsqueeze(-1) * gaps))
         covariance = torch.cholesky_inverse(factor)
         pull = torch.einsum("up,upk->uk", 0.5 - weight * level, gaps)
         target = pull.unsqueeze(1) + prior.centres
@@ -159,7 +160,7 @@ def _update(prior: Prior, found: _Posteriors, active: Tensor) -> tuple[Prior, Te
     within = (found.covariance + torch.einsum("ucr,ucs->rs", apart, apart)) / n_users
     # kinds of identical users leave nothing within: the Cholesky factor must exist all the same
     within.diagonal().add_(1e-5 * within.diagonal().mean().clamp_min(1e-5))
-    change = torch.linalg.cholesky(within)
+    change = cholesky(within)
     centres = torch.linalg.solve_triangular(change, centres.T, upper=False).T
     return Prior(prior.factor @ change, centres, shares), change
 
@@ -172,7 +173,7 @@ def _clustered(
     Modes are as far apart as the rewards of the pairs that they give, by `metric` (rank, rank). The clusters are the
     tightest of several k-means from spread-out seeds (k-means++).
     """
-    values, vectors = torch.linalg.eigh(metric)
+    values, vectors = eigh(metric)
     points = found.modes[:, 0] @ (vectors * values.clamp_min(0).sqrt())
     tries = [_k_means(points[active], n_clusters, generator) for _ in range(CLUSTERING_TRIES)]
     centres = min(tries, key=lambda centres: float((torch.cdist(points[active], centres).amin(1) ** 2).sum()))

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from skmrm.meta.pooled.newton import cholesky_with_ridge, pooled_hessian
+from skmrm.meta.tensors.factors import eigh
 from skmrm.meta.tensors.pairs import Pairs
 from skmrm.meta.tensors.tables import rows_times, sparse_times
 
@@ -119,7 +120,7 @@ def spectral_bases(
         whitened += (cross + cross.T) / (2 * len(halves))
 
     n_directions = min(n_bases - 1, table.shape[1])
-    values, vectors = torch.linalg.eigh(whitened)
+    values, vectors = eigh(whitened)
     leading = torch.arange(len(values) - 1, len(values) - 1 - n_directions, -1, device=values.device)
     base = values.median().clamp_min(0) if level else values.new_zeros(())
     reach = (base - values[0]).clamp_min(0)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from skmrm.meta.tensors.tables import row_gaps
 
-__all__ = ["Pairs", "length_buckets", "pack_users", "safe_sqrt"]
+__all__ = ["MEDIANS", "Pairs", "length_buckets", "most_pairs", "pack_users", "safe_sqrt"]
 
 _FREE_CELLS = 4096  # padding of a batch up to this size is not worth a batch more
+# Pairs of the median user that one user can count for in what all share. Where tastes differ, new users gain by a bound
+# of 3 to 10; where they do not, one of 3 costs them and one of 10 does not.
+MEDIANS = 10
 
 
 @dataclass(frozen=True)
@@ -28,12 +32,15 @@ class Pairs:
         User u owns pairs ``offsets[u]:offsets[u + 1]``.
     group : int64 Tensor of shape (n_pairs,), optional
         What must not be on both sides of a split, the same number for all users; None where it does not matter.
+    weight : Tensor of shape (n_pairs,), optional
+        How much a pair counts in what is learnt of all users together; None counts all alike.
     """
 
     chosen: Tensor
     rejected: Tensor
     offsets: Tensor
     group: Tensor | None = None
+    weight: Tensor | None = None
 
     @property
     def counts(self) -> Tensor:
@@ -52,8 +59,22 @@ class Pairs:
 
     def where(self, keep: Tensor) -> Pairs:
         """Pairs for which `keep` is true; every user stays, if need be without pairs."""
-        group = None if self.group is None else self.group[keep]
-        return Pairs(self.chosen[keep], self.rejected[keep], self.offsets_where(keep), group)
+        group, weight = (None if column is None else column[keep] for column in (self.group, self.weight))
+        return Pairs(self.chosen[keep], self.rejected[keep], self.offsets_where(keep), group, weight)
+
+    def bounded(self, most: float) -> Pairs:
+        """Nobody counts for more than so many pairs in what is learnt of all users together."""
+        counts = self.counts
+        if not bool((counts > most).any()):
+            return self
+        weight = (most / counts.clamp_min(1)).clamp_max(1.0).double()
+        return replace(self, weight=weight[self.user])
+
+    def weighted_mean(self, values: Tensor) -> Tensor:
+        """Values of the pairs (n_pairs,), each times its share of all weight, so that their sum is the mean."""
+        if self.weight is None:
+            return values / max(values.numel(), 1)
+        return values * (self.weight / self.weight.sum()).to(values.dtype)
 
     def offsets_where(self, keep: Tensor) -> Tensor:
         """The offsets of `where`, without its columns."""
@@ -125,6 +146,12 @@ def length_buckets(counts: Tensor, max_cells: int, max_waste: float = 0.25) -> I
         stop = start + max(1, free, fullest)
         yield order[start:stop]
         start = stop
+
+
+def most_pairs(counts: Tensor) -> float:
+    """How many pairs one user can count for in what is learnt of all, from how many each has (n_users,)."""
+    active = counts[counts > 0]
+    return MEDIANS * float(active.median()) if active.numel() else math.inf
 
 
 def safe_sqrt(values: Tensor) -> Tensor:

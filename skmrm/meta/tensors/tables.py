@@ -14,6 +14,7 @@ from torch import Tensor
 
 __all__ = [
     "empty_like",
+    "gram",
     "in_single",
     "is_half",
     "map_rows",
@@ -92,6 +93,14 @@ def row_gaps(table: Tensor, chosen: Tensor, rejected: Tensor) -> Tensor:
     gaps = in_single(table.index_select(0, chosen))
     gaps -= in_single(table.index_select(0, rejected))
     return gaps
+
+
+def gram(table: Tensor) -> Tensor:
+    """Z' Z of a table Z (n_items, d), in double precision: (d, d)."""
+    total = table.new_zeros(table.shape[1], table.shape[1], dtype=torch.float64)
+    for rows in table.split(n_cached_rows(table)):
+        total.addmm_(rows.T.double(), rows.double())
+    return total
 
 
 def sparse_times(sparse: Tensor, table: Tensor) -> Tensor:

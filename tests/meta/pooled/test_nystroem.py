@@ -125,15 +125,15 @@ def test__kernel_helps__rewards_with_a_peak__and_not_where_they_are_linear(shape
     folds = user_folds(torch.ones(60, dtype=torch.bool), 0.2, generator)
     new_groups = group_folds(pairs, len(folds), generator) if shared else []
     data, nobody = data_of(table, pairs, folds, new_groups), data_of(table, pairs, [], [])
-    assert kernel_helps(data, spread_landmarks(table), 0.01) == (shape == "peak")
-    found = choose_nystroem(data, 0.01, "auto")
+    assert kernel_helps(data, spread_landmarks(table), 0.01, 0.01) == (shape == "peak")
+    found = choose_nystroem(data, 0.01, 0.01, "auto")
     assert (found is not None) == (shape == "peak")
-    assert choose_nystroem(nobody, 0.01, "auto") is None  # nobody to validate on
-    assert choose_nystroem(nobody, 0.01, "rbf") is not None
-    assert choose_nystroem(data, 0.01, None) is None
+    assert choose_nystroem(nobody, 0.01, 0.01, "auto") is None  # nobody to validate on
+    assert choose_nystroem(nobody, 0.01, 0.01, "rbf") is not None
+    assert choose_nystroem(data, 0.01, 0.01, None) is None
     monkeypatch.setattr(choice, "MAX_CELLS", 400 * (3 + 512) - 1)  # too large to try, not to be told
-    assert choose_nystroem(data, 0.01, "auto") is None
-    assert choose_nystroem(data, 0.01, "rbf") is not None
+    assert choose_nystroem(data, 0.01, 0.01, "auto") is None
+    assert choose_nystroem(data, 0.01, 0.01, "rbf") is not None
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from skmrm.embeddings._store import EmbeddingStore
 from skmrm.encoders._encoded import encode_pieces
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set, episodes_from_frame
 from skmrm.episodes.items import Item, check_items
+from skmrm.episodes.messages import own_prompt
 
 __all__ = ["encode_dataset", "read_texts"]
 
@@ -70,5 +71,5 @@ def read_texts(ds: Any) -> list[Item]:
         episodes = as_episode_set(ds, min_pairs=0, kind="text", context="encode_dataset").compact()
         return episodes.items or []
     if is_list and not (len(ds) > 0 and isinstance(ds[0], Mapping)):
-        return check_items(ds)
+        return [own_prompt(*item) for item in check_items(ds)]
     return episodes_from_frame(ds).items or []

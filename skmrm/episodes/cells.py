@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from skmrm._support.wording import described
 from skmrm.episodes.arrays import feature_dtype_problem, object_array, without_torch
-from skmrm.episodes.messages import Conversation, as_conversation, extract_prompt, is_messages
+from skmrm.episodes.dialects import is_message
+from skmrm.episodes.messages import Conversation, extract_prompt, is_messages, read_text, split_pair
 
 __all__ = ["MISSING", "Cells", "is_missing", "mixed_rows", "read_cells", "split_prompts"]
 
@@ -40,13 +41,15 @@ class Cells:
     bad: dict[str, list[int]] = field(default_factory=dict)
 
 
-def read_cells(column: Any) -> Cells:
+def read_cells(column: Any, *, spelt: bool = False) -> Cells:
     """Read a column of texts, of message lists or of feature vectors.
 
     Parameters
     ----------
     column : sequence or array
         What the user gave.
+    spelt : bool
+        Whether texts that spell messages in JSON are read as these; see `all_spelt`, which says where.
 
     Returns
     -------
@@ -66,18 +69,15 @@ def read_cells(column: Any) -> Cells:
     values = object_array(list(column) if array is None else array.tolist() if array.dtype != object else array)
     if len(values) == 0:
         return Cells(values, None)
-    if set(map(type, values)) == {str}:
+    if not spelt and set(map(type, values)) == {str}:
         return Cells(values, "text")
-    return _stack_vectors(values) if _is_vector(values[0]) else _text_cells(values)
+    return _stack_vectors(values) if _is_vector(values[0]) else _text_cells(values, spelt)
 
 
 def split_prompts(
     prompts: NDArray[Any] | None, chosen: NDArray[Any], rejected: NDArray[Any], *, cut_texts: bool = False
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Find the prompt of each pair: the one given, or what both responses share at their start.
-
-    The shared start is taken where no prompt was given and, as TRL does, where the prompt is a text but the responses
-    are message lists that begin with the same messages (the prompt once more).
+    """Find the prompt of each pair: the one given, or what both responses share at their start; see `split_pair`.
 
     Parameters
     ----------
@@ -101,10 +101,8 @@ def split_prompts(
     for row in rows:
         a, b = chosen[row], rejected[row]
         if isinstance(a, Conversation):
-            shared, better, worse = extract_prompt(a.messages, b.messages)
-            if prompts is None or (shared and shared[0][0] in ("system", "user")):
-                given[row] = Conversation(shared) if shared else ""
-                chosen[row], rejected[row] = Conversation(better), Conversation(worse)
+            prompt = None if prompts is None else prompts[row]
+            given[row], chosen[row], rejected[row] = split_pair(prompt, a, b)
         else:
             given[row], chosen[row], rejected[row] = extract_prompt(a, b)
     return given, chosen, rejected
@@ -138,13 +136,10 @@ def _rows_with_shared_start(
         return range(len(chosen))
     if Conversation not in set(map(type, chosen)):
         return ()
-    # A prompt that was itself given as messages is taken at its word.
     return [
         row
         for row, (a, b) in enumerate(zip(chosen, rejected, strict=True))
-        if isinstance(a, Conversation)
-        and isinstance(b, Conversation)
-        and (prompts is None or not isinstance(prompts[row], Conversation))
+        if isinstance(a, Conversation) and isinstance(b, Conversation)
     ]
 
 
@@ -160,8 +155,11 @@ def _not_a_column(column: Any) -> str:
         return f"a {name}: pass a list with one entry for each pair"
     if isinstance(column, Set):
         return f"a {name}, which has no order: pass a list"
-    if isinstance(column, list | tuple) and is_messages(column):
-        return "a single list of messages: wrap it in a list, with one entry for each pair"
+    if isinstance(column, list | tuple | np.ndarray) and is_messages(column):
+        return (
+            f"{described(column[0])} where a list of messages is needed for each pair: wrap the messages of each pair "
+            "in a list"
+        )
     if hasattr(column, "toarray"):
         return "a sparse matrix: pass its .toarray()"
     if not hasattr(column, "__len__") and not hasattr(column, "__array__"):
@@ -214,36 +212,25 @@ def _stack_vectors(values: NDArray[Any]) -> Cells:
     return _feature_cells(np.stack([np.asarray(without_torch(value)) for value in values]))
 
 
-def _text_cells(values: NDArray[Any]) -> Cells:
+def _text_cells(values: NDArray[Any], spelt: bool) -> Cells:
     bad: dict[str, list[int]] = {}
     read = np.empty(len(values), object)
     for row, value in enumerate(values):
-        text = _read_text(value)
+        try:
+            text, problem = read_text(value, spelt=spelt), ""
+        except ValueError as error:
+            text, problem = None, str(error)
         if text is None:
-            bad.setdefault(_misfit(value), []).append(row)
-        read[row] = text
+            bad.setdefault(problem or _misfit(value), []).append(row)
+        read[row] = text if text is None or isinstance(text, Conversation) else str(text)  # np.str_ becomes str
     return Cells(read, "text", bad=bad)
 
 
-def _read_text(value: Any) -> str | None:
-    if isinstance(value, str):
-        return value if isinstance(value, Conversation) else str(value)  # np.str_ becomes str
-    if not is_messages(value):
-        return None
-    try:
-        return as_conversation(value)
-    except ValueError:
-        return None
-
-
 def _misfit(value: Any) -> str:
-    if is_messages(value):
-        try:
-            as_conversation(value)
-        except ValueError as error:
-            return str(error)
     if is_missing(value):
         return MISSING
+    if is_message(value):
+        return f"{described(value)}, where a list of messages is needed"
     if isinstance(value, list | tuple | np.ndarray) and len(value) == 0:
         return "a list without messages"
     return "a vector of numbers among texts" if _is_vector(value) else f"{described(value)} in place of a text"

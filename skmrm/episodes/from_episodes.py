@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from skmrm.episodes.cells import Cells, is_missing, mixed_rows, read_cells, spli
 from skmrm.episodes.columns import Coder, set_from_features, set_from_texts
 from skmrm.episodes.episode import Episode
 from skmrm.episodes.episode_set import EpisodeSet, EpisodeView
+from skmrm.episodes.messages import all_spelt
 from skmrm.episodes.rules import Problems
 
 __all__ = ["read_episodes"]
@@ -55,7 +57,9 @@ def read_episodes(data: Sequence[Episode]) -> tuple[EpisodeSet | None, list[str]
     common = _common_set(data)
     if common is not None:
         return common[[view._row for view in data if isinstance(view, EpisodeView)]], problems.sentences()
-    read = [one for episode in data if (one := _read_one(episode, problems)) is not None]
+    spelt = all(all_spelt(_cells_of(data, side)) for side in ("chosen", "rejected"))
+    spelt_prompts = spelt or all_spelt(_cells_of(data, "prompts"))
+    read = [one for episode in data if (one := _read_one(episode, spelt, spelt_prompts, problems)) is not None]
     read = _of_one_width(_of_one_kind(read, problems), problems)
     if not read:
         return None, problems.sentences()
@@ -112,12 +116,17 @@ def _of_one_width(read: list[_Read], problems: Problems) -> list[_Read]:
     return sound
 
 
-def _read_one(episode: Episode, problems: Problems) -> _Read | None:
+def _cells_of(data: Sequence[Episode], side: str) -> Iterator[Any]:
+    columns = (getattr(episode, side) for episode in data)
+    return chain.from_iterable(column for column in columns if isinstance(column, Iterable))
+
+
+def _read_one(episode: Episode, spelt: bool, spelt_prompts: bool, problems: Problems) -> _Read | None:
     before = len(problems)
     user = episode.user
-    chosen = _sound("chosen", episode.chosen, user, problems)
-    rejected = _sound("rejected", episode.rejected, user, problems)
-    prompts = None if episode.prompts is None else _sound("prompts", episode.prompts, user, problems)
+    chosen = _sound("chosen", episode.chosen, spelt, user, problems)
+    rejected = _sound("rejected", episode.rejected, spelt, user, problems)
+    prompts = None if episode.prompts is None else _sound("prompts", episode.prompts, spelt_prompts, user, problems)
     groups = None if episode.groups is None else _read_groups(episode.groups, user, problems)
     if len(problems) > before or chosen is None or rejected is None:
         return None
@@ -134,9 +143,9 @@ def _read_one(episode: Episode, problems: Problems) -> _Read | None:
     return _Read(user, kind, given, chosen.values, rejected.values, groups)
 
 
-def _sound(name: str, column: Any, user: Any, problems: Problems) -> Cells | None:
+def _sound(name: str, column: Any, spelt: bool, user: Any, problems: Problems) -> Cells | None:
     """Read a column and report what is wrong with it."""
-    cells = read_cells(column)
+    cells = read_cells(column, spelt=spelt)
     if cells.problem:
         problems.add(f"{name} must be a sequence with one entry for each pair", user, cells.problem)
         return None

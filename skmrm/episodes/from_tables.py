@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from skmrm.episodes.cells import MISSING, Cells, is_missing, mixed_rows, read_cells, split_prompts
 from skmrm.episodes.columns import Coder, factorize, set_from_features, set_from_texts
 from skmrm.episodes.episode_set import EpisodeSet
+from skmrm.episodes.messages import all_spelt
 from skmrm.episodes.rules import Problems, set_problems
 from skmrm.episodes.tables import Table, open_table
 from skmrm.exceptions import EpisodeError
@@ -145,6 +146,7 @@ class _PairReader:
         self.names = {"prompt": prompt, "chosen": chosen, "rejected": rejected}
         self.implicit, self.cut_texts = implicit, cut_texts
         self.problems = problems
+        self.spelt: dict[str, bool] = {}
         self.prompts, self.responses = Coder(), Coder()
         self.prompt: list[NDArray[np.int64]] = []
         self.chosen: list[NDArray[Any]] = []
@@ -155,6 +157,8 @@ class _PairReader:
         columns = {role: table.chunks(name) for role, name in self.names.items() if name is not None}
         start, kinds, widths = 0, set(), set()
         for chunks in zip(*columns.values(), strict=True):
+            if start == 0:
+                self._find_spelt(table, dict(zip(columns, chunks, strict=True)))
             cells = {role: self._cells(role, chunk, start) for role, chunk in zip(columns, chunks, strict=True)}
             chosen, rejected = cells["chosen"], cells["rejected"]
             kinds |= {chosen.kind, rejected.kind} - {None}
@@ -181,9 +185,19 @@ class _PairReader:
         chosen, rejected = np.concatenate(self.chosen), np.concatenate(self.rejected)
         return set_from_texts(ids, user, prompt, self.prompts.values, chosen, rejected, self.responses.values, group)
 
+    def _find_spelt(self, table: Table, first: Mapping[str, Any]) -> None:
+        """See which columns hold messages in JSON: responses both or none; one look where the first cell is none."""
+
+        def spells(role: str) -> bool:
+            name = str(self.names[role])
+            return all_spelt(first[role][:1]) and all_spelt(cell for chunk in table.chunks(name) for cell in chunk)
+
+        responses = spells("chosen") and spells("rejected")
+        self.spelt = {role: responses or (role == "prompt" and spells(role)) for role in first}
+
     def _cells(self, role: str, chunk: Any, start: int) -> Cells:
         name = str(self.names[role])
-        cells = read_cells(chunk)
+        cells = read_cells(chunk, spelt=self.spelt[role])
         if cells.problem:
             self.problems.add_rule(
                 f"column '{name}' must hold texts, lists of messages or feature vectors, got {cells.problem}"

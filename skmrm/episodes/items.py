@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from skmrm._support.arrays import is_bfloat16
 from skmrm._support.wording import counted, described, name_some
 from skmrm.episodes.arrays import without_torch
-from skmrm.episodes.messages import as_conversation, is_messages
+from skmrm.episodes.dialects import is_message
+from skmrm.episodes.messages import all_spelt, is_messages, own_prompt, read_text
 
 __all__ = [
     "CheckedItems",
@@ -72,7 +73,7 @@ def check_items(X: Any, caller: str | None = None, *, minimum: int = 0) -> Check
     Returns
     -------
     list of (prompt, response)
-        The same strings in tuples; message lists as `Conversation`.
+        The same strings in tuples; message lists as `Conversation`, for models without the prompt's messages.
 
     Raises
     ------
@@ -106,8 +107,9 @@ def responses_to_score(prompt: Any, response: Any, kind: str) -> tuple[list[tupl
             "score takes one prompt and one response, or sequences of the same length; "
             "got several prompts and one response"
         )
-    responses = list(response)
-    prompts = [prompt] * len(responses) if _is_one_text(prompt) else list(prompt)
+    responses = _several(response, "score takes a response, or a sequence of responses")
+    is_one = _is_one_text(prompt)
+    prompts = [prompt] * len(responses) if is_one else _several(prompt, "score takes a prompt, or a sequence of them")
     if len(prompts) != len(responses):
         raise ValueError(
             f"score takes as many prompts as responses, got {len(prompts)} prompts and {len(responses)} responses"
@@ -119,13 +121,28 @@ def responses_to_rank(prompt: Any, responses: Any, kind: str) -> Any:
     """What rank(prompt, responses) is to score; feature vectors need no prompt."""
     if kind == "features":
         return responses
-    if isinstance(responses, str):
-        raise TypeError("rank takes a sequence of responses, got a str")
-    return [(prompt, response) for response in responses]
+    if not _is_one_text(prompt):
+        raise TypeError(
+            f"rank takes one prompt, a str or a list of messages, got {described(prompt)}: rank the responses to each "
+            "prompt by themselves, and wrap a message in a list"
+        )
+    if _is_one_text(responses):
+        came = "a str" if isinstance(responses, str) else "one list of messages"
+        raise TypeError(f"rank takes a sequence of responses, got {came}: wrap it in a list")
+    return [(prompt, response) for response in _several(responses, "rank takes a sequence of responses")]
 
 
 def _is_one_text(value: Any) -> bool:
     return isinstance(value, str) or is_messages(value)
+
+
+def _several(values: Any, rule: str) -> list[Any]:
+    """Texts or message lists one after the other: of a list, an array, a column; not of what is itself one thing."""
+    if is_message(values):
+        raise TypeError(f"{rule}; got {described(values)}: wrap a message in a list")
+    if isinstance(values, bytes | Set) or not isinstance(values, Iterable) or getattr(values, "ndim", 1) != 1:
+        raise TypeError(f"{rule}; got {described(values)}: pass a list")
+    return list(values)
 
 
 def _read_items(X: Any, caller: str | None) -> CheckedItems:
@@ -133,11 +150,20 @@ def _read_items(X: Any, caller: str | None) -> CheckedItems:
     needed = "an encoder needs a list of (prompt, response)"
     if caller is not None:
         needed = f"{caller} of a model fitted on texts takes a list of (prompt, response) pairs"
-    if isinstance(X, str | Mapping) or not isinstance(X, Iterable):
+    if isinstance(X, str | Mapping | Set) or not isinstance(X, Iterable):
         remedy = "" if caller is None else ": for one response call score(prompt, response)"
         raise error(f"{needed}, got {described(X)}{remedy}")
     rows = list(X)
-    read = [_as_item(row) for row in rows]
+    pairs = list(filter(_is_pair, rows))
+    spelt = all_spelt(response for _, response in pairs)
+    spelt_prompts = spelt or all_spelt(prompt for prompt, _ in pairs)
+    read = [_as_item(row, spelt_prompts, spelt) for row in rows]
+    unreadable = [place for place, item in enumerate(read) if isinstance(item, ValueError)]
+    if unreadable:
+        raise ValueError(
+            f"messages must be readable; not so in {counted(len(unreadable), 'item')} of {len(rows)}, at "
+            f"{name_some(unreadable)} (the first: {read[unreadable[0]]})"
+        )
     bad = [place for place, item in enumerate(read) if item is None]
     if bad:
         first = rows[bad[0]]
@@ -145,23 +171,26 @@ def _read_items(X: Any, caller: str | None) -> CheckedItems:
         raise error(
             f"{shown}each item must be a (prompt, response) of two str or lists of chat messages; not so for "
             f"{counted(len(bad), 'item')} of {len(rows)}, at {name_some(bad)} (the first is {_described(first)}): "
-            "write a response without a prompt as ('', response)"
+            "write a response without a prompt as ('', response), and a message by itself as [message]"
         )
-    return CheckedItems([item for item in read if item is not None])
+    items = [item for item in read if isinstance(item, tuple)]
+    # What encoders get was read where it came in.
+    return CheckedItems(items if caller is None else [own_prompt(*item) for item in items])
 
 
-def _as_item(item: Any) -> Item | None:
-    """The pair of texts that an item is, or None."""
-    if isinstance(item, str) or not isinstance(item, Sequence | np.ndarray) or len(item) != 2:
+def _is_pair(item: Any) -> bool:
+    return not isinstance(item, str) and isinstance(item, Sequence | np.ndarray) and len(item) == 2
+
+
+def _as_item(item: Any, spelt_prompt: bool, spelt: bool) -> Item | ValueError | None:
+    """The pair of texts that an item is; None if it is no pair, an error if its messages cannot be read."""
+    if not _is_pair(item):
         return None
-    prompt, response = _as_text(item[0]), _as_text(item[1])
+    try:
+        prompt, response = read_text(item[0], spelt=spelt_prompt), read_text(item[1], spelt=spelt)
+    except ValueError as error:
+        return error
     return None if prompt is None or response is None else (prompt, response)
-
-
-def _as_text(value: Any) -> str | None:
-    if isinstance(value, str):
-        return value
-    return as_conversation(value) if is_messages(value) else None
 
 
 def _described(item: object) -> str:

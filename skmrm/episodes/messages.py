@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
-from skmrm._support.wording import described
+from skmrm.episodes.dialects import is_message, parsed, plain_role, read_message, spelt_messages
 
-__all__ = ["Conversation", "as_conversation", "extract_prompt", "is_messages"]
+__all__ = [
+    "Conversation",
+    "all_spelt",
+    "as_conversation",
+    "ends_of",
+    "extract_prompt",
+    "has_front",
+    "is_messages",
+    "own_prompt",
+    "read_text",
+    "split_pair",
+]
 
+_ASKING = ("system", "user")
+_FEW_WORDS = 4
+# "Human: ", "### User:", "<|im_start|>user", "[INST]"
+_MARKER = re.compile(
+    r"[\W_]*(?:im_start\W+)?(?:user|human|prompter|assistant|system)\W*[:>\n]|\W*(?:s\W+)?inst\]", re.IGNORECASE
+)
 _Sequence = TypeVar("_Sequence", str, tuple[Any, ...], list[Any])
 
 
@@ -27,7 +45,7 @@ class Conversation(str):
     Parameters
     ----------
     messages : sequence of (role, content)
-        Two strings a message.
+        Two strings a message. Roles of all dialects are called user, assistant, system or tool.
 
     Attributes
     ----------
@@ -48,7 +66,7 @@ class Conversation(str):
 
     def __new__(cls, messages: Sequence[tuple[str, str]]) -> Conversation:
         """Make the transcript of (role, content) pairs."""
-        pairs = tuple([(str(role), str(content)) for role, content in messages])
+        pairs = tuple([(plain_role(str(role)), str(content)) for role, content in messages])
         conversation = super().__new__(cls, _transcript(pairs))
         conversation.messages = pairs
         return conversation
@@ -77,7 +95,7 @@ def is_messages(value: object) -> bool:
     Returns
     -------
     bool
-        True for a `Conversation` and for a list, tuple or array of mappings, at least one.
+        True for a `Conversation` and for a list, tuple or array of messages (see `is_message`), at least one.
     """
     if isinstance(value, Conversation):
         return True
@@ -85,17 +103,15 @@ def is_messages(value: object) -> bool:
         return False
     if not isinstance(value, list | tuple | np.ndarray) or len(value) == 0:
         return False
-    return set(map(type, value)) == {dict} or all(isinstance(message, Mapping) for message in value)
+    return set(map(type, value)) == {dict} or all(map(is_message, value))
 
 
 def as_conversation(messages: Any) -> Conversation:
-    """Read a list of chat messages.
+    """Read a list of chat messages, of whatever dialect: see :func:`skmrm.episodes.dialects.read_message`.
 
     Parameters
     ----------
-    messages : sequence of mappings with "role" and "content"
-        Content is a str, or a list of ``{"type": "text", "text": ...}`` parts, whose texts are joined. Other keys are
-        ignored.
+    messages : sequence of mappings with "role" and "content", or of other messages
 
     Returns
     -------
@@ -109,7 +125,128 @@ def as_conversation(messages: Any) -> Conversation:
     """
     if isinstance(messages, Conversation):
         return messages
-    return Conversation([_read_message(message, place) for place, message in enumerate(messages)])
+    return Conversation([read_message(message, place) for place, message in enumerate(messages)])
+
+
+def read_text(value: Any, *, spelt: bool = False) -> str | None:
+    """A text or a list of messages as a str; None for what is neither.
+
+    Parameters
+    ----------
+    value : object
+        What the user gave.
+    spelt : bool
+        Whether a text that spells messages in JSON is read as these: where all of a column do, see `all_spelt`. Beside
+        such responses, a prompt that spells a list of one text is that text.
+
+    Raises
+    ------
+    ValueError
+        If messages cannot be read.
+    """
+    if isinstance(value, Conversation):
+        return value
+    if isinstance(value, str):
+        return _read_spelt(value) if spelt else value
+    for method in ("as_py", "to_list"):  # a cell of arrow, and a list among those of polars
+        if hasattr(value, method):
+            return read_text(getattr(value, method)(), spelt=spelt)
+    return as_conversation(value) if is_messages(value) else None
+
+
+def all_spelt(cells: Iterable[Any]) -> bool:
+    """Whether cells are texts that spell messages in JSON, each of them, and there is one.
+
+    A text that spells something else, or stands among others that are no JSON, is what somebody said.
+    """
+    texts = iter(cells)
+    first = next(texts, None)
+    return _is_spelt(first) and all(map(_is_spelt, texts))
+
+
+def split_pair(prompt: str | None, chosen: Conversation, rejected: Conversation) -> tuple[str, str, str]:
+    """Find the prompt of a pair of message lists: the one given, or what both share at their start.
+
+    As TRL does, the shared start is taken where no prompt was given, and where the prompt is a text but the responses
+    begin with the same messages of the user or the system (the prompt once more). Where only one response repeats the
+    prompt, or both repeat one that was given as messages, each is cut by itself, if that leaves both with one prompt.
+
+    Parameters
+    ----------
+    prompt : str or None
+        The prompt given.
+    chosen, rejected : Conversation
+        The responses.
+
+    Returns
+    -------
+    prompt, chosen, rejected : str
+        The prompt is empty where there is none.
+    """
+    if not isinstance(prompt, Conversation):
+        shared, *answers = map(Conversation, extract_prompt(chosen.messages, rejected.messages))
+        if prompt is None or (shared.messages and shared.messages[0][0] in _ASKING):
+            return shared if shared.messages else "", answers[0], answers[1]
+    of_chosen, better = own_prompt(prompt, chosen)
+    of_rejected, worse = own_prompt(prompt, rejected)
+    if _turns(of_chosen) != _turns(of_rejected):
+        return prompt, chosen, rejected
+    return max((of_chosen, of_rejected), key=lambda own: isinstance(own, Conversation)), better, worse
+
+
+def own_prompt(prompt: str, response: str) -> tuple[str, str]:
+    """Move the prompt that the messages of a response begin with to where it belongs.
+
+    A prompt of messages is looked for at the start, behind messages of the system or not. Where it is a text, or empty,
+    messages that begin with the user's or the system's hold their own prompt: all up to the user's last one.
+
+    Parameters
+    ----------
+    prompt, response : str
+        Whatever is no `Conversation` holds no prompt.
+
+    Returns
+    -------
+    prompt, response : str
+        As they came where there is nothing to move, or nothing would be left.
+    """
+    if not isinstance(response, Conversation):
+        return prompt, response
+    said = response.messages
+    if isinstance(prompt, Conversation):
+        first = next((i for i, (role, _) in enumerate(said) if role != "system"), 0)
+        starts = [start for start in {0, first} if said[start : start + len(prompt.messages)] == prompt.messages]
+        end = max(starts, default=-len(prompt.messages)) + len(prompt.messages)
+    else:
+        asked = [i for i, (role, _) in enumerate(said) if role == "user"] if said and said[0][0] in _ASKING else []
+        end = max(asked, default=-1) + 1
+    if not 0 < end < len(said):
+        return prompt, response
+    return Conversation(said[:end]), Conversation(said[end:])
+
+
+def ends_of(response: Conversation) -> str:
+    """Which role begins the messages of a response; and which ends them, should it be one that answers nothing."""
+    if not response.messages:
+        return "with nothing"
+    first, last = response.messages[0][0], response.messages[-1][0]
+    return f"with {first!r}" + (f" and ends with {last!r}" if last in _ASKING else "")
+
+
+def has_front(prompt: str, response: str) -> bool:
+    """Whether a plain text, not one of messages, begins with the name of a role, or its prompt once more.
+
+    A short prompt that is no question says little: "Hi" is answered by "Hi there".
+    """
+    if isinstance(response, Conversation):
+        return False
+    if _MARKER.match(response):
+        return True
+    asked = prompt.strip()
+    if not asked.endswith(("?", ":")) and len(asked.split()) < _FEW_WORDS:
+        return False
+    said = response.lstrip()
+    return said.startswith(asked) and not said[len(asked) : len(asked) + 1].isalnum()
 
 
 def extract_prompt(chosen: _Sequence, rejected: _Sequence) -> tuple[_Sequence, _Sequence, _Sequence]:
@@ -136,6 +273,22 @@ def extract_prompt(chosen: _Sequence, rejected: _Sequence) -> tuple[_Sequence, _
     """
     cut = _word_cut(chosen, str(rejected)) if isinstance(chosen, str) else _message_cut(chosen, rejected)
     return chosen[:cut], chosen[cut:], rejected[cut:]
+
+
+def _read_spelt(text: str) -> str:
+    messages = spelt_messages(text)
+    if messages is not None:
+        return as_conversation(messages)
+    found = parsed(text) if text.startswith("[") else None
+    return found[0] if isinstance(found, list) and len(found) == 1 and isinstance(found[0], str) else text
+
+
+def _is_spelt(cell: Any) -> bool:
+    return isinstance(cell, str) and not isinstance(cell, Conversation) and spelt_messages(cell) is not None
+
+
+def _turns(prompt: str) -> tuple[tuple[str, str], ...]:
+    return prompt.messages if isinstance(prompt, Conversation) else (("user", prompt),)
 
 
 def _message_cut(chosen: Sequence[Any], rejected: Sequence[Any]) -> int:
@@ -174,34 +327,3 @@ def _transcript(messages: tuple[tuple[str, str], ...]) -> str:
     if len(messages) == 1 and messages[0][0] in ("user", "assistant"):
         return messages[0][1]
     return "\n\n".join([f"{role}: {content}" for role, content in messages])
-
-
-def _read_message(message: Any, place: int) -> tuple[str, str]:
-    if type(message) is dict:  # the usual case, a few times faster
-        role, content = message.get("role"), message.get("content")
-        if type(role) is str and type(content) is str:
-            return role, content
-    if not isinstance(message, Mapping):
-        raise ValueError(f"message {place} is {described(message)}; a dict with 'role' and 'content' is needed")
-    missing = [key for key in ("role", "content") if message.get(key) is None]
-    if missing:
-        keys = ", ".join(repr(key) for key in message)
-        raise ValueError(f"message {place} has no {' and no '.join(map(repr, missing))} (its keys are {keys})")
-    return str(message["role"]), _read_content(message["content"], place)
-
-
-def _read_content(content: Any, place: int) -> str:
-    if isinstance(content, str):
-        return str(content)
-    if not isinstance(content, list | tuple | np.ndarray):
-        raise ValueError(f"the content of message {place} is {described(content)}; a str is needed")
-    texts = []
-    for part in content:
-        kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
-        if kind != "text" or not isinstance(part.get("text"), str):
-            raise ValueError(
-                f"message {place} has a part of type {kind!r}; only text can be scored: "
-                "drop the part, or describe it in words"
-            )
-        texts.append(part["text"])
-    return "\n".join(texts)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from skmrm._support.wording import counted, name_some
 from skmrm.episodes.cells import MISSING
 from skmrm.episodes.episode_set import EpisodeSet
+from skmrm.episodes.messages import Conversation, ends_of, has_front
 from skmrm.episodes.rows import row_chunks
 
 __all__ = ["Problems", "set_problems"]
@@ -119,7 +120,55 @@ def set_problems(
     if None not in (n_features, episodes.n_features) and n_features != episodes.n_features:
         yield f"expected {n_features} features as in fit, got {episodes.n_features}"
     if not episodes.is_checked:
-        yield from nonfinite_problems(episodes)
+        one_sided = list(_one_sided_problems(episodes))
+        nonfinite = list(nonfinite_problems(episodes))
+        yield from one_sided + nonfinite
+        if not one_sided and not nonfinite:
+            episodes.mark_checked()
+
+
+def _one_sided_problems(episodes: EpisodeSet) -> Iterator[str]:
+    """Pairs in which one response alone holds its prompt, or a message more, which would tell the winner."""
+    if episodes.items is None or episodes.n_pairs == 0:
+        return
+    if Conversation in {type(text) for _, text in episodes.items}:
+        yield from _message_problems(episodes)
+    yield from _front_problems(episodes)
+
+
+def _message_problems(episodes: EpisodeSet) -> Iterator[str]:
+    rule = "the messages of chosen and rejected must begin and end alike, or their roles tell which was chosen"
+    remedy = "pass the prompt as prompt, and in both responses the answer alone"
+    items = episodes.items or []
+    ends = np.array([ends_of(text) if isinstance(text, Conversation) else "" for _, text in items])
+    problems = Problems()
+    for who, count, pair in _by_user(episodes, np.flatnonzero(ends[episodes.chosen] != ends[episodes.rejected])):
+        came = f"chosen begins {ends[episodes.chosen[pair]]}, rejected {ends[episodes.rejected[pair]]}"
+        problems.add(rule, who, f"{counted(count, 'pair')}: {came}", remedy)
+    yield from problems.sentences()
+
+
+def _front_problems(episodes: EpisodeSet) -> Iterator[str]:
+    items = episodes.items or []
+    front = np.array([has_front(*item) for item in items])
+    chosen, rejected = front[episodes.chosen], front[episodes.rejected]
+    pairs = np.flatnonzero(chosen != rejected)
+    if 2 * len(pairs) < episodes.n_pairs:  # some answers do repeat the question
+        return
+    who, _, pair = next(_by_user(episodes, pairs))
+    shown = items[(episodes.chosen if chosen[pair] else episodes.rejected)[pair]][1]
+    yield (
+        "chosen and rejected must both begin with the prompt or the name of a role, or neither, or it tells which was "
+        f"chosen; not so in {len(pairs)} of {counted(episodes.n_pairs, 'pair')}, the first of {who!r} ({shown!r:.60}): "
+        "pass the prompt as prompt, and in both responses the answer alone"
+    )
+
+
+def _by_user(episodes: EpisodeSet, pairs: NDArray[np.intp]) -> Iterator[tuple[Any, int, int]]:
+    """Users of some pairs, each with how many they are and the first."""
+    users, first, counts = np.unique(episodes.user[pairs], return_index=True, return_counts=True)
+    for user, place, count in zip(users, first, counts, strict=True):
+        yield episodes.users[user], int(count), int(pairs[place])
 
 
 def _count_problems(episodes: EpisodeSet, min_pairs: int, min_groups: int, context: str | None) -> Iterator[str]:
@@ -151,21 +200,16 @@ def _groups_per_user(episodes: EpisodeSet) -> NDArray[np.intp]:
 
 
 def nonfinite_problems(episodes: EpisodeSet) -> Iterator[str]:
-    """Pairs whose features are NaN or infinite, one sentence for all; a set without any is marked as checked."""
+    """Pairs whose features are NaN or infinite, one sentence for all."""
     if episodes.features is None:
         return
     rows = _nonfinite_rows(episodes.features)
-    if len(rows) == 0:
-        episodes.mark_checked()
-        return
     pairs = np.flatnonzero(np.isin(episodes.chosen, rows) | np.isin(episodes.rejected, rows))
     if len(pairs) == 0:  # rows that no pair refers to may hold anything
         return
     problems = Problems()
-    _, first, counts = np.unique(episodes.user[pairs], return_index=True, return_counts=True)
-    for pair, count in zip(pairs[first], counts, strict=True):
+    for who, count, pair in _by_user(episodes, pairs):
         bad = episodes.chosen[pair] if episodes.chosen[pair] in rows else episodes.rejected[pair]
-        who = episodes.users[episodes.user[pair]]
         place = f"{counted(count, 'pair')}, the first with row {bad} of the features"
         problems.add("features must be finite", who, place, "remove or replace NaN and infinity")
     yield from problems.sentences()

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from skmrm.episodes.cells import read_cells
 from skmrm.episodes.items import Item
-from skmrm.episodes.messages import is_messages
+from skmrm.episodes.messages import all_spelt, own_prompt
 from skmrm.episodes.rules import Problems
 
 __all__ = ["read_items"]
 
 
 def read_items(prompts: Sequence[Any], completions: Sequence[Any], names: tuple[str, str]) -> list[Item]:
-    """Rows of (prompt, completion), of str each; message lists are read as `Conversation`.
+    """Rows of (prompt, completion), of str each; message lists are read as `Conversation`, without the prompt's.
 
     Parameters
     ----------
@@ -34,27 +34,19 @@ def read_items(prompts: Sequence[Any], completions: Sequence[Any], names: tuple[
             f"{names[0]} and {names[1]} must have the same length, got {len(prompts)} and {len(completions)}: give one "
             "of each a row"
         )
-    columns = [_read(column, name, problems) for column, name in zip((prompts, completions), names, strict=True)]
+    spelt = all_spelt(completions)
+    read = (
+        _read(prompts, names[0], spelt or all_spelt(prompts), problems),
+        _read(completions, names[1], spelt, problems),
+    )
     if problems:
         raise ValueError("; ".join(problems.sentences()))
-    return list(zip(*columns, strict=True))
+    return [own_prompt(*item) for item in zip(*read, strict=True)]
 
 
-def _read(column: Sequence[Any], name: str, problems: Problems) -> list[str]:
-    cells = read_cells([_with_contents(cell) for cell in column])
+def _read(column: Sequence[Any], name: str, spelt: bool, problems: Problems) -> list[str]:
+    cells = read_cells(column, spelt=spelt)
     if cells.problem or cells.kind == "features":
         problems.add_rule(f"{name} must hold texts or lists of messages, got {cells.problem or 'vectors of numbers'}")
     problems.add_cells(name, cells.bad)
     return [] if cells.kind != "text" else cells.values.tolist()
-
-
-def _with_contents(cell: Any) -> Any:
-    """Messages that call tools and say nothing, as messages with an empty content."""
-    if not is_messages(cell) or isinstance(cell, str):
-        return cell
-    return [_said(message) for message in cell]
-
-
-def _said(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    silent = message.get("content") is None and message.get("tool_calls")
-    return {**message, "content": ""} if silent else message

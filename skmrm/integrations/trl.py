@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+from skmrm._support.wording import described
 from skmrm.integrations._candidates import best_of_n, score_dataset
 from skmrm.integrations._read_texts import read_items
 from skmrm.integrations._row_rewards import OnUnknownUser, RowRewards
@@ -116,11 +117,11 @@ class UserReward:
                 f"the column {self.user_column!r} must say whose reward each row is; the columns are "
                 f"{', '.join(map(repr, there))}: add it to the data, or name another by user_column{hint}"
             )
-        users = list(columns[self.user_column])
+        column = columns[self.user_column]
+        users = [] if isinstance(column, str | bytes | Mapping) else list(column)
         if len(users) != n_rows:
-            raise ValueError(
-                f"column {self.user_column!r} must have one user a completion, got {len(users)} for {n_rows}"
-            )
+            came = f"{len(users)} for {n_rows}" if users else described(column)
+            raise ValueError(f"column {self.user_column!r} must have one user a completion, got {came}")
         return users
 
     def __repr__(self) -> str:

@@ -29,7 +29,7 @@ def looks(monkeypatch):
     """Grows by one each time that an item is looked at."""
     seen = []
     look = module._as_item
-    monkeypatch.setattr(module, "_as_item", lambda item: seen.append(item) or look(item))
+    monkeypatch.setattr(module, "_as_item", lambda item, *spelt: seen.append(item) or look(item, *spelt))
     return seen
 
 

@@ -10,8 +10,11 @@ from skmrm.episodes.from_user import read_user_pairs
 from skmrm.exceptions import EpisodeError
 
 WORDS = st.lists(st.sampled_from(["The", "sky", "is", "blue", "black", "é😀"]), min_size=1, max_size=5).map(" ".join)
-TALKS = st.lists(
-    st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant"]), "content": WORDS}), min_size=1, max_size=4
+EXCHANGES = st.tuples(WORDS, WORDS).map(
+    lambda said: [{"role": role, "content": text} for role, text in zip(("user", "assistant"), said, strict=True)]
+)
+TALKS = st.lists(EXCHANGES, min_size=1, max_size=2).map(
+    lambda exchanges: [turn for exchange in exchanges for turn in exchange]
 )
 TEXT_PAIRS = st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=5)
 TALK_PAIRS = st.lists(st.tuples(TALKS, TALKS), min_size=1, max_size=5)

@@ -73,12 +73,16 @@ def test__user_reward__messages__are_scored_as_user_models_score_them(users, row
     assert_allclose(rewards, [users[user].score(prompt, text) for prompt, text, user in talks], **CLOSE)
 
 
-def test__user_reward__messages_that_call_tools__count_as_saying_nothing(users):
-    call = [{"role": "assistant", "tool_calls": [{"name": "kettle"}]}, *say("Done.")]
-    said = [*say(""), *say("Done.")]
+def test__user_reward__messages_that_call_tools__are_scored_with_their_calls(users):
+    def calls(*names):
+        tools = [{"role": "assistant", "content": None, "tool_calls": [{"name": name}]} for name in names]
+        return [*tools, *say("Done.")]
+
     user = next(iter(users))
-    found = UserReward(users)(prompts=["Tea?"] * 2, completions=[call, said], user_id=[user] * 2)
-    assert found[0] == found[1]
+    completions = [calls("kettle"), calls("kettle", "teapot"), say("Done.")]
+    found = UserReward(users)(prompts=["Tea?"] * 3, completions=completions, user_id=[user] * 3)
+    assert len(set(found)) == 3
+    assert_allclose(found, users[user].score("Tea?", completions), **CLOSE)
 
 
 def test__user_reward__order_and_company_of_rows__change_nothing(users, rows):
@@ -185,6 +189,10 @@ def test__user_reward__columns_that_cannot_be_read__are_named(users):
         reward(prompts=["Tea?"], completions=["Yes.", None], user_id=["ann", "bo"])
     with pytest.raises(TypeError, match="hashable"):
         reward(prompts=["Tea?"], completions=["Yes."], user_id=[["ann"]])
+    with pytest.raises(ValueError, match="one user a completion, got a str"):
+        reward(prompts=["Tea?"] * 3, completions=["Yes."] * 3, user_id="ann")
+    with pytest.raises(ValueError, match=r"prompts must hold .*a single str.*completions must hold .*a single str"):
+        reward(prompts="Tea?", completions="Yes.", user_id=["ann"] * 4)
 
 
 def test__user_reward__rewards_that_are_not_finite__are_an_error(users, monkeypatch):

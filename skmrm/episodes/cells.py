@@ -49,7 +49,7 @@ def read_cells(column: Any, *, spelt: bool = False) -> Cells:
     column : sequence or array
         What the user gave.
     spelt : bool
-        Whether texts that spell messages in JSON are read as these; see `all_spelt`, which says where.
+        Whether texts that spell messages are read as these; see `all_spelt`, which says where.
 
     Returns
     -------

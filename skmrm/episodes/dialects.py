@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from ast import literal_eval
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from itertools import groupby
@@ -87,8 +88,16 @@ def read_message(message: Any, place: int) -> tuple[str, str]:
 
 
 def spelt_messages(text: str) -> list[Any] | None:
-    """The messages that a text spells in JSON, or None for any other text."""
-    found = parsed(text) if text.lstrip().startswith("[") else None
+    """The messages that a text spells, in JSON or as Python and NumPy print them into CSV; None for any other text."""
+    text = text.strip()
+    if not (text.startswith("[") and text.endswith("]")):
+        return None
+    found = parsed(text)
+    if found is text and "{" in text[:8]:
+        try:
+            found = literal_eval(text.replace("}\n {", "},\n {"))  # lines between messages, of an array
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            return None
     return found if isinstance(found, list) and found and all(map(_is_spelt_message, found)) else None
 
 

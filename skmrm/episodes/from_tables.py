@@ -186,7 +186,7 @@ class _PairReader:
         return set_from_texts(ids, user, prompt, self.prompts.values, chosen, rejected, self.responses.values, group)
 
     def _find_spelt(self, table: Table, first: Mapping[str, Any]) -> None:
-        """See which columns hold messages in JSON: responses both or none; one look where the first cell is none."""
+        """See which columns hold messages as texts: responses both or none; one look where the first cell is none."""
 
         def spells(role: str) -> bool:
             name = str(self.names[role])

@@ -154,9 +154,8 @@ def _read_items(X: Any, caller: str | None) -> CheckedItems:
         remedy = "" if caller is None else ": for one response call score(prompt, response)"
         raise error(f"{needed}, got {described(X)}{remedy}")
     rows = list(X)
-    pairs = list(filter(_is_pair, rows))
-    spelt = all_spelt(response for _, response in pairs)
-    spelt_prompts = spelt or all_spelt(prompt for prompt, _ in pairs)
+    spelt = all_spelt(response for _, response in filter(_is_pair, rows))
+    spelt_prompts = spelt or all_spelt(prompt for prompt, _ in filter(_is_pair, rows))
     read = [_as_item(row, spelt_prompts, spelt) for row in rows]
     unreadable = [place for place, item in enumerate(read) if isinstance(item, ValueError)]
     if unreadable:
@@ -184,6 +183,8 @@ def _is_pair(item: Any) -> bool:
 
 def _as_item(item: Any, spelt_prompt: bool, spelt: bool) -> Item | ValueError | None:
     """The pair of texts that an item is; None if it is no pair, an error if its messages cannot be read."""
+    if type(item) is tuple and not (spelt or spelt_prompt) and tuple(map(type, item)) == (str, str):  # the usual case
+        return item
     if not _is_pair(item):
         return None
     try:

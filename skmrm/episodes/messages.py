@@ -136,7 +136,7 @@ def read_text(value: Any, *, spelt: bool = False) -> str | None:
     value : object
         What the user gave.
     spelt : bool
-        Whether a text that spells messages in JSON is read as these: where all of a column do, see `all_spelt`. Beside
+        Whether a text that spells messages is read as these: where all of a column do, see `all_spelt`. Beside
         such responses, a prompt that spells a list of one text is that text.
 
     Raises
@@ -155,9 +155,9 @@ def read_text(value: Any, *, spelt: bool = False) -> str | None:
 
 
 def all_spelt(cells: Iterable[Any]) -> bool:
-    """Whether cells are texts that spell messages in JSON, each of them, and there is one.
+    """Whether cells are texts that spell messages (see `spelt_messages`), each of them, and there is one.
 
-    A text that spells something else, or stands among others that are no JSON, is what somebody said.
+    A text that spells something else, or stands among others that spell nothing, is what somebody said.
     """
     texts = iter(cells)
     first = next(texts, None)

@@ -433,6 +433,30 @@ def test__messages_in_json__are_read_where_all_cells_are_such(model):
     assert alone.items == [(as_conversation([ASK]), "Yes."), (as_conversation([ASK]), "No.")]
 
 
+def test__messages_through_csv__are_read_as_messages(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    rows = [
+        {"user_id": "u", "chosen": [ASK, say("assistant", text)], "rejected": [ASK, say("assistant", f"No {text}")]}
+        for text in ('It\'s "fine".', "[]\n {}, {'role': 1}}\n {")
+    ]
+    for turn in (list, object_array):
+        table = pandas.DataFrame([{**row, "chosen": turn(row["chosen"])} for row in rows])
+        table.to_csv(tmp_path / "pairs.csv", index=False)
+        stored = pandas.read_csv(tmp_path / "pairs.csv")
+        assert isinstance(stored["chosen"][0], str)
+        assert episodes_from_frame(stored, prompt=None) == episodes_from_frame(rows, prompt=None)
+
+
+@pytest.mark.parametrize("n_read", [1, 5])
+def test__messages_in_json__are_looked_for_in_all_chunks_of_a_table(monkeypatch, n_read):
+    monkeypatch.setattr("skmrm.episodes.tables.ROWS_PER_CHUNK", 2)
+    cells = [json.dumps([say("assistant", f"{n}.")]) for n in range(5)]
+    cells[n_read:] = [f"{n}." for n in range(n_read, 5)]
+    columns = {"user_id": ["u"] * 5, "prompt": ["p"] * 5, "chosen": cells, "rejected": [json.dumps([NO])] * 5}
+    found = episodes_from_frame(columns)
+    assert found.items[0] == ("p", as_conversation([say("assistant", "0.")]) if n_read == 5 else cells[0])
+
+
 @pytest.mark.parametrize(
     ("chosen", "rejected"),
     [

@@ -60,7 +60,7 @@ def read_message(message: Any, place: int) -> tuple[str, str]:
     Parameters
     ----------
     message : mapping, or object with such attributes
-        A key of None counts as left out.
+        A key of None or NaN counts as left out.
     place : int
         Which message it is, for errors.
 
@@ -211,7 +211,7 @@ def _ordered(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, Mapping):
-        return {str(key): _ordered(value[key]) for key in sorted(value, key=str) if value[key] is not None}
+        return {str(key): _ordered(value[key]) for key in sorted(value, key=str) if _get(value, key) is not None}
     if isinstance(value, list | tuple):
         return [_ordered(one) for one in value]
     if isinstance(value, float) and value.is_integer():
@@ -226,5 +226,7 @@ def _first(owner: Any, keys: Sequence[str]) -> Any:
 
 def _get(owner: Any, key: str) -> Any:
     if isinstance(owner, Mapping):
-        return owner.get(key)
-    return None if isinstance(owner, str | list | tuple | np.ndarray) else getattr(owner, key, None)
+        value = owner.get(key)
+    else:
+        value = None if isinstance(owner, str | list | tuple | np.ndarray) else getattr(owner, key, None)
+    return None if isinstance(value, float) and value != value else value  # NaN is how pandas fills up

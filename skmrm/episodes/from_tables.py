@@ -33,9 +33,9 @@ def episodes_from_frame(
 ) -> EpisodeSet:
     """Read a table of choices, one row a pair, into an `EpisodeSet`.
 
-    Responses may be texts, lists of chat messages (``[{"role": ..., "content": ...}, ...]``) or feature vectors, all
-    rows alike. TRL's preference formats are read as they are: standard and conversational, with an explicit or an
-    implicit prompt.
+    Responses may be texts, lists of chat messages (``[{"role": ..., "content": ...}, ...]``, or another dialect) or
+    feature vectors, all rows alike. TRL's preference formats are read as they are: standard and conversational, with an
+    explicit or an implicit prompt.
 
     Parameters
     ----------
@@ -46,8 +46,8 @@ def episodes_from_frame(
     prompt : str or None
         Column with prompts (texts or lists of messages). None if there is none: then the start that chosen and
         rejected share is the prompt (message by message; in texts word by word), unless `implicit_prompt` is False.
-        A text prompt beside message lists that begin with the prompt themselves is read from those lists. With
-        feature vectors, prompts only group the pairs.
+        A text prompt beside message lists that begin with the prompt themselves is read from those lists; a prompt of
+        messages that they repeat is cut from them. With feature vectors, prompts only group the pairs.
     chosen, rejected : str
         Columns with the preferred response and the one it was preferred to. Rows in which both are equal are kept:
         their gap is zero, so that they say nothing.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from skmrm._support.wording import described
 from skmrm.episodes.checked import as_episode_set
 from skmrm.episodes.episode import Episode
 from skmrm.episodes.episode_set import EpisodeSet
@@ -68,7 +69,10 @@ def _read(user_pairs: Any, n_features: int, kind: str, caller: str) -> EpisodeSe
     if all(isinstance(row, Mapping) for row in rows):
         return _read_table(rows, n_features, kind, caller)
     if not all(isinstance(row, tuple | list) and len(row) in (2, 3) for row in rows) or len({len(r) for r in rows}) > 1:
-        raise TypeError(f"{caller} takes {_FORMS}; got a list with {type(rows[0]).__name__} {rows[0]!r:.80}")
+        raise TypeError(
+            f"{caller} takes {_FORMS}; got {described(user_pairs)} with {described(rows[0])}, {rows[0]!r:.80}: "
+            "wrap a single choice in a list"
+        )
     *prompts, chosen, rejected = zip(*rows, strict=True)
     episode = Episode(_THE_USER, list(chosen), list(rejected), list(prompts[0]) if prompts else None)
     return _read_episodes([episode], n_features, kind)

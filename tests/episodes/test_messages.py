@@ -52,6 +52,7 @@ DIALECTS = {
     "parts": lambda role, text: {"role": role, "content": [{"type": "text", "text": text, "image": None}]},
     "strings": lambda role, text: {"role": role, "content": [text]},
     "padded": lambda role, text: {"role": role, "content": text, "tool_calls": None, "name": "x", "thinking": ""},
+    "filled up": lambda role, text: {"from": float("nan"), "role": role, "content": text, "tool_calls": float("nan")},
     "enum": lambda role, text: {"role": Role(role), "content": text},
     "dataclass": Turn,
     "client": lambda role, text: SimpleNamespace(role=role, content=text, tool_calls=None, refusal=None),
@@ -179,7 +180,11 @@ TEXT = '<tool_call>\n{"name": "f", "arguments": {"city": "Paris", "days": 2}}\n<
         {"tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": CITY}}]},
         {"content": "", "tool_calls": [{"id": "b", "function": {"name": "f", "arguments": json.dumps(CITY)}}]},
         {"tool_calls": [{"function": {"arguments": '{"days": 2,\n "city": "Paris"}', "name": "f"}}]},
-        {"tool_calls": [{"function": {"name": "f", "arguments": {**CITY, "zip": None, "days": 2.0}}}]},
+        {
+            "tool_calls": [
+                {"function": {"name": "f", "arguments": {**CITY, "zip": None, "to": float("nan"), "days": 2.0}}}
+            ]
+        },
         {"tool_calls": np.array([{"function": {"name": "f", "arguments": CITY}}])},
         {"tool_calls": [{"name": "f", "args": CITY, "type": "tool_call"}]},
         {"tool_calls": json.dumps([{"name": "f", "arguments": CITY}])},
@@ -513,6 +518,7 @@ def test__a_message_by_itself__names_its_keys_and_asks_for_a_list(model, message
         {"prompt": "Tea?", "chosen": [YES], "rejected": [NO]},
         ("Tea?", "Yes!", "No.."),
         ("Yes", "No!"),
+        [("Yes", "No!"), "Yes"],
         ([ASK], [YES], [NO]),
         ([ASK, YES], [ASK, NO]),
         ["Yes!", "No.."],

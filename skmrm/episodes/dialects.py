@@ -185,9 +185,9 @@ def _calls(calls: Any) -> Iterator[str]:
     calls = parsed(calls)
     if isinstance(calls, np.ndarray):
         calls = calls.tolist()
-    for call in calls if isinstance(calls, list | tuple) else [calls]:
-        if call is not None and not (isinstance(call, Sequence | Mapping) and len(call) == 0):
-            yield f"<tool_call>\n{_call(parsed(call))}\n</tool_call>"
+    for call in map(parsed, calls if isinstance(calls, list | tuple) else [calls]):
+        if _ordered(call) not in (None, "", {}, []):
+            yield f"<tool_call>\n{_call(call)}\n</tool_call>"
 
 
 def _call(call: Any) -> str:
@@ -199,7 +199,9 @@ def _call(call: Any) -> str:
     if name is None:
         return _json(call)
     arguments = parsed(_first(owner, ("arguments", "args", "input", "parameters")))
-    return f'{{"name": {_json(str(name))}, "arguments": {_json({} if arguments in (None, "") else arguments)}}}'
+    if arguments is None or (isinstance(arguments, str) and not arguments):
+        arguments = {}
+    return f'{{"name": {_json(str(name))}, "arguments": {_json(arguments)}}}'
 
 
 def _json(value: Any) -> str:

@@ -225,6 +225,34 @@ def test__as_conversation__calls_in_sharegpt_and_anthropic__are_the_conversation
     assert as_conversation(openai).messages[1] == ("assistant", f"{TEXT}\n\n{TEXT}")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (None, "{}"),
+        ("", "{}"),
+        ("{}", "{}"),
+        ({"opt": None}, "{}"),
+        ("not JSON", '"not JSON"'),
+        (np.array([1.0, 2.5]), "[1, 2.5]"),
+        ({"b": [{"d": 1, "c": "é"}], "a": True}, '{"a": true, "b": [{"c": "é", "d": 1}]}'),
+    ],
+    ids=repr,
+)
+def test__as_conversation__arguments_of_a_call__are_plain_and_in_order(arguments, text):
+    call = [{"role": "assistant", "tool_calls": [{"name": "f", "arguments": arguments}]}]
+    assert str(as_conversation(call)) == f'<tool_call>\n{{"name": "f", "arguments": {text}}}\n</tool_call>'
+
+
+@pytest.mark.parametrize(
+    "nothing", [None, [], {}, "", [None], [{"name": None, "arguments": None}], float("nan")], ids=repr
+)
+def test__as_conversation__calls_of_nothing__are_no_calls(nothing):
+    message = {"role": "assistant", "content": "Yes.", "tool_calls": nothing, "function_call": nothing}
+    assert as_conversation([message]).messages == (("assistant", "Yes."),)
+    with pytest.raises(ValueError, match="message 0 has no 'content'"):
+        as_conversation([{**message, "content": None}])
+
+
 @pytest.mark.parametrize("key", ["reasoning_content", "reasoning", "thinking"])
 def test__as_conversation__reasoning__is_part_of_the_text_wherever_it_stands(key):
     expected = as_conversation([say("assistant", "<think>\nHm.\n</think>\n\nYes.")])

@@ -13,6 +13,7 @@ from skmrm.episodes.cells import MISSING
 from skmrm.episodes.episode_set import EpisodeSet
 from skmrm.episodes.messages import Conversation, ends_of, has_front
 from skmrm.episodes.rows import row_chunks
+from skmrm.exceptions import EpisodeError
 
 __all__ = ["Problems", "set_problems"]
 
@@ -213,6 +214,28 @@ def nonfinite_problems(episodes: EpisodeSet) -> Iterator[str]:
         place = f"{counted(count, 'pair')}, the first with row {bad} of the features"
         problems.add("features must be finite", who, place, "remove or replace NaN and infinity")
     yield from problems.sentences()
+
+
+# Beside ten times as many logits, single precision does not hold one.
+LARGEST_REWARD = 1e6
+
+
+def check_rewards_to_learn(rewards: NDArray[Any], episodes: EpisodeSet, caller: str) -> None:
+    """Refuse to learn weights from base rewards (n_items, n_bases) that features far from those of fit give."""
+    if rewards.size == 0 or max(float(rewards.max()), -float(rewards.min())) <= LARGEST_REWARD:
+        return
+    rows = np.flatnonzero(np.abs(rewards).max(1) > LARGEST_REWARD)
+    problems = Problems()
+    for who, count, pair in _by_user(
+        episodes, np.flatnonzero(np.isin(episodes.chosen, rows) | np.isin(episodes.rejected, rows))
+    ):
+        place = f"{counted(count, 'pair')}, the first as pair {pair - int(episodes.offsets[episodes.user[pair]])}"
+        rule = (
+            f"{caller} needs features of the size of those in fit, and these give base rewards of over a million logits"
+        )
+        problems.add(rule, who, place, "scale them as for fit, or correct what is missing or mistaken")
+    if problems:
+        raise EpisodeError(problems.sentences())
 
 
 def _nonfinite_rows(features: Any) -> NDArray[np.intp]:

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from skmrm.base_rewards import BaseRewards, check_episodes
 from skmrm.episodes import Episode, EpisodeSet
 from skmrm.episodes.from_user import read_user_pairs
+from skmrm.episodes.rules import check_rewards_to_learn
 from skmrm.estimators.core_data import adapt_arrays
 from skmrm.estimators.fitter import EpisodeFitter
 from skmrm.estimators.scorer import RewardScorer
@@ -223,6 +224,7 @@ class RewardEstimator(OnnxExport, RewardScorer, TransformerMixin, EpisodeFitter)
             rewards = np.empty((0, self.base_rewards_.n_bases), self._rule_params["start"].dtype)
         else:
             rewards = self.base_rewards_.of_episodes(episodes)
+            check_rewards_to_learn(rewards, episodes, "adapt")
         return adapt_arrays(
             self._rule_params,
             self.adaptation_,

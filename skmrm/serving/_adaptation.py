@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 Rule = Mapping[str, Any]  # fields of the rule, and its meta-learnt arrays
 _ADAM_BETAS, _ADAM_EPS = (0.9, 0.999), 1e-8
 _TOLERANCE = 1e-10  # in prior standard deviations
-_SHORTEST_STEP = 1e-4
+_SHORTEST_STEP = 1e-12
 
 
 def adapt_weights(rule: Rule, start: NDArray[Any], gaps: NDArray[Any]) -> Array:
@@ -85,6 +85,8 @@ def _posterior(rule: Rule, start: Array, scale: Array, gaps: Array) -> tuple[Arr
         while reached > value + 1e-4 * length * (gradient @ step) and length > _SHORTEST_STEP:
             length /= 2
             reached = objective(mode + length * step)
+        if not reached <= value:
+            break  # rounding: no step lowers the objective any more
         mode, value = mode + length * step, reached
         if (np.abs(length * step) <= _TOLERANCE * (1 + np.abs(mode))).all():
             break

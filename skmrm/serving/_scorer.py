@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from skmrm._support.wording import raise_all
 from skmrm.episodes.from_user import read_user_pairs
 from skmrm.episodes.items import check_features, check_items, responses_to_rank, responses_to_score
+from skmrm.episodes.rules import check_rewards_to_learn
 from skmrm.serving._adaptation import adapt_weights
 from skmrm.serving._bundle import WEIGHTS_FILE, Source, open_bundle
 from skmrm.serving._inputs import make_inputs
@@ -229,6 +230,7 @@ class OnnxScorer:
         items = episodes.items if self.kind == "text" else episodes.features
         base = self.transform(items) if episodes.n_pairs else np.empty((0, self.n_bases))
         learnt = {name.removeprefix(_RULE): value for name, value in self._arrays.items() if name.startswith(_RULE)}
+        check_rewards_to_learn(base, episodes, "adapt")
         gaps = base[episodes.chosen] - base[episodes.rejected]
         return adapt_weights({**rule, **learnt}, self._arrays["start"], gaps)
 

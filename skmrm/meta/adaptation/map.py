@@ -45,7 +45,8 @@ class MapAdaptation(InnerRule):
     prior_scale : float >= 0
         Prior standard deviation of each weight at the start of meta-training.
     max_steps : int > 0
-        Newton steps at most.
+        Newton steps at most. A handful do, but where gaps are thousands of logits, as of features far from those of
+        fit: there the loss has corners, and hundreds may be needed.
     tolerance : float > 0, optional
         Logits. After a step that moved no margin by more, one more is the last. A step that moves margins by
         :math:`\epsilon` leaves an error of order :math:`\epsilon^2`, however large the gaps are; so the default, the
@@ -58,7 +59,7 @@ class MapAdaptation(InnerRule):
     by_hand: ClassVar[bool] = True
 
     prior_scale: float = 1.0
-    max_steps: int = 50
+    max_steps: int = 1000
     tolerance: float | None = None
 
     def init(self, n_bases: int, like: Tensor) -> RuleParameters:
@@ -102,19 +103,22 @@ class MapAdaptation(InnerRule):
         """Newton's method without gradients, and one more step with them, its Hessian held constant."""
         scaled, offset = gaps * params["prior_scale"], pair_margins(start.expand(gaps.shape[0], -1), gaps)
         with torch.no_grad():
-            before = self._newton(scaled, offset, mask)
+            before, found = self._newton(scaled, offset, mask)
         margins = offset + pair_margins(before, scaled)
         pull, curvature = pull_and_curvature(margins, mask)
         hessian = PosteriorHessian(curvature.detach(), scaled.detach())
         mode = before + hessian.solve(pair_sums(pull, scaled) - before)
+        if not bool(found.all()):  # a step from far away may be one for the worse
+            mode = torch.where(found.unsqueeze(-1), mode, before)
         return _Mode(mode, before, pull, curvature, scaled, hessian)
 
-    def _newton(self, scaled: Tensor, offset: Tensor, weight: Tensor) -> Tensor:
-        """Newton's method; most users are done before the last: once half are, the others go on alone."""
+    def _newton(self, scaled: Tensor, offset: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Newton's method, and whose mode was found (users,); once half are done, the others go on alone."""
         tolerance = self.tolerance or torch.finfo(scaled.dtype).eps ** 0.25
         mode = scaled.new_zeros(scaled.shape[0], scaled.shape[-1])
+        done = torch.ones(len(mode), dtype=torch.bool, device=mode.device)
         if scaled.shape[1] == 0:
-            return mode
+            return mode, done
         found, users, margins = mode.clone(), torch.arange(len(mode), device=mode.device), offset
         for _ in range(self.max_steps):
             pull, curvature = pull_and_curvature(margins, weight)
@@ -132,11 +136,11 @@ class MapAdaptation(InnerRule):
                 continue
             found.index_copy_(0, users, mode)
             if len(unfinished) == 0:
-                return found
+                return found, done
             users, mode, margins, scaled, weight = (
                 x.index_select(0, unfinished) for x in (users, mode, margins, scaled, weight)
             )
-        return found.index_copy_(0, users, mode)
+        return found.index_copy_(0, users, mode), done.index_fill_(0, users, False)
 
 
 class _Mode(NamedTuple):

@@ -56,7 +56,7 @@ class MixtureAdaptation(InnerRule):
     strength: ClassVar[str | None] = "prior_scale"
 
     prior_scale: float = 1.0
-    max_steps: int = 50
+    max_steps: int = 1000
     tolerance: float | None = None
     n_components: int = 1
 

@@ -35,13 +35,18 @@ class PosteriorHessian:
 
     def __init__(self, curvature: Tensor, scaled: Tensor) -> None:
         self._by_pairs = scaled.shape[-2] < scaled.shape[-1]
-        if self._by_pairs:
-            self._root = safe_sqrt(curvature).unsqueeze(-1) * scaled
-            inner = self._root @ self._root.mT
-        else:
-            inner = scaled.mT @ (curvature.unsqueeze(-1) * scaled)
-        # the upper factor: LAPACK counts columns first, and torch copies and clears less
-        self._factor = cholesky(_plus_identity(inner), upper=True)
+        self._root = safe_sqrt(curvature).unsqueeze(-1) * scaled if self._by_pairs else scaled
+        try:
+            self._factor = self._factorised(curvature, self._root)
+        except ValueError:  # gaps whose squares single precision does not hold beside the identity
+            if scaled.dtype == torch.float64:
+                raise
+            self._factor = self._factorised(curvature.double(), self._root.double()).to(scaled.dtype)
+
+    def _factorised(self, curvature: Tensor, rows: Tensor) -> Tensor:
+        """The upper factor: LAPACK counts columns first, and torch copies and clears less."""
+        inner = rows @ rows.mT if self._by_pairs else rows.mT @ (curvature.unsqueeze(-1) * rows)
+        return cholesky(_plus_identity(inner), upper=True)
 
     def solve(self, vectors: Tensor) -> Tensor:
         """Solve for vectors (users, bases)."""

@@ -185,7 +185,7 @@ def test__map__mode__equals_a_general_optimiser(seed):
 
 @given(
     seed=st.integers(0, 10**6),
-    size=st.sampled_from([0.1, 1.0, 10.0]),
+    size=st.sampled_from([0.1, 1.0, 10.0, 1e3]),
     misled=st.sampled_from([0.0, 1.0, 30.0]),
     n_pairs=st.sampled_from([1, 6, 40]),
 )
@@ -264,6 +264,17 @@ def test__map__covariance__without_pairs_is_the_prior_and_pairs_shrink_it():
     weights = rule.adapt(start, gaps, mask, {"prior_scale": scale})
     posterior = rule.covariance(weights, start, gaps, mask, {"prior_scale": scale})
     assert (torch.linalg.eigvalsh(prior - posterior) > -1e-12).all()
+
+
+def test__map__gaps_beyond_single_precision__still_the_mode_and_no_worse_than_the_start():
+    generator = torch.Generator().manual_seed(0)
+    gaps, mask = 1e6 * torch.randn(3, 9, 4, generator=generator), torch.ones(3, 9)
+    start, params = torch.tensor([1.0, 0.0, 0.0, 0.0]), {"prior_scale": torch.tensor([0.0, 1.0, 1.0, 1.0])}
+    found = MapAdaptation().adapt(start, gaps, mask, params)
+    assert torch.isfinite(found).all()
+    assert (bradley_terry_loss(found, gaps, mask) <= bradley_terry_loss(start.expand(3, -1), gaps, mask)).all()
+    few = MapAdaptation(max_steps=3).adapt(start, gaps, mask, params)  # far from done
+    assert (bradley_terry_loss(few, gaps, mask) <= bradley_terry_loss(start.expand(3, -1), gaps, mask)).all()
 
 
 def test__map__float32__agrees_with_float64():

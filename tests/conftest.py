@@ -11,15 +11,18 @@ os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", ORT_DISABLE_TELEMETRY
 import joblib
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
+from threadpoolctl import threadpool_limits
 
 from skmrm import MetaRewardModel
 from skmrm.datasets import make_user_preferences
 
 torch.set_num_threads(1)  # should something have imported it before
+threadpool_limits(1)  # and numpy
 # No law is about time. Where a test does not say how many examples it draws, --full draws twice as many.
-settings.register_profile("skmrm", deadline=None, max_examples=50)
-settings.register_profile("full", deadline=None, max_examples=100)
+_TIMELESS = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("skmrm", max_examples=50, **_TIMELESS)
+settings.register_profile("full", max_examples=100, **_TIMELESS)
 settings.load_profile("skmrm")
 
 TESTS = Path(__file__).parent

@@ -390,7 +390,7 @@ def test__two_shards_with_one_text__the_first_by_name_counts(tmp_path):
 # -- kills ---------------------------------------------------------------------------------------------------------
 
 SCRIPT = """
-    import os, signal, sys, time
+    import os, signal, sys
     from itertools import count
     from pathlib import Path
     import numpy as np
@@ -470,7 +470,7 @@ IN_THE_MIDDLE = """
         Lengths.n_pieces = getattr(Lengths, "n_pieces", 0) + 1
         if Lengths.n_pieces == 3:
             print("third piece", flush=True)
-            time.sleep(600)
+            sys.stdin.read()  # until killed, or left alone
 
     if sys.argv[2] == "stop":
         fill(Path(sys.argv[1]).parent / "whole")
@@ -493,7 +493,8 @@ def test__kill__at_every_write_sync_and_rename__loses_and_doubles_nothing(tmp_pa
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL")
 def test__kill__while_a_piece_is_encoded__frees_the_store_and_resumes_to_the_same_bytes(tmp_path):
-    with subprocess.Popen(script(IN_THE_MIDDLE, tmp_path / "killed", "stop"), stdout=subprocess.PIPE) as writer:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(script(IN_THE_MIDDLE, tmp_path / "killed", "stop"), **pipes) as writer:
         writer.stdout.readline()
         reader = EmbeddingStore(tmp_path / "killed")
         assert len(reader) == 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -11,18 +12,21 @@ import torch
 from numpy.typing import NDArray
 
 from skmrm._support.device import resolve_device
-from skmrm._support.tensors import as_tensor, as_tensors
+from skmrm._support.tensors import as_one_array, as_tensor, as_tensors
+from skmrm._support.threads import in_threads
 from skmrm._support.wording import counted
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
 from skmrm.episodes.items import check_features, check_items
 from skmrm.episodes.rows import in_memory, row_chunks
 from skmrm.exceptions import EpisodeError
-from skmrm.meta.basis import item_rewards, standardise
+from skmrm.meta.basis import Parameters, item_rewards, standardise
+from skmrm.meta.tensors.tables import n_cached_rows
 
 __all__ = ["BaseRewards", "FeatureRewards", "check_episodes", "make_base_rewards"]
 
 # The parameters, (n_bases, ...) each, that base rewards are linear in; all others serve every base reward function.
 _READ_OUT = ("bases", "kernel.out")
+_NUMBERS_PER_THREAD = 1 << 24  # of features: fewer are not worth a thread
 
 
 class BaseRewards:
@@ -102,9 +106,12 @@ class BaseRewards:
 
     def _of_features(self, features: NDArray[Any]) -> NDArray[Any]:
         place = resolve_device(self.device)
+        params, table = as_tensors(self.params, place), as_tensor(features, place)
+        return _finite(as_one_array(in_threads(partial(self._of_rows, params), _parts(table))))
+
+    def _of_rows(self, params: Parameters, rows: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
-            rewards = item_rewards(as_tensors(self.params, place), as_tensor(features, place))
-        return _finite(rewards)
+            return item_rewards(params, rows)
 
 
 class FeatureRewards(BaseRewards):
@@ -127,14 +134,12 @@ class FeatureRewards(BaseRewards):
         """Parameters of the one base reward function that is the reward under some weights (n_features,)."""
         return dict(self.params) | {"bases": np.asarray(weights, np.float64)[None]}
 
-    def _of_features(self, features: NDArray[Any]) -> NDArray[Any]:
-        place = resolve_device(self.device)
-        return _finite(standardise(as_tensors(self.params, place), as_tensor(features, place)))
+    def _of_rows(self, params: Parameters, rows: torch.Tensor) -> torch.Tensor:
+        return standardise(params, rows)
 
 
-def _finite(rewards: torch.Tensor) -> NDArray[Any]:
-    """Base rewards as an array, unless features were not finite, or so large that rewards are not."""
-    found: NDArray[Any] = rewards.cpu().numpy()
+def _finite(found: NDArray[Any]) -> NDArray[Any]:
+    """Base rewards as they are, unless features were not finite, or so large that rewards are not."""
     if not np.isfinite(found.sum()):  # a sum is finite wherever all are, up to overflow
         wrong = np.flatnonzero(~np.isfinite(found).all(1))
         if len(wrong):
@@ -143,6 +148,13 @@ def _finite(rewards: torch.Tensor) -> NDArray[Any]:
                 f"{counted(len(wrong), 'item')}, the first is item {wrong[0]}: remove NaN, infinity and errors of scale"
             )
     return found
+
+
+def _parts(table: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Rows of a table for each of torch's threads, if they are many; whole chunks, so that no number depends on it."""
+    chunk = n_cached_rows(table)
+    n_parts = min(torch.get_num_threads(), table.numel() // _NUMBERS_PER_THREAD) if table.device.type == "cpu" else 1
+    return table.split(chunk * max(1, -(-len(table) // (chunk * max(1, n_parts)))))
 
 
 def make_base_rewards(params: Mapping[str, NDArray[Any]], encoder: Any, device: str = "auto") -> BaseRewards:

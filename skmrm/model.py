@@ -129,8 +129,8 @@ class MetaRewardModel(RewardEstimator):
     random_state : int, RandomState instance, optional
         The same integer and data give the same bits on one machine.
     n_jobs : int, optional
-        Processes that encode texts, and threads that adapt many users, as for joblib.Parallel; None is 1. Arithmetic
-        uses torch's own threads besides.
+        Processes that encode texts, and threads that adapt many users, as for joblib.Parallel. None is one process, and
+        for thousands of users as many threads as torch may take. Small arithmetic is on one thread.
     max_memory : float, optional
         Gibibytes that features, and what fit makes of them, may take. Where they would take more (a memory map, or
         anything with shape, dtype and slices of rows), a random sample of users that fits is what all choices are made

@@ -14,6 +14,7 @@ from benchmarks._support.arguments import parts_parser
 from benchmarks._support.timing import read_bandwidth
 from benchmarks.speed.adapting import adapt, single
 from benchmarks.speed.gpu import gpu
+from benchmarks.speed.neighbours import neighbours
 from benchmarks.speed.training import fit, growth
 
 __all__ = ["PARTS", "main"]
@@ -23,6 +24,7 @@ PARTS: dict[str, Callable[[float, bool], Found]] = {
     "adapt": adapt,
     "single": single,
     "growth": growth,
+    "neighbours": neighbours,
     "gpu": gpu,
 }
 

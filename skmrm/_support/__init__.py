@@ -1,1 +1,1 @@
-"""What every room uses: files, words of messages, randomness, devices, tensors."""
+"""What every room uses: files, words of messages, randomness, devices, tensors, threads."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from skmrm._support.arrays import is_bfloat16
 
-__all__ = ["Arrays", "as_tensor", "as_tensors", "numpy_parameters"]
+__all__ = ["Arrays", "as_one_array", "as_tensor", "as_tensors", "numpy_parameters"]
 
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -25,6 +25,11 @@ def numpy_parameters(params: Mapping[str, torch.Tensor]) -> dict[str, NDArray[An
 def as_tensors(params: Arrays, device: torch.device) -> dict[str, torch.Tensor]:
     """The inverse of `numpy_parameters`."""
     return {name: as_tensor(value, device) for name, value in params.items()}
+
+
+def as_one_array(parts: Sequence[torch.Tensor]) -> NDArray[Any]:
+    """Parts one after the other, as a numpy array; one part is not copied."""
+    return (parts[0] if len(parts) == 1 else torch.cat(list(parts))).cpu().numpy()
 
 
 def as_tensor(array: NDArray[Any], device: torch.device) -> torch.Tensor:

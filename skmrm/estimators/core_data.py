@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed, effective_n_jobs
+from joblib import effective_n_jobs
 from numpy.typing import NDArray
 
 from skmrm._support.device import resolve_device
-from skmrm._support.tensors import Arrays, as_tensor, as_tensors
+from skmrm._support.tensors import Arrays, as_one_array, as_tensor, as_tensors
+from skmrm._support.threads import in_threads
 from skmrm.episodes import EpisodeSet
 from skmrm.meta.adaptation import Adaptation
 from skmrm.meta.adaptation.users import adapt_users
@@ -101,25 +102,27 @@ def adapt_arrays(
 ) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Weights (n_users, n_bases) and, where the rule defines them, covariances, from all pairs given.
 
-    With `n_jobs`, parts of the users are adapted in so many threads of joblib (torch lets go of Python's lock).
+    Parts of many users are adapted in so many Python threads (torch lets go of Python's lock), each of which computes
+    on one: `n_jobs`, and for None as many as torch may take.
     """
     place = resolve_device(device)
     found, table = as_tensors(params, place), as_tensor(rewards, place)
 
-    def adapt(first: int, last: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def adapt(part: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor | None]:
+        first, last = part
         own = slice(*np.searchsorted(user, [first, last]))
         pairs = _pairs(chosen[own], rejected[own], user[own] - first, last - first, place)
         return adapt_users(found, rule, table, pairs, with_covariance=True)
 
-    n_parts = min(effective_n_jobs(n_jobs), n_users // _USERS_PER_JOB)
-    if n_parts < 2:
-        parts = [adapt(0, n_users)]
-    else:
-        bounds = np.linspace(0, n_users, n_parts + 1).astype(int).tolist()
-        parts = Parallel(n_jobs=n_parts, prefer="threads")(delayed(adapt)(*ends) for ends in pairwise(bounds))
-    weights = _joined([part[0] for part in parts])
+    n_threads = effective_n_jobs(n_jobs)
+    if n_jobs is None and n_threads == 1 and place.type == "cpu":
+        n_threads = torch.get_num_threads()
+    n_parts = max(1, min(n_threads, n_users // _USERS_PER_JOB))
+    bounds = np.linspace(0, n_users, n_parts + 1).astype(int).tolist()
+    parts = in_threads(adapt, list(pairwise(bounds)))
+    weights = as_one_array([part[0] for part in parts])
     covariances = [part[1] for part in parts if part[1] is not None]
-    return weights, _joined(covariances) if covariances else None
+    return weights, as_one_array(covariances) if covariances else None
 
 
 def start_weights(params: Arrays, rule: Adaptation, n_bases: int) -> NDArray[Any]:
@@ -128,11 +131,6 @@ def start_weights(params: Arrays, rule: Adaptation, n_bases: int) -> NDArray[Any
     weights, _ = adapt_arrays(params, rule, rewards, nothing, nothing, nothing, 1, "cpu")
     weights.flags.writeable = False
     return weights[0]
-
-
-def _joined(parts: list[torch.Tensor]) -> NDArray[Any]:
-    """Parts one after the other; one part is not copied."""
-    return (parts[0] if len(parts) == 1 else torch.cat(parts)).cpu().numpy()
 
 
 def _draw_split(

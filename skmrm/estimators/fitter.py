@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import HasMethods
 
 from skmrm._support.device import device_problems
 from skmrm._support.tensors import Arrays, numpy_parameters
+from skmrm._support.threads import one_thread, threads_for
 from skmrm._support.wording import name_some, raise_all
 from skmrm.base_rewards import make_base_rewards
 from skmrm.encoders._cache import Memory, as_store
@@ -29,6 +30,7 @@ from skmrm.meta.adaptation import Adaptation
 from skmrm.meta.fit import Fitted
 from skmrm.meta.outer.keeper import KEEPS_NOTHING, Keeper
 from skmrm.meta.tensors.pairs import MEDIANS
+from skmrm.meta.tensors.tables import products_under
 
 if TYPE_CHECKING:
     from typing import Self
@@ -96,7 +98,9 @@ class EpisodeFitter(BaseEstimator):
             checked, rest = divide(checked, max_memory, rng)
             features = checked.features
             others = Streamed(rest, max_memory, support_fraction, rng, self.device)
-        fitted = core(core_data(checked, features, support_fraction, rng, self.device, keeper, others))
+        data = core_data(checked, features, support_fraction, rng, self.device, keeper, others)
+        with one_thread(), products_under(threads_for):
+            fitted = core(data)
         return self._keep(fitted, encoder, n_users)
 
     def _check_parameters(self, more: Sequence[str] = ()) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skmrm._support.threads import one_thread
 from skmrm.base_rewards import BaseRewards
 from skmrm.episodes import EpisodeSet
 from skmrm.episodes.from_user import read_user_pairs
@@ -41,7 +42,7 @@ class RewardScorer:
             In logits; float32 for texts, the dtype of fit's features for arrays.
         """
         base, weights = self._scorer()
-        return base.of_items(X, "predict", type(self).__name__) @ weights
+        return _weighed(base.of_items(X, "predict", type(self).__name__), weights)
 
     def predict_proba(self, pairs: Any) -> NDArray[Any]:
         r"""Probability that the first response of each pair is preferred, :math:`\sigma(r(chosen) - r(rejected))`.
@@ -75,7 +76,7 @@ class RewardScorer:
         episodes = self._read_pairs(pairs)
         if episodes.n_pairs == 0:
             return np.empty(0, weights.dtype)
-        rewards = base.of_episodes(episodes) @ weights
+        rewards = _weighed(base.of_episodes(episodes), weights)
         return rewards[episodes.chosen] - rewards[episodes.rejected]
 
     def _read_pairs(self, pairs: Any) -> EpisodeSet:
@@ -105,3 +106,9 @@ class RewardScorer:
         items, is_one = responses_to_score(prompt, response, base.kind)
         rewards = self.predict(items)
         return float(rewards[0]) if is_one else rewards
+
+
+def _weighed(base_rewards: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
+    """Rewards (n,) of base rewards (n, n_bases) under some weights."""
+    with one_thread():
+        return base_rewards @ weights

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skmrm._support.threads import one_thread
 from skmrm._support.wording import raise_all
 from skmrm.episodes.from_user import read_user_pairs
 from skmrm.episodes.items import check_features, check_items, responses_to_rank, responses_to_score
@@ -232,7 +233,8 @@ class OnnxScorer:
         learnt = {name.removeprefix(_RULE): value for name, value in self._arrays.items() if name.startswith(_RULE)}
         check_rewards_to_learn(base, episodes, "adapt")
         gaps = base[episodes.chosen] - base[episodes.rejected]
-        return adapt_weights({**rule, **learnt}, self._arrays["start"], gaps)
+        with one_thread():
+            return adapt_weights({**rule, **learnt}, self._arrays["start"], gaps)
 
     def _checked(self, X: Any, caller: str) -> Any:
         if self.kind == "text":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch
 from benchmarks import __main__ as every
 from benchmarks._support import timing
 from benchmarks.speed import __main__ as speed
+from benchmarks.speed.neighbours import busy
 from benchmarks.speed.plain_loop import PlainModel, plain_adapt, plain_map_adapt, plain_map_by_autograd
 from benchmarks.speed.training import train, train_plainly
 from benchmarks.speed.world import World, make_world
@@ -69,6 +71,19 @@ def test__in_turn__runs__are_interleaved_and_the_first_round_is_not_counted(monk
     assert found == {"a": 1, "b": 1}
 
 
+def test__busy__processes__are_there_and_end_also_after_an_error(monkeypatch):
+    started, start = [], subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *given: started.append(start(*given)) or started[-1])
+
+    def look():
+        assert [process.poll() for process in started] == [None, None]
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), busy(2):
+        look()
+    assert [process.poll() is None for process in started] == [False, False]
+
+
 @pytest.mark.full
 def test__benchmarks__quick__prints_a_table_of_each_part_and_writes_all_numbers(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(every.AREAS, "accuracy", lambda arguments: pytest.fail("not asked for"))
@@ -76,7 +91,7 @@ def test__benchmarks__quick__prints_a_table_of_each_part_and_writes_all_numbers(
     printed = capsys.readouterr().out
     found = json.loads((tmp_path / "found.json").read_text())["speed"]
     assert found["bytes_per_second"] > 0
-    assert list(found["parts"]) == ["fit", "adapt", "single", "growth", "gpu"]
+    assert list(found["parts"]) == ["fit", "adapt", "single", "growth", "neighbours", "gpu"]
     for name, part in found["parts"].items():
         assert part["title"] in printed
         assert len(part["rows"]) > 0 or (name == "gpu" and "nothing was measured" in part["title"])

@@ -33,7 +33,7 @@ from onnx import TensorProto, helper  # noqa: E402
 from skmrm.serving import OnnxScorer  # noqa: E402
 
 BLOCKED = ("torch", "sklearn", "transformers", "scipy", "onnx", "joblib", "pandas", "narwhals")
-ALLOWED = {"numpy", "onnxruntime", "tokenizers", "skmrm", "lazy_loader", "safetensors"}
+ALLOWED = {"numpy", "onnxruntime", "tokenizers", "threadpoolctl", "skmrm", "lazy_loader", "safetensors"}
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
+from skmrm._support.threads import threads_for
 from skmrm.encoders.hashed._ngrams import HashedNgrams, tfidf
 from skmrm.episodes.items import check_items
 
@@ -111,7 +112,9 @@ class HashedTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             self.singular_values_ = np.zeros(1, np.float32)
             return self
         svd = TruncatedSVD(min(self.n_components, *weights.shape), random_state=self.random_state)
-        with np.errstate(invalid="ignore", divide="ignore"):  # its share of variance, where all texts are the same
+        n_multiplications = max(weights.shape) * svd.n_components**2  # of a decomposition of its dense matrices
+        # nothing divides its share of variance where all texts are the same
+        with np.errstate(invalid="ignore", divide="ignore"), threads_for(n_multiplications):
             svd.fit(weights)
         rank = int((svd.singular_values_ > _NEGLIGIBLE * svd.singular_values_[0]).sum())
         self.components_ = np.ascontiguousarray(svd.components_[:rank], np.float32)

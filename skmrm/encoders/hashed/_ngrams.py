@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skmrm._support.threads import one_thread
 from skmrm.episodes.items import encodable
 
 __all__ = ["HashedNgrams", "murmurhash3", "tfidf"]
@@ -80,8 +81,9 @@ class HashedNgrams:
             One row a text; a row does not depend on the others.
         """
         vectors = np.empty((len(texts), self._vectors.shape[1]), np.float32)
-        for batch in _batches(texts):
-            self._encode([encodable(text).lower() for text in texts[batch]], vectors[batch])
+        with one_thread():
+            for batch in _batches(texts):
+                self._encode([encodable(text).lower() for text in texts[batch]], vectors[batch])
         return vectors
 
     def _check(self, columns: _Ints) -> None:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from skmrm.meta.basis import Parameters, gaussian_kernel
 from skmrm.meta.tensors.factors import eigh
-from skmrm.meta.tensors.tables import in_single, map_rows
+from skmrm.meta.tensors.tables import around_product, in_single, is_half, map_rows
 
 __all__ = ["KernelTerm", "Nystroem", "spread_landmarks"]
 
@@ -55,7 +55,10 @@ class Nystroem:
 
     def features(self, table: Tensor) -> Tensor:
         r""":math:`\psi` of items (n_items, d): (n_items, rank), in the precision of the table."""
-        return map_rows(table, lambda rows: gaussian_kernel(rows, self.points, self.precision) @ self.root, table.dtype)
+        with around_product(0 if is_half(table) else table.shape[0] * self.points.numel()):
+            return map_rows(
+                table, lambda rows: gaussian_kernel(rows, self.points, self.precision) @ self.root, table.dtype
+            )
 
 
 @dataclass(frozen=True)

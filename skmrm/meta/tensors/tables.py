@@ -1,24 +1,30 @@
-"""Products with a table of features, which may be in half precision: computed in single, some rows at a time.
+"""Products with a table of features: large ones apart, and of a table in half precision some rows at a time, in single.
 
 A table in half precision is half as large, and is never copied to single precision as a whole: a chunk of rows that the
-caches hold is, multiplied, and overwritten by the next. With any other table each function is the plain product.
+caches hold is, multiplied, and overwritten by the next. With any other table each function is the plain product, and
+the only kind in a fit that can be worth several threads: `products_under` lets callers say when, and how to have them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor
 
 __all__ = [
+    "around_product",
     "empty_like",
     "gram",
     "in_single",
     "is_half",
     "map_rows",
     "n_cached_rows",
+    "products_under",
     "quadratic_form",
     "row_gaps",
     "rows_times",
@@ -29,6 +35,25 @@ __all__ = [
 HALVES = (torch.float16, torch.bfloat16)
 CHUNK_CELLS = 1 << 18  # numbers in a chunk: 1 MB in single precision
 CHUNK_CELLS_GPU = 1 << 24  # where a kernel's start costs more than what the caches save
+
+_Context = Callable[[int], AbstractContextManager[Any]]
+_around: ContextVar[_Context | None] = ContextVar("around", default=None)
+
+
+@contextmanager
+def products_under(context: _Context) -> Iterator[None]:
+    """Within it, each product with a table is computed under a context, made for its number of multiplications."""
+    token = _around.set(context)
+    try:
+        yield
+    finally:
+        _around.reset(token)
+
+
+def around_product(n_multiplications: int) -> AbstractContextManager[Any]:
+    """What to compute a product of so many multiplications under."""
+    context = _around.get()
+    return nullcontext() if context is None else context(n_multiplications)
 
 
 def is_half(table: Tensor) -> bool:
@@ -74,13 +99,15 @@ def map_rows(table: Tensor, function: Callable[[Tensor], Tensor], dtype: torch.d
 
 def rows_times(table: Tensor, matrix: Tensor) -> Tensor:
     """Table (n_items, d) times a vector (d,) or a matrix (d, k)."""
-    return map_rows(table, lambda rows: rows @ matrix)
+    with around_product(0 if is_half(table) else table.shape[0] * matrix.numel()):
+        return map_rows(table, lambda rows: rows @ matrix)
 
 
 def transposed_times(table: Tensor, values: Tensor) -> Tensor:
     """Transposed table (d, n_items) times a vector (n_items,) or a matrix (n_items, k)."""
     if not is_half(table):
-        return table.T @ values
+        with around_product(table.shape[1] * values.numel()):
+            return table.T @ values
     total = values.new_zeros(table.shape[1], *values.shape[1:])
     for rows, part in zip(_chunks_in_single(table), values.split(n_cached_rows(table)), strict=True):
         total += rows.T @ part
@@ -106,7 +133,8 @@ def gram(table: Tensor) -> Tensor:
 def sparse_times(sparse: Tensor, table: Tensor) -> Tensor:
     """A coalesced sparse matrix (m, n_items) times a table: (m, d)."""
     if not is_half(table):
-        return torch.sparse.mm(sparse, table)
+        with around_product(sparse._nnz() * table.shape[1]):
+            return torch.sparse.mm(sparse, table)
     total = sparse.values().new_zeros(sparse.shape[0], table.shape[1])
     for rows, product in _sparse_chunks(sparse, table):
         total.index_add_(0, rows, product)
@@ -116,7 +144,8 @@ def sparse_times(sparse: Tensor, table: Tensor) -> Tensor:
 def quadratic_form(sparse: Tensor, table: Tensor) -> Tensor:
     """Z' S Z of a table Z (n_items, d) and a coalesced sparse matrix S (n_items, n_items): (d, d)."""
     if not is_half(table):
-        return table.T @ torch.sparse.mm(sparse, table)
+        with around_product(table.shape[0] * table.shape[1] ** 2):
+            return table.T @ torch.sparse.mm(sparse, table)
     total = sparse.values().new_zeros(table.shape[1], table.shape[1])
     for rows, product in _sparse_chunks(sparse, table):
         total.addmm_(table[rows].float().T, product)

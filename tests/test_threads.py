@@ -113,6 +113,16 @@ def test__estimators__fit_adapt_and_predict__compute_on_one_thread(estimator, fe
     assert {n for seen in torch_settings for n in seen} == {1}
 
 
+def test__fit_and_adapt__whatever_the_callers_threads__are_the_same_bits(few_episodes, small):
+    found = clone(small).fit(few_episodes)
+    with one_thread():
+        alone = clone(small).fit(few_episodes)
+    assert found.start_weights_.tobytes() == alone.start_weights_.tobytes()
+    for name, values in alone.base_rewards_.params.items():
+        assert found.base_rewards_.params[name].tobytes() == values.tobytes()
+    assert found.adapt_many(few_episodes).weights_.tobytes() == alone.adapt_many(few_episodes).weights_.tobytes()
+
+
 def test__progress_bar_of_a_fit__sees_one_thread(few_episodes, small, monkeypatch):
     seen = []
     monkeypatch.setattr("skmrm.estimators.progress.EpochBar.show", lambda self, record: seen.append(settings()))

@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from skmrm.meta.tensors.tables import around_product
+
 __all__ = ["cholesky", "eigh"]
 
 # Shares of a matrix's size that are added to its diagonal, one after the other, where the one before was not enough.
@@ -25,7 +27,8 @@ def cholesky(matrix: Tensor, *, upper: bool = False) -> Tensor:
     ValueError
         If a matrix is not finite, or not positive definite to rounding.
     """
-    factor, failed = torch.linalg.cholesky_ex(matrix, upper=upper)
+    with around_product(matrix.numel() * matrix.shape[-1]):
+        factor, failed = torch.linalg.cholesky_ex(matrix, upper=upper)
     if _succeeded(factor, failed):
         return factor
     double = matrix.double()
@@ -54,7 +57,8 @@ def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
     apart = torch.linspace(0.0, 1.0, matrix.shape[-1], dtype=double.dtype, device=double.device)
     for share in _JITTERS:  # along the diagonal, so that repeated eigenvalues part
         try:
-            values, vectors = torch.linalg.eigh(scaled + torch.diag(share * apart))
+            with around_product(matrix.numel() * matrix.shape[-1]):
+                values, vectors = torch.linalg.eigh(scaled + torch.diag(share * apart))
         except torch.linalg.LinAlgError:
             continue
         return (size * values).to(matrix.dtype), vectors.to(matrix.dtype)

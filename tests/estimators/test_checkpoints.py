@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import shutil
 import signal
 import subprocess
@@ -60,14 +59,24 @@ def interrupt_at(monkeypatch, epoch):
 
 SCRIPT = """
 import os
+import signal
 import sys
 import numpy as np
 from skmrm import MetaRewardModel
 from skmrm.datasets import make_user_preferences
+from skmrm.estimators.checkpoints import FileKeeper
 
-def fit(folder, result):
+def fit(folder, result, n_kept):
+    keep, left = FileKeeper.save, iter(range(int(n_kept)))
+
+    def keep_or_die(self, *state):
+        if next(left, None) is None:  # some epochs after the last state that is kept
+            os.kill(os.getpid(), signal.SIGKILL)
+        keep(self, *state)
+
+    FileKeeper.save = keep_or_die
     episodes = make_user_preferences(n_users=40, n_pairs=10, n_features=6, n_bases=2, random_state=0).episodes
-    model = MetaRewardModel(n_bases=2, spectral_init=False, max_epochs=60, patience=60, users_per_batch=2,
+    model = MetaRewardModel(n_bases=2, spectral_init=False, max_epochs=30, patience=30, users_per_batch=2,
                             random_state=0, device="cpu")
     model.fit(episodes, checkpoint_dir=folder, checkpoint_every=3)
     losses = [record["training_loss"] for record in model.history_[1:]]
@@ -78,13 +87,12 @@ for line in sys.stdin:  # a folder and a result: a process of its own, which nee
     if process == 0:
         fit(*line.rstrip("\\n").split("\\t"))
         os._exit(0)
-    print(process, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
 """
 
 
 class Fits:
-    """Processes that fit, one after another."""
+    """Processes that fit, one after another; each is killed once it kept so many states, if it gets there."""
 
     def __init__(self):
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -99,42 +107,22 @@ class Fits:
         self.server.wait()
         self.server.stdout.close()
 
-    def start(self, folder, result):
-        """The number of a process."""
-        print(folder, result, sep="\t", file=self.server.stdin, flush=True)
-        return int(self.server.stdout.readline())
-
-    def runs_on(self):
-        """Whether the process does, a millisecond later."""
-        return not select.select([self.server.stdout], [], [], 0.001)[0]
-
-    def exit_code(self):
+    def exit_code(self, folder, result, n_kept=1000):
+        print(folder, result, n_kept, sep="\t", file=self.server.stdin, flush=True)
         return int(self.server.stdout.readline())
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 def test__fit__killed_again_and_again__ends_with_the_bits_of_a_fit_that_was_not(tmp_path):
     folder, result = tmp_path / "checkpoints", tmp_path / "killed.npz"
-    file = folder / CHECKPOINT_FILE
-    n_killed = 0
     with Fits() as fits:
-        fits.start(tmp_path / "plain", tmp_path / "plain.npz")
-        assert fits.exit_code() == 0
-        for _ in range(3):
-            before = file.stat().st_mtime_ns if file.exists() else 0
-            process = fits.start(folder, result)
-            while fits.runs_on():
-                if file.exists() and file.stat().st_mtime_ns != before:  # it got further than the last one
-                    os.kill(process, signal.SIGKILL)
-                    n_killed += 1
-                    break
-            assert fits.exit_code() == -signal.SIGKILL
+        assert fits.exit_code(tmp_path / "plain", tmp_path / "plain.npz") == 0
+        for n_kept in (2, 0, 3):
+            assert fits.exit_code(folder, result, n_kept) == -signal.SIGKILL
     with Fits() as fits:  # another interpreter
-        fits.start(folder, result)
-        assert fits.exit_code() == 0
-    assert n_killed == 3
+        assert fits.exit_code(folder, result) == 0
     expected, found = np.load(tmp_path / "plain.npz"), np.load(result)
-    assert expected["losses"].shape == (60,)
+    assert expected["losses"].shape == (30,)
     assert expected.files == found.files
     for name in expected.files:
         np.testing.assert_array_equal(expected[name], found[name])

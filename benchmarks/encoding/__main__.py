@@ -1,4 +1,4 @@
-"""What encoding costs: sentences, responses to shared prompts, a GPU's use, a store on disk; next to what others do.
+"""What encoding costs: sentences, shared prompts, a GPU's use, a store on disk, odd texts; next to what others do.
 
 python -m benchmarks.encoding [--quick] [--only sentences,prefixes,...] [--output FILE]
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks._support.areas import Found, run_parts
 from benchmarks._support.arguments import parts_parser
 from benchmarks.encoding.gpu import gpu
+from benchmarks.encoding.odd_texts import odd
 from benchmarks.encoding.prefixes import prefixes
 from benchmarks.encoding.sentences import sentences
 from benchmarks.encoding.stores import lookup, store
@@ -26,6 +27,7 @@ PARTS: dict[str, Callable[[Path, bool], Found]] = {
     "gpu": gpu,
     "store": store,
     "lookup": lookup,
+    "odd": odd,
 }
 
 

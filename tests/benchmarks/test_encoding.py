@@ -18,6 +18,7 @@ from benchmarks.encoding import __main__ as encoding  # noqa: E402
 from benchmarks.encoding.__main__ import PARTS  # noqa: E402
 from benchmarks.encoding.flops import Products, network_flops  # noqa: E402
 from benchmarks.encoding.gpu import against_loops  # noqa: E402
+from benchmarks.encoding.odd_texts import odd, odd_texts  # noqa: E402
 from benchmarks.encoding.random_models import SMALL, PlainLoop, conversations, save_random_model  # noqa: E402
 from benchmarks.encoding.real_texts import real_texts  # noqa: E402
 
@@ -45,7 +46,7 @@ def found(tmp_path_factory):
 @pytest.mark.full
 def test__encoding__quick__prints_a_table_of_each_part_and_names_the_machine(found):
     results, printed = found
-    assert list(results["parts"]) == list(PARTS) == ["sentences", "prefixes", "gpu", "store", "lookup"]
+    assert list(results["parts"]) == list(PARTS) == ["sentences", "prefixes", "gpu", "store", "lookup", "odd"]
     for part in results["parts"].values():
         assert part["title"] in printed
         assert all(name in printed for row in part["rows"] for name in row)
@@ -101,6 +102,18 @@ def test__encoding__store__overheads_are_differences(found):
     assert row["texts"] == 2000
 
 
+def test__odd_texts__any__are_as_long_as_prose_and_each_has_a_ratio_to_it(tmp_path):
+    texts = odd_texts(300)
+    assert {len(text) for text in texts.values()} == {300}
+    made = odd(tmp_path, quick=True)
+    assert [row["text"] for row in made.rows] == list(texts)
+    for encoder in ("hashed n-grams", "statistics"):
+        prose = made.rows[0]
+        assert prose[f"{encoder}, times prose"] == 1
+        for row in made.rows:
+            assert row[f"{encoder}, times prose"] * prose[f"{encoder}, ms"] == pytest.approx(row[f"{encoder}, ms"])
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test__against_loops__on_the_cpu__same_vectors_and_utilisation_of_the_rate(tmp_path, monkeypatch, dtype):
     monkeypatch.setattr("benchmarks.encoding.gpu.Products", FewProducts)
@@ -149,4 +162,4 @@ def test__real_texts__any_number__distinct_and_the_same_each_time():
 def test__encoding__unknown_part__is_refused(capsys):
     with pytest.raises(SystemExit):
         encoding.main(["--only", "sentences,none"])
-    assert "must be out of sentences, prefixes, gpu, store, lookup" in capsys.readouterr().err
+    assert "must be out of sentences, prefixes, gpu, store, lookup, odd" in capsys.readouterr().err

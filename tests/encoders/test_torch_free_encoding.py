@@ -164,8 +164,21 @@ def test__hashed_ngrams__arrays_that_do_not_fit__said(idf, columns, components):
 
 
 @settings(max_examples=150)
-@given(st.lists(st.binary(max_size=23) | st.text(max_size=9).map(lambda text: text.encode("utf-8", "replace"))))
-def test__murmurhash3__any_bytes__as_scikit_learn(parts):
+@given(
+    st.lists(
+        st.binary(max_size=23)
+        | st.text(max_size=9).map(lambda text: text.encode("utf-8", "replace"))
+        | st.tuples(st.binary(min_size=1, max_size=5), st.integers(1, 400)).map(lambda drawn: drawn[0] * drawn[1])
+    ),
+    st.sampled_from([0, 1, 48, 10**6]),
+)
+def test__murmurhash3__any_bytes__as_scikit_learn(parts, few):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_ngrams, "_FEW", few)  # by numpy alone, by Python alone, and by both
+        _check_hashes(parts)
+
+
+def _check_hashes(parts):
     lengths = np.array([len(part) for part in parts], dtype=np.int64)
     hashes = murmurhash3(np.frombuffer(b"".join(parts), np.uint8), np.cumsum(lengths) - lengths, lengths)
     assert hashes.dtype == np.uint32
@@ -178,6 +191,27 @@ def test__murmurhash3__overlapping_slices__each_by_itself():
     expected = [murmurhash3_32(data[i:j].tobytes(), positive=True) for i, j in zip(starts, stops, strict=True)]
     assert murmurhash3(data, starts, stops - starts).tolist() == expected
     assert murmurhash3_32(LOWEST_HASH) == -(2**31)
+
+
+@pytest.mark.parametrize("text", ["x", "7", "xyz ", "猫", "e\u0301", "a'", "**a", "x.", " ", "\n", "😀"])
+def test__hashed_ngrams__a_text_of_any_kind__takes_work_by_its_length_alone(text, monkeypatch):
+    """Calls of numpy and steps of Python, counted: neither grows faster than the text, however long its words are."""
+
+    def work(n_characters):
+        calls, steps = [], []
+        rotated, folded = _ngrams._rotated, _ngrams._folded
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_ngrams, "_rotated", lambda words, bits: calls.append(len(words)) or rotated(words, bits))
+            patch.setattr(
+                _ngrams, "_folded", lambda hashed, blocks: steps.append(len(blocks)) or folded(hashed, blocks)
+            )
+            encoder([("", (text * n_characters)[:n_characters])])
+        return len(calls), sum(calls) + sum(steps)
+
+    encoder = HashedTextEncoder(n_components=2, n_hashes=64).fit([("", "one two"), ("", "three")]).transform
+    (few_calls, little), (many_calls, much) = work(1000), work(16_000)
+    assert many_calls <= few_calls + 8
+    assert much <= 17 * max(little, 100)
 
 
 # ---------------------------------------------------------------- statistics of style

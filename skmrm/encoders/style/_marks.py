@@ -88,7 +88,7 @@ def _shape(text: str) -> tuple[int, ...]:
         len(lines),
         len(starts),
         sum(_LIST_ITEM.match(line) is not None for line in lines),
-        sum(_HEADING.match(line) is not None for line in lines),
+        sum(_HEADING.match(line) is not None for line in lines if "#" in line or "**" in line),
         sum(start.islower() for start in starts),
         int(bool(lines) and not lines[-1].rstrip().endswith(_FINAL)),
     )

@@ -18,7 +18,7 @@ import uvicorn
 from bodies import JsonRoute
 from errors import ServiceError, StartError, documented, handle_errors
 from fastapi import FastAPI, Path, Query
-from limits import BodyLimit, Limits
+from limits import Limits, RequestLimits
 from schemas import Adapted, Health, Ranking, Scores, feature_forms, text_forms
 from store import WeightStore
 
@@ -47,7 +47,7 @@ def create_app(bundle: Any, database: str | os.PathLike[str], limits: Limits = _
 
     app = FastAPI(title="Personal rewards", description=__doc__.split("\n")[0], lifespan=lifespan)
     app.router.route_class = JsonRoute
-    app.add_middleware(BodyLimit, max_bytes=limits.body_bytes)
+    app.add_middleware(RequestLimits, limits=limits)
     handle_errors(app, forms.wrong_kind)
 
     UserId = Annotated[str, Path(pattern=_SAFE_ID, max_length=limits.id_characters, examples=["ann"])]
@@ -59,7 +59,7 @@ def create_app(bundle: Any, database: str | os.PathLike[str], limits: Limits = _
         return scorer.predict(items, weights=weights), weights is not None
 
     # Plain functions run in threads, as work on a CPU should.
-    @app.post("/users/{user_id}/adapt", responses=documented(400, 413, 422))
+    @app.post("/users/{user_id}/adapt", responses=documented(400, 413, 422, 503))
     def adapt(user_id: UserId, body: forms.adapt) -> Adapted:
         """Learn a user's taste from pairs of a chosen and a rejected response.
 
@@ -70,26 +70,30 @@ def create_app(bundle: Any, database: str | os.PathLike[str], limits: Limits = _
         store.put(user_id, scorer.adapt(pairs), len(pairs))
         return Adapted(user_id=user_id, n_pairs=len(pairs), n_bases=scorer.n_bases)
 
-    @app.post("/users/{user_id}/score", responses=documented(400, 404, 413, 422))
+    @app.post("/users/{user_id}/score", responses=documented(400, 404, 413, 422, 503))
     def score(user_id: UserId, body: forms.score, on_unknown: OnUnknown = "prior") -> Scores:
         """Rewards of responses under the user's taste."""
         rewards, known = rewards_for(user_id, body.read(), on_unknown)
         return Scores(rewards=rewards.tolist(), known_user=known)
 
-    @app.post("/users/{user_id}/rank", responses=documented(400, 404, 413, 422))
+    @app.post("/users/{user_id}/rank", responses=documented(400, 404, 413, 422, 503))
     def rank(user_id: UserId, body: forms.rank, on_unknown: OnUnknown = "prior") -> Ranking:
         """Order responses to a prompt under the user's taste, best first."""
         rewards, known = rewards_for(user_id, body.read(), on_unknown)
         order = np.argsort(-rewards, kind="stable")
         return Ranking(order=order.tolist(), rewards=rewards.tolist(), known_user=known)
 
-    @app.delete("/users/{user_id}", status_code=204, responses=documented(404, 422))
+    @app.delete("/users/{user_id}", status_code=204, responses=documented(404, 422, 503))
     def forget(user_id: UserId) -> None:
-        """Forget the user: weights and id are deleted and overwritten."""
+        """Forget the user: when the answer is 204, no file holds the id or the weights.
+
+        While something reads the database, copies are left. The answer is then 503: the user has no weights any more,
+        and the same call, made again, wipes the copies.
+        """
         if not store.forget(user_id):
             raise _unknown(user_id)
 
-    @app.get("/health")
+    @app.get("/health", responses=documented(503))
     def health() -> Health:
         """What is served."""
         return Health(**{**scorer.config, "kind": scorer.kind, "n_users": len(store)})

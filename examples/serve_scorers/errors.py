@@ -19,6 +19,8 @@ _MEANING = {
     413: "`body_too_large`: the body has more bytes than a request may have.",
     422: "`invalid_request`: a rule or limit is broken. `unusable_pairs`: a rule of adapting is. `wrong_input_kind`: "
     "texts where the bundle takes feature vectors, or the other way round.",
+    503: "`overloaded`: as much is being computed as may be. `busy`: others are writing to the database. "
+    "`not_yet_forgotten`: copies of a deleted user are left. The header Retry-After says when to try again.",
 }
 
 
@@ -37,16 +39,19 @@ class ErrorBody(BaseModel):
 
 
 class ServiceError(Exception):
-    """A request that is refused."""
+    """A request that is refused; `retry_after` are the seconds after which the same one may do."""
 
-    def __init__(self, status: int, code: str, message: str, problems: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, status: int, code: str, message: str, problems: tuple[str, ...] = (), retry_after: int | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
+        self.headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
         self.body = ErrorBody(error=ErrorDetail(code=code, message=message, problems=list(problems[:_MOST_PROBLEMS])))
 
 
 def error_response(error: ServiceError, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    return JSONResponse(error.body.model_dump(), error.status, headers)
+    return JSONResponse(error.body.model_dump(), error.status, {**error.headers, **(headers or {})})
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:

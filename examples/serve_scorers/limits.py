@@ -1,4 +1,4 @@
-"""What a request may be at most, and the refusal of bodies that are more before anything reads them."""
+"""What a request may be at most, and all of them together: refusals before anything reads a body."""
 
 from dataclasses import dataclass
 
@@ -8,20 +8,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 @dataclass(frozen=True)
 class Limits:
-    """Largest requests; all but `body_bytes` are part of the schemas, and so of /openapi.json."""
+    """Largest requests; all but the last three are part of the schemas, and so of /openapi.json."""
 
     pairs: int = 200  # of one adapt
     items: int = 200  # of one score or rank
-    characters: int = 20_000  # of one text
+    characters: int = 20_000  # of one text; what a text costs goes by its characters, whatever they are
     id_characters: int = 128
     body_bytes: int = 8 << 20
+    requests_at_once: int = 32  # fewer than the 40 threads that compute, so that none waits for a thread
+    bytes_at_once: int = 16 << 20  # of their bodies together, a few seconds' work
 
 
-class BodyLimit:
-    """ASGI middleware: 413 for a body that says it is too large, or turns out to be."""
+class RequestLimits:
+    """ASGI middleware: 413 for a body that says it is too large, or turns out to be; 503 while too much is at work."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self.app, self.max_bytes = app, max_bytes
+    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+        self.app, self.limits = app, limits
+        self._bodies: list[int] = []  # bytes of those that are at work
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -29,27 +32,43 @@ class BodyLimit:
             return
         body = await self._read(scope, receive)
         if body is None:
-            message = f"a body has at most {self.max_bytes} bytes, this one has more: send fewer or shorter texts"
+            message = (
+                f"a body has at most {self.limits.body_bytes} bytes, this one has more: send fewer or shorter texts"
+            )
             refusal = error_response(ServiceError(413, "body_too_large", message), {"connection": "close"})
             await refusal(scope, receive, send)
+            return
+        if self._is_too_much(len(body)):
+            message = f"{len(self._bodies)} requests are being computed, as many or as large as may be: try again"
+            await error_response(ServiceError(503, "overloaded", message, retry_after=1))(scope, receive, send)
             return
         unread: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def replay() -> Message:
             return unread.pop() if unread else await receive()
 
-        await self.app(scope, replay, send)
+        self._bodies.append(len(body))
+        try:
+            await self.app(scope, replay, send)
+        finally:
+            self._bodies.remove(len(body))
+
+    def _is_too_much(self, n_bytes: int) -> bool:
+        """Whether one more request would be: one alone never is."""
+        return len(self._bodies) >= self.limits.requests_at_once or (
+            any(self._bodies) and sum(self._bodies) + n_bytes > self.limits.bytes_at_once
+        )
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
         """The body; None if it is too large, or if the client has gone, who reads no answer."""
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if not declared.isdigit() or int(declared) > self.max_bytes:
+        if not declared.isdigit() or int(declared) > self.limits.body_bytes:
             return None
         body, more = bytearray(), True
         while more:
             message = await receive()
             body += message.get("body", b"")
-            if message["type"] == "http.disconnect" or len(body) > self.max_bytes:
+            if message["type"] == "http.disconnect" or len(body) > self.limits.body_bytes:
                 return None
             more = message.get("more_body", False)
         return bytes(body)

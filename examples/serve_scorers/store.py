@@ -3,37 +3,48 @@
 import sqlite3
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from os import PathLike
 
 import numpy as np
-from errors import StartError
+from errors import ServiceError, StartError
 
 _TABLES = {
     "meta": "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
     "users": "CREATE TABLE users (id TEXT PRIMARY KEY, n_pairs INTEGER NOT NULL, weights BLOB NOT NULL)",
 }
 _SCHEMA_VERSION = "1"
-_PATIENCE = 10.0  # seconds to wait while another process writes
+_START_PATIENCE = 10.0  # seconds to wait for others before the service starts
+_PATIENCE = 1.0  # seconds that a request waits for others, before it is told to come again
+_MOST_WRITERS = 8  # requests that wait to write; each holds a thread that a reader could have
+_BUSY = (5, 6)  # SQLITE_BUSY, SQLITE_LOCKED
 _FLOATS = np.dtype("<f8")
+_TO_WIPE = "to_wipe"  # key in meta while files may hold what was deleted
 
 
 class WeightStore:
     """A table of one model's users, which threads share, and processes too.
+
+    One connection writes; readers have connections of their own, and SQLite's log lets them read while anybody writes.
+    Whatever has to wait for others longer than about a second is refused with a ServiceError, 503.
 
     Weights mean nothing under other base reward functions: a file made with another `model` (its fingerprint) is
     refused with a StartError, as is one that is no such table at all.
     """
 
     def __init__(self, file: str | PathLike[str], model: str, n_bases: int) -> None:
-        # One connection and a lock: with one for each call, each would write the whole log back as it closes.
-        self._lock = threading.Lock()
+        self._file = file
+        self._lock = threading.Lock()  # of the connection that writes
+        self._waiting = threading.Semaphore(_MOST_WRITERS)
+        self._readers: list[sqlite3.Connection] = []  # those that nobody uses; with one for each call, each would
+        # write the whole log back as it closes
         try:
-            self._database = sqlite3.connect(file, timeout=_PATIENCE, check_same_thread=False, isolation_level=None)
+            self._writer = self._connect(_START_PATIENCE)
         except sqlite3.Error as error:
             raise StartError(f"cannot open the database {file} ({error}): is its folder there?") from error
         try:
-            self._prepare(file, {"schema_version": _SCHEMA_VERSION, "n_bases": str(n_bases), "model": model})
+            self._prepare({"schema_version": _SCHEMA_VERSION, "n_bases": str(n_bases), "model": model})
         except BaseException as error:
             self.close()
             if isinstance(error, sqlite3.Error):
@@ -42,59 +53,160 @@ class WeightStore:
 
     def get(self, user: str) -> np.ndarray | None:
         """Weights (n_bases,) of the user; None for a user without."""
-        found = self._run("SELECT weights FROM users WHERE id = ?", user)
+        found = self._read("SELECT weights FROM users WHERE id = ?", user)
         return np.frombuffer(found[0][0], _FLOATS) if found else None
 
     def put(self, user: str, weights: np.ndarray, n_pairs: int) -> None:
         """Keep weights in place of older ones, all or nothing; on disk when this returns."""
-        self._run("INSERT OR REPLACE INTO users VALUES (?, ?, ?)", user, n_pairs, weights.astype(_FLOATS).tobytes())
+        row = (user, n_pairs, weights.astype(_FLOATS).tobytes())
+        with self._writing() as database:
+            database.execute("INSERT OR REPLACE INTO users VALUES (?, ?, ?)", row)
 
     def forget(self, user: str) -> bool:
-        """Delete the user, from the log as well, and say whether there was one."""
-        with self._lock:
-            n_deleted = self._database.execute("DELETE FROM users WHERE id = ?", (user,)).rowcount
-        self._run("PRAGMA wal_checkpoint(TRUNCATE)")
-        return n_deleted == 1
+        """Delete the user, and say whether there was one; when this returns, no file holds the id or the weights.
+
+        A connection that is in the middle of reading needs the log as it is. The user is then deleted, and a
+        ServiceError, 503, says that copies are left: the next call for the user, whichever process it reaches, wipes
+        them.
+        """
+        with self._writing() as database:
+            with database:  # one transaction
+                database.execute("BEGIN IMMEDIATE")
+                is_known = database.execute("DELETE FROM users WHERE id = ?", (user,)).rowcount == 1
+                if is_known:
+                    database.execute("INSERT OR REPLACE INTO meta VALUES (?, '')", (_TO_WIPE,))
+                to_wipe = database.execute("SELECT 1 FROM meta WHERE key = ?", (_TO_WIPE,)).fetchall()
+            if to_wipe and not _wipe(database):
+                message = (
+                    "the user has no weights any more, but is not yet forgotten: something else is reading the database, "
+                    "and copies are left; delete the user again to have them wiped"
+                )
+                raise ServiceError(503, "not_yet_forgotten", message, retry_after=1)
+        return bool(to_wipe)
 
     def __len__(self) -> int:
-        return self._run("SELECT count(*) FROM users")[0][0]
+        return self._read("SELECT count(*) FROM users")[0][0]
 
     def close(self) -> None:
         with self._lock:
-            self._database.close()
+            while self._readers:
+                self._readers.pop().close()
+            self._writer.close()
 
-    def _run(self, sql: str, *values: object) -> list[tuple]:
-        with self._lock:
-            return self._database.execute(sql, values).fetchall()
+    def _connect(self, patience: float) -> sqlite3.Connection:
+        return sqlite3.connect(self._file, timeout=patience, check_same_thread=False, isolation_level=None)
 
-    def _prepare(self, file: str | PathLike[str], meta: dict[str, str]) -> None:
+    def _read(self, sql: str, *values: object) -> list[tuple]:
+        with _told_when_busy():
+            try:
+                reader = self._readers.pop()
+            except IndexError:
+                reader = self._connect(_PATIENCE)
+            try:
+                return reader.execute(sql, values).fetchall()
+            finally:
+                self._readers.append(reader)
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """The connection that writes, for one thread at a time."""
+        if not self._waiting.acquire(blocking=False):
+            raise _busy()
+        try:
+            if not self._lock.acquire(timeout=_PATIENCE):
+                raise _busy()
+            try:
+                with _told_when_busy():
+                    yield self._writer
+            finally:
+                self._lock.release()
+        finally:
+            self._waiting.release()
+
+    def _prepare(self, meta: dict[str, str]) -> None:
         """Make the tables, or check that they are this model's before anything is changed."""
-        self._run("BEGIN IMMEDIATE")  # of several processes that start at once, one makes them
-        tables = {name for (name,) in self._run("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if not tables:
-            for create in _TABLES.values():
-                self._run(create)
-            for row in meta.items():
-                self._run("INSERT INTO meta VALUES (?, ?)", *row)
-        elif tables != set(_TABLES):
-            raise StartError(f"{file} is a database of something else, with {', '.join(tables)}: pass another file")
-        found = dict(self._run("SELECT key, value FROM meta"))
-        self._run("COMMIT")
+        database = self._writer
+        if not _names_of_tables(database):
+            with database:
+                database.execute("BEGIN IMMEDIATE")  # of several processes that start at once, one makes them
+                if not _names_of_tables(database):
+                    for create in _TABLES.values():
+                        database.execute(create)
+                    database.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+        if (tables := _names_of_tables(database)) != set(_TABLES):
+            raise StartError(
+                f"{self._file} is a database of something else, with {', '.join(sorted(tables))}: pass another file"
+            )
+        found = dict(database.execute("SELECT key, value FROM meta").fetchall())
         wrong = [f"{key} {found.get(key)}, not {value}" for key, value in meta.items() if found.get(key) != value]
         if wrong:
             raise StartError(
-                f"{file} holds weights of another model, which mean nothing under this bundle's base reward functions "
-                f"({'; '.join(wrong)}): serve the bundle that they were made with, or pass a new file and adapt again"
+                f"{self._file} holds weights of another model, which mean nothing under this bundle's base reward "
+                f"functions ({'; '.join(wrong)}): serve the bundle that they were made with, or pass a new file and "
+                "adapt again"
             )
-        self._run("PRAGMA secure_delete = ON")  # what is deleted is overwritten
-        self._use_log()
+        database.execute("PRAGMA secure_delete = ON")  # what is replaced is overwritten
+        _use_log(database)
+        database.execute(f"PRAGMA busy_timeout = {int(1000 * _PATIENCE)}")
+        if _TO_WIPE in found:
+            _wipe(database)
 
-    def _use_log(self) -> None:
-        """Readers do not wait for writers; SQLite itself does not wait for the lock that this change takes."""
-        end = time.monotonic() + _PATIENCE
-        while time.monotonic() < end:
-            with suppress(sqlite3.OperationalError):
-                self._run("PRAGMA journal_mode = WAL")
-                return
-            time.sleep(0.01)
-        self._run("PRAGMA journal_mode = WAL")
+
+def _names_of_tables(database: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()}
+
+
+def _use_log(database: sqlite3.Connection) -> None:
+    """Readers do not wait for writers; SQLite itself does not wait for the lock that this change takes."""
+    end = time.monotonic() + _START_PATIENCE
+    while time.monotonic() < end:
+        with suppress(sqlite3.OperationalError):
+            database.execute("PRAGMA journal_mode = WAL").fetchall()
+            return
+        time.sleep(0.01)
+    database.execute("PRAGMA journal_mode = WAL").fetchall()
+
+
+def _wipe(database: sqlite3.Connection) -> bool:
+    """Leave no copy of what was deleted, in the file or in the log, and say whether that could be done.
+
+    Where SQLite moves rows between pages it leaves copies that `secure_delete` does not overwrite: the file is written
+    anew, which takes a third of a second for 100,000 users.
+    """
+    try:
+        if not _empty_log(database):  # first, or each try would lengthen the log by the whole file
+            return False
+        database.execute("VACUUM")
+        if not _empty_log(database):
+            return False
+        database.execute("DELETE FROM meta WHERE key = ?", (_TO_WIPE,))
+    except sqlite3.OperationalError as error:
+        if not _is_busy(error):
+            raise
+        return False
+    return True
+
+
+def _empty_log(database: sqlite3.Connection) -> bool:
+    ((is_busy, *_),) = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    return not is_busy
+
+
+@contextmanager
+def _told_when_busy() -> Iterator[None]:
+    """A ServiceError in place of SQLite's word that somebody else has what is needed."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if not _is_busy(error):
+            raise
+        raise _busy() from error
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)  # since Python 3.11
+    return "locked" in str(error) if code is None else code & 0xFF in _BUSY
+
+
+def _busy() -> ServiceError:
+    return ServiceError(503, "busy", "others are writing to the database: try again in a moment", retry_after=1)

@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
@@ -488,7 +489,7 @@ def test__openapi__lists_all_paths__with_limits_descriptions_and_errors(text_ser
         for (method, path), operation in found.items():
             assert operation["description"]
             errors = {int(status) for status in operation["responses"]} - {200, 204}
-            wanted = {"post": {400, 413, 422}, "delete": {404, 422}, "get": set()}[method]
+            wanted = {"post": {400, 413, 422, 503}, "delete": {404, 422, 503}, "get": {503}}[method]
             assert errors == wanted | ({404} if path.endswith(("score", "rank")) else set())
             for status in errors:
                 refused = operation["responses"][str(status)]
@@ -566,6 +567,164 @@ def test__store__after_forget__no_file_holds_the_user(modules, tmp_path):
         store.forget("the-one-who-leaves")
         assert not holds(b"the-one-who-leaves")
         assert not any(holds(own.tobytes()) for own in weights)
+
+
+def test__store__many_users__no_file_holds_one_who_left(modules, tmp_path):
+    """Rows are moved when pages are divided and joined, and SQLite overwrites what it deletes, not what it moved."""
+    rng = np.random.default_rng(0)
+    users = {f"user-{place:04}-{'x' * int(rng.integers(90))}": rng.standard_normal(8) for place in rng.permutation(400)}
+    with closing(modules.store.WeightStore(tmp_path / "users.sqlite", "model", 8)) as store:
+        for user, own in users.items():
+            store.put(user, own, 3)
+        for user in rng.permutation(list(users))[:60]:
+            assert store.forget(user)
+            content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+            assert user.encode() not in content
+            assert users[user].tobytes() not in content
+        assert len(store) == 340
+
+
+@contextmanager
+def transaction(file, begin, *statements):
+    """Another connection in the middle of something."""
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        for statement in (begin, *statements):
+            other.execute(statement).fetchall()
+        yield other
+        other.execute("ROLLBACK")
+
+
+@pytest.fixture
+def impatient(modules, monkeypatch):
+    monkeypatch.setattr(modules.store, "_PATIENCE", 0.02)
+
+
+@pytest.mark.parametrize("log_is_empty", [False, True])
+@pytest.mark.parametrize("restarted", [False, True])
+def test__forget__while_another_reads__is_not_done_and_says_so(modules, impatient, tmp_path, log_is_empty, restarted):
+    file, weights = tmp_path / "users.sqlite", np.random.default_rng(0).standard_normal(3)
+
+    def holds(store):
+        content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+        return b"the-one-who-leaves" in content or weights.tobytes() in content
+
+    store = modules.store.WeightStore(file, "model", 3)
+    store.put("the-one-who-leaves", weights, 5)
+    if log_is_empty:
+        modules.store._empty_log(store._writer)
+    with transaction(file, "BEGIN", "SELECT count(*) FROM users"):
+        for _ in range(2):
+            with pytest.raises(modules.errors.ServiceError, match=r"not yet forgotten.*delete the user again") as error:
+                store.forget("the-one-who-leaves")
+            assert error.value.status == 503
+            assert error.value.headers == {"Retry-After": "1"}
+            assert store.get("the-one-who-leaves") is None
+            assert len(store) == 0
+        assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 200_000  # tries leave nothing behind
+        if restarted:
+            store.close()
+            store = modules.store.WeightStore(file, "model", 3)
+    with closing(store):
+        assert store.forget("the-one-who-leaves")
+        assert not holds(store)
+        assert not store.forget("the-one-who-leaves")
+
+
+def test__store__while_another_writes__readers_read_and_writers_are_told(modules, impatient, tmp_path):
+    file = tmp_path / "users.sqlite"
+    with closing(modules.store.WeightStore(file, "model", 3)) as store:
+        store.put("bo", np.ones(3), 5)
+        for begin in ("BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"):
+            with transaction(file, begin), store._lock:  # a thread of this process waits for the other one
+                np.testing.assert_array_equal(store.get("bo"), np.ones(3))
+                assert len(store) == 1
+                with closing(modules.store.WeightStore(file, "model", 3)) as late:  # starts meanwhile
+                    assert len(late) == 1
+                    for write in (
+                        lambda late=late: late.put("ann", np.ones(3), 5),
+                        lambda late=late: late.forget("bo"),
+                    ):
+                        with pytest.raises(modules.errors.ServiceError, match="others are writing") as error:
+                            write()
+                        assert (error.value.status, error.value.headers) == (503, {"Retry-After": "1"})
+                with pytest.raises(modules.errors.ServiceError, match="others are writing"):
+                    store.put("ann", np.ones(3), 5)
+        store.put("ann", np.ones(3), 5)
+        assert len(store) == 2
+
+
+def test__store__more_writers_than_may_wait__are_told_at_once(modules, tmp_path):
+    with closing(modules.store.WeightStore(tmp_path / "users.sqlite", "model", 3)) as store:
+        store._waiting = threading.Semaphore(1)
+        with store._writing(), pytest.raises(modules.errors.ServiceError, match="others are writing"):
+            store.put("ann", np.ones(3), 5)
+        store.put("ann", np.ones(3), 5)
+
+
+def test__service__database_in_use__answers_503_with_retry_after(modules, impatient, bundles, episodes, tmp_path):
+    file = tmp_path / "users.sqlite"
+    app = modules.app.create_app(bundles / "features", file)
+    pairs, body = {"pairs": feature_pairs(episodes[0])}, {"features": episodes[0].chosen.tolist()}
+
+    async def visit():
+        transport = httpx.ASGITransport(app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+        ):
+
+            async def refused(code, *request, **options):
+                response = await client.request(*request, **options)
+                refusal(response, 503, code)
+                assert response.headers["retry-after"] == "1"
+
+            assert (await client.post("/users/ann/adapt", json=pairs)).status_code == 200
+            with transaction(file, "BEGIN IMMEDIATE"):
+                for request in (("POST", "/users/ann/score"), ("POST", "/users/ann/rank"), ("GET", "/health")):
+                    found = await client.request(*request, json=body)
+                    assert found.status_code == 200
+                await refused("busy", "POST", "/users/bo/adapt", json=pairs)
+                await refused("busy", "DELETE", "/users/ann")
+            with transaction(file, "BEGIN", "SELECT * FROM users"):
+                await refused("not_yet_forgotten", "DELETE", "/users/ann")
+                found = (await client.post("/users/ann/score", json=body)).json()
+                assert found["known_user"] is False
+            assert (await client.delete("/users/ann")).status_code == 204
+            assert not any(b"ann" in path.read_bytes() for path in tmp_path.iterdir())
+            refusal(await client.delete("/users/ann"), 404, "unknown_user")
+
+    asyncio.run(visit())
+
+
+def test__service__more_at_once_than_may_be__answers_503_with_retry_after(modules):
+    """Requests that wait for a signal, by their number and by the bytes of their bodies."""
+
+    async def visit(limits, bodies):
+        go, answers = asyncio.Event(), []
+
+        async def slow(scope, receive, send):
+            await receive()
+            await go.wait()
+            await modules.errors.error_response(modules.errors.ServiceError(200, "done", ""))(scope, receive, send)
+
+        app = modules.limits.RequestLimits(slow, modules.limits.Limits(**limits))
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            tasks = [asyncio.create_task(client.post("/", content=b"x" * size)) for size in bodies]
+            while sum(task.done() for task in tasks) + len(app._bodies) < len(bodies):
+                await asyncio.sleep(0)
+            go.set()
+            answers = [await task for task in tasks]
+            assert (await client.post("/", content=b"x" * bodies[0])).status_code == 200  # all is over
+        for answer in answers:
+            if answer.status_code != 200:
+                refusal(answer, 503, "overloaded")
+                assert answer.headers["retry-after"] == "1"
+        return [answer.status_code for answer in answers]
+
+    assert asyncio.run(visit({"requests_at_once": 2}, [0, 0, 0, 0])) == [200, 200, 503, 503]
+    assert asyncio.run(visit({"bytes_at_once": 100}, [60, 30, 30, 10, 0])) == [200, 200, 503, 200, 200]
+    assert asyncio.run(visit({"bytes_at_once": 100}, [500])) == [200]
 
 
 @pytest.mark.parametrize(("model_name", "n_bases"), [("other", 3), ("model", 4)])

@@ -78,8 +78,8 @@ class WeightStore:
                 to_wipe = database.execute("SELECT 1 FROM meta WHERE key = ?", (_TO_WIPE,)).fetchall()
             if to_wipe and not _wipe(database):
                 message = (
-                    "the user has no weights any more, but is not yet forgotten: something else is reading the database, "
-                    "and copies are left; delete the user again to have them wiped"
+                    "the user has no weights any more, but is not yet forgotten: something else is reading the "
+                    "database, and copies are left; delete the user again to have them wiped"
                 )
                 raise ServiceError(503, "not_yet_forgotten", message, retry_after=1)
         return bool(to_wipe)

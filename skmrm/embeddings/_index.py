@@ -89,7 +89,8 @@ def _read_tables(file: Path, names: list[str]) -> tuple[NDArray[np.uint8], NDArr
             if facts["shards"] != names:
                 return None
             keys, rows = opened.get_tensor("keys"), opened.get_tensor("rows")
-        return (keys, rows) if facts["digest"] == _digest(keys, rows) else None
+        is_intact = keys.dtype == np.uint8 and rows.dtype == np.int64 and keys.shape == (len(rows), KEY_BYTES)
+        return (keys, rows) if is_intact and facts["digest"] == _digest(keys, rows) else None
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
 

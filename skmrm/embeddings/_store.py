@@ -22,7 +22,7 @@ from skmrm.embeddings._identity import fitted_encoder, identity_of, width_of
 from skmrm.embeddings._index import Index, load_index
 from skmrm.embeddings._keys import content_keys
 from skmrm.embeddings._rows import StoredRows
-from skmrm.embeddings._shards import read_shard, shard_name, shard_names, write_shard
+from skmrm.embeddings._shards import count_verified, read_shard, shard_name, shard_names, write_shard
 from skmrm.encoders._distinct import distinct_items
 from skmrm.encoders._encoded import encode_pieces
 from skmrm.episodes import EpisodeSet
@@ -75,14 +75,15 @@ class EmbeddingStore:
         If the store is of another encoder or form, naming what differs; the encoder learns from texts and is not
         fitted; the folder holds other files; or a parameter is out of its bounds.
     ModelFileError
-        If a file of the store is damaged. Features are not read for that, only the frames of their files.
+        If a file of the store is damaged. Features are not read for that, only the frames of their files: a shard is
+        compared with its checksum when its features are first read, and all are by :meth:`verify`.
 
     Notes
     -----
-    On disk: ``store.json``; ``shards/``, safetensors files with ``features`` (n, d) and ``keys`` (n, 16), each named
-    after its keys; and ``index.safetensors``, which only saves time. A key is a BLAKE2b hash of the prompt and the
-    response, as texts or as messages; neither texts nor users are written. Shards of two folders of the same encoder
-    may be put together by copying files.
+    On disk: ``store.json``; ``shards/``, safetensors files with ``features`` (n, d), their CRC-32 and ``keys`` (n, 16),
+    each named after its keys; and ``index.safetensors``, which only saves time. A key is a BLAKE2b hash of the prompt
+    and the response, as texts or as messages; neither texts nor users are written. Shards of two folders of the same
+    encoder may be put together by copying files.
 
     A store is a handle: `clone` gives the same one, and its pickle holds the folder and the encoder.
 
@@ -288,6 +289,27 @@ class EmbeddingStore:
         same = encoder is None or encoder is self.encoder_
         return self if same else EmbeddingStore(self.folder, encoder)
 
+    def verify(self) -> int:
+        """Read all shards, and compare them with their checksums and names.
+
+        Returns
+        -------
+        int
+            Rows whose features are what was written. Those of shards from before there were checksums do not count:
+            they can be read, and nobody can tell.
+
+        Raises
+        ------
+        ModelFileError
+            If files of the store are damaged, naming all shards that are.
+        """
+        self._check_unchanged()
+        files = [self.folder / _SHARDS / name for name in shard_names(self.folder / _SHARDS)]
+        found = [count_verified(file, self.n_features, self.dtype) for file in files]
+        if problems := [str(error) for error in found if isinstance(error, ModelFileError)]:
+            raise ModelFileError("; ".join(problems))
+        return sum(n_rows for n_rows in found if isinstance(n_rows, int))
+
     # -- writing -------------------------------------------------------------------------------------------------
 
     @contextmanager
@@ -381,8 +403,9 @@ class EmbeddingStore:
         if self._index is None:
             self._check_unchanged()
         if self._index is None or self._index.names != names:
+            known = {} if self._index is None else dict(zip(self._index.names, self._index.shards, strict=True))
             files = [self.folder / _SHARDS / name for name in names]
-            shards = tuple([read_shard(file, self.n_features, self.dtype) for file in files])
+            shards = tuple([known.get(f.name) or read_shard(f, self.n_features, self.dtype) for f in files])
             self._index, self._index_is_saved = load_index(self.folder, shards)
         return self._index
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from sklearn.pipeline import make_pipeline
 
 from skmrm import EpisodeSet, MetaRewardModel
 from skmrm.baselines import PooledBradleyTerry
-from skmrm.embeddings import EmbeddingStore, Summary, encode_dataset
+from skmrm.embeddings import EmbeddingStore, Summary, _shards, encode_dataset
 from skmrm.embeddings._facts import StoreFacts
 from skmrm.embeddings._filling import fill
 from skmrm.embeddings._index import load_index
@@ -171,9 +172,10 @@ def test__stored_rows__any_slice_and_order__are_those_of_the_array(tmp_path_fact
     rng = np.random.default_rng(0)
     whole = rng.standard_normal((sum(sizes), 3)).astype(dtype)
     shards = []
-    for number, part in enumerate(np.split(whole, np.cumsum(sizes)[:-1])):
-        file = folder / f"{number}.safetensors"
-        write_shard(file, rng.integers(0, 256, (len(part), 16), np.uint8), part)
+    for part in np.split(whole, np.cumsum(sizes)[:-1]):
+        keys = rng.integers(0, 256, (len(part), 16), np.uint8)
+        file = folder / shard_name(keys)
+        write_shard(file, keys, part)
         shards.append(read_shard(file, 3, dtype))
     rows = np.array(data.draw(st.lists(st.integers(0, len(whole) - 1), max_size=30)), np.int64)
     array = whole[rows]
@@ -600,7 +602,8 @@ def test__index__of_other_shards__is_made_again(store):
         (lambda data: b"\x02" + bytes(7) + b"[]" + data, "no shard that can be read"),
         (lambda data: data.replace(b"F32", b"I32"), "a shard of this store holds"),
         (lambda data: data.replace(b'"shape":[4,3]', b'"shape":[3,4]'), "a shard of this store holds"),
-        (lambda data: data.replace(b"features", b"mistakes"), "no shard that can be read"),
+        (lambda data: data.replace(b'"features"', b'"mistakes"'), "no shard that can be read|a shard of this store"),
+        (lambda data: data.replace(b"features_crc32", b"mistakes_crc32"), "features_crc32 is needed"),
     ],
 )
 def test__shard__truncated_or_damaged__is_reported_on_opening(store, damage, match):
@@ -624,6 +627,130 @@ def test__shard__altered_keys__are_noticed_when_the_index_is_made(store):
     (store.folder / "index.safetensors").unlink()
     with pytest.raises(ModelFileError, match="is not named after its keys"):
         EmbeddingStore(store.folder)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """The bytes of a store, of which copies are damaged."""
+    made = EmbeddingStore(tmp_path_factory.mktemp("files"), Letters(), rows_per_shard=8)
+    encode_dataset(ITEMS, made, verbose=False)
+    return contents(made.folder)
+
+
+def write_files(folder, files):
+    for name, data in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def damages(files):
+    """Some files with bits turned over, among the first 200 bytes (the header) as often as anywhere; perhaps cut."""
+
+    def of_file(name):
+        n_bits = 8 * len(files[name])
+        places = st.integers(0, n_bits - 1) | st.integers(0, 1600).map(lambda bit: bit % n_bits)
+        return st.tuples(
+            st.just(name), st.lists(places, min_size=1, max_size=4), st.none() | st.integers(0, len(files[name]))
+        )
+
+    return st.lists(
+        st.sampled_from(sorted(files)).flatmap(of_file), min_size=1, max_size=2, unique_by=lambda drawn: drawn[0]
+    )
+
+
+def features_or_error(folder, encoder):
+    """What a store gives, and once more after it was filled; None after an error that says what to do."""
+    try:
+        store = EmbeddingStore(folder, encoder)
+        found = store.features(ITEMS)[:]
+    except ModelFileError as error:
+        message = str(error)
+        assert str(folder) in message
+        assert re.search("encode its texts again|put the file back|upgrade skmrm", message)
+        return None
+    if encoder is not None:
+        encode_dataset(ITEMS, store, verbose=False)
+        assert_array_equal(store.features(ITEMS)[:], found, strict=True)
+    return found
+
+
+@given(data=st.data())
+@settings(max_examples=200)
+def test__files__altered_anywhere__give_the_same_numbers_or_a_clear_error(tmp_path_factory, files, data):
+    altered = dict(files)
+    for name, bits, end in data.draw(damages(files)):
+        content = bytearray(files[name])
+        for bit in bits:
+            content[bit // 8] ^= 1 << bit % 8
+        altered[name] = bytes(content[:end])
+    folder = write_files(tmp_path_factory.mktemp("altered"), altered)
+    for encoder in (None, Letters()):
+        found = features_or_error(folder, encoder)
+        if found is not None:
+            assert_array_equal(found, expected(ITEMS), strict=True)
+
+
+def test__shards__put_in_place_of_each_other__are_noticed_when_they_are_read(tmp_path, files):
+    one, other = [name for name, data in files.items() if b'"shape":[8,3]' in data]
+    folder = write_files(tmp_path, {**files, one: files[other], other: files[one]})
+    store = EmbeddingStore(folder)  # the index is right, and names are all that opening looks at
+    for read in (lambda: store.features(ITEMS)[:], store.verify):
+        with pytest.raises(ModelFileError, match="is not named after its keys"):
+            read()
+
+
+def test__verify__names_all_shards_that_are_damaged(store):
+    assert store.verify() == len(ITEMS)
+    shards = sorted((store.folder / "shards").iterdir())
+    for file in shards[1:3]:
+        content = bytearray(file.read_bytes())
+        content[-100] ^= 16
+        file.write_bytes(content)
+    with pytest.raises(ModelFileError, match="features that were altered after they were written") as error:
+        store.verify()
+    assert [str(file) in str(error.value) for file in shards] == [False, True, True, False, False, False]
+
+
+def test__shard__altered_after_it_was_read__is_noticed_by_whoever_opens_it(store):
+    rows = store.features(ITEMS)
+    read = rows[:]
+    file = next((store.folder / "shards").iterdir())
+    content = bytearray(file.read_bytes())
+    content[-100] ^= 1
+    file.write_bytes(content)
+    for later in (pickle.loads(pickle.dumps(rows)), EmbeddingStore(store.folder).features(ITEMS)):
+        with pytest.raises(ModelFileError, match=r"were altered .* remove this file, and encode its texts again"):
+            later[:]
+    file.unlink()
+    repaired = EmbeddingStore(store.folder, Letters())
+    encode_dataset(ITEMS, repaired, verbose=False)
+    assert_array_equal(repaired.features(ITEMS)[:], read)
+
+
+def test__store__that_grows__compares_each_shard_once(store, monkeypatch):
+    compared = []
+    checksum = _shards._checksum
+    monkeypatch.setattr(_shards, "_checksum", lambda features: compared.append(len(features)) or checksum(features))
+    store.features(ITEMS)[:]
+    assert sorted(compared) == [3, 4, 4, 4, 4, 4]
+    compared.clear()
+    store.add([("New?", "yes")], np.ones((1, 3)))
+    store.features([*ITEMS, ("New?", "yes")])[:]
+    store.features(ITEMS)[:]
+    assert compared == [1, 1]  # written, and read
+
+
+def test__shards__from_before_there_were_checksums__are_read_and_not_counted_as_verified(store):
+    from safetensors.numpy import load_file, save_file
+
+    for file in (store.folder / "shards").iterdir():
+        save_file(load_file(file), file)
+    reader = EmbeddingStore(store.folder)
+    assert_array_equal(reader.features(ITEMS)[:], expected(ITEMS))
+    assert reader.verify() == 0
+    encode_dataset([("New?", "yes")], EmbeddingStore(store.folder, Letters()), verbose=False)
+    assert reader.verify() == 1
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PARTIAL", "is_intact", "move_into_place", "sealed", "write_whole"]
+__all__ = ["PARTIAL", "content_digest", "folder_digest", "is_intact", "move_into_place", "sealed", "write_whole"]
 
 PARTIAL = ".partial"  # ending of a file that is being written
 _SEAL = "config_sha256"
+_BLOCK = 1 << 20
+_SETTLED = 2.0  # seconds after which a change of a file changes its times
+_MOST_FILES = 10_000
 
 
 def sealed(document: Mapping[str, Any]) -> bytes:
@@ -65,3 +70,42 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def content_digest(file: Path) -> str:
+    """SHA-256 of a file, taken again only where its times say that it may have changed.
+
+    The time of modification can be set to anything: the time of the last change of any kind cannot, where there is one.
+    """
+    found = file.stat()
+    facts = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev)
+    is_settled = os.name != "nt" and abs(time.time() - found.st_ctime) > _SETTLED
+    return (_known_digest if is_settled else _known_digest.__wrapped__)(str(file.resolve()), *facts)
+
+
+@lru_cache(maxsize=4096)
+def _known_digest(file: str, *facts: int) -> str:
+    digest = hashlib.sha256()
+    with Path(file).open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 of all files below a folder and their names, hidden ones excepted.
+
+    Raises
+    ------
+    ValueError
+        If there are so many that no model can be meant.
+    """
+    names = sorted(
+        file.relative_to(folder)
+        for file in folder.rglob("*")
+        if file.is_file() and not any(part.startswith((".", "__pycache__")) for part in file.relative_to(folder).parts)
+    )
+    if len(names) > _MOST_FILES:
+        raise ValueError(f"the folder {folder} has more than {_MOST_FILES} files")
+    contents = [f"{name.as_posix()} {content_digest(folder / name)}" for name in names]
+    return hashlib.sha256("\n".join(contents).encode("utf-8", "surrogateescape")).hexdigest()

@@ -57,6 +57,10 @@ class Fillable(Protocol):
     folder: Path
     encoder_: Any
 
+    def check_encoder(self) -> None:
+        """Raise if the encoder is another now."""
+        ...
+
     def missing(self, items: Any) -> list[Item]:
         """Which texts are not there."""
         ...
@@ -100,6 +104,7 @@ def fill(
     Summary
     """
     began = time.perf_counter()
+    store.check_encoder()  # what it makes now must not lie beside what it made before
     missing = store.missing(items)
     n_new = n_tokens = n_cut = 0
     if missing and store.encoder_ is None:

@@ -1,22 +1,17 @@
-"""The encoder of a store: fitted, and told from others by all that decides its numbers."""
+"""The encoder of a store: fitted, and as wide as its numbers say."""
 
 from __future__ import annotations
 
-import json
 import os
-import pickle
 from typing import Any
 
-import sklearn
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-import skmrm
-from skmrm.encoders._cache import digest
 from skmrm.encoders._encoded import encode_piece
 
-__all__ = ["fitted_encoder", "identity_of", "width_of"]
+__all__ = ["fitted_encoder", "width_of"]
 
 _ANY_ITEM = ("Tea?", "Yes, please.")  # for encoders that learn nothing from it
 
@@ -59,23 +54,6 @@ def fitted_encoder(encoder: Any) -> Any:
         f"holds the numbers of one fitted encoder, got a {name} that is not: call its fit(texts) first (a model with "
         "memory=store and encoder=None takes the encoder of the store)"
     )
-
-
-def identity_of(encoder: Any) -> dict[str, Any]:
-    """All that decides the numbers of a fitted encoder, as JSON has it: its own ``identity_``, or a digest of it."""
-    if hasattr(encoder, "identity_"):
-        identity: dict[str, Any] = json.loads(json.dumps(encoder.identity_))
-        return identity
-    name = type(encoder).__name__
-    try:
-        state = digest(encoder)
-    except pickle.PicklingError as error:
-        raise ValueError(
-            f"a fitted encoder without identity_ is told from others by its pickle, and {name} has none: define its "
-            "classes and functions at the top of a module"
-        ) from error
-    # The digest is of these versions, too: with them the error that another one raises says why it is another.
-    return {"encoder": name, "digest": state, "skmrm": skmrm.__version__, "scikit-learn": sklearn.__version__}
 
 
 def width_of(encoder: Any) -> int:

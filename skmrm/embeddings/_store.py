@@ -18,13 +18,14 @@ from skmrm._support.files import PARTIAL, remove_leftovers
 from skmrm._support.wording import counted, name_some, raise_all
 from skmrm.embeddings._facts import FACTS_FILE, StoreFacts, read_facts
 from skmrm.embeddings._filling import fill
-from skmrm.embeddings._identity import fitted_encoder, identity_of, width_of
+from skmrm.embeddings._identity import fitted_encoder, width_of
 from skmrm.embeddings._index import Index, load_index
 from skmrm.embeddings._keys import content_keys
 from skmrm.embeddings._rows import StoredRows
 from skmrm.embeddings._shards import count_verified, read_shard, shard_name, shard_names, write_shard
 from skmrm.encoders._distinct import distinct_items
 from skmrm.encoders._encoded import encode_pieces
+from skmrm.encoders._identity import identity_of
 from skmrm.episodes import EpisodeSet
 from skmrm.episodes.episode_set import in_stored_order
 from skmrm.episodes.items import CheckedItems, Item, check_items
@@ -48,8 +49,9 @@ class EmbeddingStore:
     when it is called again. ``MetaRewardModel(memory=store)`` looks features up and encodes what is not there;
     :meth:`attach` makes episodes over the store's rows, which ``MetaRewardModel(max_memory=...)`` streams.
 
-    A store belongs to one fitted encoder: what decides its numbers (files, template, pooling, precision) is written
-    beside them, and no other encoder can open it. One process writes at a time; any number read meanwhile.
+    A store belongs to one fitted encoder: what decides its numbers (its ``identity_``, or code, parameters, what it
+    learnt, and files) is written beside them, and no other encoder can open it. One process writes at a time; any
+    number read meanwhile.
 
     Parameters
     ----------
@@ -309,6 +311,24 @@ class EmbeddingStore:
         if problems := [str(error) for error in found if isinstance(error, ModelFileError)]:
             raise ModelFileError("; ".join(problems))
         return sum(n_rows for n_rows in found if isinstance(n_rows, int))
+
+    def check_encoder(self) -> None:
+        """Raise if the encoder has become another since the store was opened.
+
+        Raises
+        ------
+        ValueError
+            If its code, parameters or weights were changed, naming what differs.
+        """
+        if self.encoder_ is None:
+            return
+        if found := self._facts.differences({"identity": identity_of(self.encoder_)}):
+            raise ValueError(
+                f"the encoder of the store {self.folder} was changed since the store was opened: {'; '.join(found)}. "
+                "What it makes now cannot be mixed with what the store holds: change it back, or make a store in "
+                "another folder; an encoder that changes itself in transform (a memo, a counter) needs a property "
+                "identity_ that says what decides its numbers"
+            )
 
     # -- writing -------------------------------------------------------------------------------------------------
 

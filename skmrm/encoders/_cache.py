@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, cast
 
 import joblib
-import sklearn
 from sklearn import config_context
 from sklearn.utils.validation import check_memory
 
-import skmrm
 from skmrm.encoders._encoded import encode_counted
+from skmrm.encoders._identity import digest, identity_of
 from skmrm.episodes.items import Item
 from skmrm.episodes.rows import PlacedRows
 
@@ -24,7 +24,6 @@ __all__ = [
     "as_store",
     "cached_encode",
     "cached_fit",
-    "digest",
     "resolve_encoder",
 ]
 
@@ -82,22 +81,6 @@ def resolve_encoder(encoder: Any, memory: Memory) -> Any:
     return store.encoder_ if encoder is None and store is not None else encoder
 
 
-def digest(*parts: object) -> str:
-    """Hash of values, of the versions of this package and of scikit-learn.
-
-    Parameters
-    ----------
-    *parts : object
-        Anything that can be pickled.
-
-    Returns
-    -------
-    str
-        The same for equal values.
-    """
-    return str(joblib.hash((skmrm.__version__, sklearn.__version__, parts)))
-
-
 def cached_fit(memory: joblib.Memory | None, encoder: Any, items: Sequence[Item]) -> Any:
     """Fit an encoder, or take the fitted one from the cache.
 
@@ -115,13 +98,13 @@ def cached_fit(memory: joblib.Memory | None, encoder: Any, items: Sequence[Item]
     transformer
         Fitted.
     """
-    if memory is None:
+    if memory is None or not _can_be_pickled(encoder):
         return _fit(encoder, items, "")
-    return memory.cache(_fit, ignore=["encoder", "items"])(encoder, items, digest(encoder, items))
+    return memory.cache(_fit, ignore=["encoder", "items"])(encoder, items, digest(identity_of(encoder), items))
 
 
 def cached_encode(
-    memory: joblib.Memory | None, encoder: Any, items: Sequence[Item], state: str
+    memory: joblib.Memory | None, encoder: Any, items: Sequence[Item], state: dict[str, Any]
 ) -> tuple[Any, int, int]:
     """Encode texts, or take their features from the cache.
 
@@ -133,8 +116,8 @@ def cached_encode(
         Fitted.
     items : sequence of (prompt, response)
         Texts.
-    state : str
-        Digest of the encoder.
+    state : dict
+        Identity of the encoder.
 
     Returns
     -------
@@ -144,6 +127,15 @@ def cached_encode(
     if memory is None:
         return encode_counted(encoder, items)
     return memory.cache(_encode, ignore=["encoder", "items"])(encoder, items, digest(state, items))
+
+
+def _can_be_pickled(encoder: Any) -> bool:
+    """Whether a cache can hold it: not with a function of a notebook, whose features can be kept all the same."""
+    try:
+        pickle.dumps(encoder)
+    except Exception:
+        return False
+    return True
 
 
 # The key stands for the other arguments, so that joblib neither hashes nor writes down every text.

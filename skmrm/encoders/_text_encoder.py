@@ -23,10 +23,10 @@ from skmrm.encoders._cache import (
     as_store,
     cached_encode,
     cached_fit,
-    digest,
     resolve_encoder,
 )
 from skmrm.encoders._distinct import distinct_items
+from skmrm.encoders._identity import identity_of
 from skmrm.encoders._output import checked_output, own_names
 from skmrm.encoders.hashed._hashed import HashedTextEncoder
 from skmrm.encoders.huggingface._transformers import HFEncoder
@@ -95,8 +95,9 @@ class TextEncoder(TransformerMixin, BaseEstimator):
         Append the columns of :class:`TextStatistics`.
     memory : str, path, joblib.Memory or EmbeddingStore, optional
         Where to keep what `encoder` makes of texts (statistics are quick, and not kept): fitting on the same texts
-        with the same parameters, and encoding the same texts with the same fitted encoder, is then done once. The
-        cache holds pickles: use a folder that only you can write to. A :class:`skmrm.embeddings.EmbeddingStore` keeps
+        with the same parameters, and encoding the same texts with the same fitted encoder, is then done once; an
+        encoder whose code or files were edited is another, and one that nobody can look into is refused. The cache
+        holds pickles: use a folder that only you can write to. A :class:`skmrm.embeddings.EmbeddingStore` keeps
         rows of any texts together, without pickle; texts that it lacks are added, by one process at a time. Its encoder
         is the one that encodes: `encoder` must be None or equal it, and is not fitted on the texts.
     chunk_size : int
@@ -180,7 +181,9 @@ class TextEncoder(TransformerMixin, BaseEstimator):
         """
         distinct, _ = self._fit(X)
         if as_store(self.memory) is None:
-            self._encode_chunk(CheckedItems(distinct[:1]))  # shows how many columns there are, and that they will do
+            self._encode_chunk(
+                CheckedItems(distinct[:1]), self._identity()
+            )  # shows how many columns there are, and that they will do
         return self
 
     def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:
@@ -278,7 +281,7 @@ class TextEncoder(TransformerMixin, BaseEstimator):
         self._validate_params()
         check_encoder(self.encoder)
         distinct, row = distinct_items(check_items(X, minimum=1))
-        for learnt in ("n_features_out_", "_state", "_opened"):
+        for learnt in ("n_features_out_", "_opened"):
             self.__dict__.pop(learnt, None)
         self.statistics_ = TextStatistics() if self.text_statistics else None
         store = as_store(self.memory)
@@ -305,10 +308,11 @@ class TextEncoder(TransformerMixin, BaseEstimator):
         chunks = [CheckedItems(distinct[start : start + self.chunk_size]) for start in starts]
         if not chunks:
             return np.empty((0, self.n_features_out_), np.float32)
-        first = self._encode_chunk(chunks[0])  # here, to learn how many columns there are
+        identity = self._identity()
+        first = self._encode_chunk(chunks[0], identity)  # here, to learn how many columns there are
         table = np.empty((len(distinct), first[0].shape[1]), np.float32)
         others = Parallel(n_jobs=self.n_jobs, return_as="generator")(
-            delayed(self._encode_chunk)(chunk) for chunk in chunks[1:]
+            delayed(self._encode_chunk)(chunk, identity) for chunk in chunks[1:]
         )
         start = n_cut = 0
         with tqdm(total=len(distinct), desc="encoding", unit=" texts", disable=not self.verbose) as progress:
@@ -321,12 +325,15 @@ class TextEncoder(TransformerMixin, BaseEstimator):
                 progress.update(len(features))
         return table
 
-    def _encode_chunk(self, chunk: CheckedItems) -> tuple[NDArray[np.float32], int]:
+    def _identity(self) -> dict[str, Any]:
+        """What the fitted encoder is made of now, where features are kept; whoever holds it may have changed it."""
+        return {} if as_memory(self.memory) is None else identity_of(self.encoder_)
+
+    def _encode_chunk(self, chunk: CheckedItems, identity: dict[str, Any]) -> tuple[NDArray[np.float32], int]:
         """Features, and the number of texts that were cut."""
         statistics = self._statistics(chunk)
         width = self.n_features_out_ - statistics.shape[1] if hasattr(self, "n_features_out_") else None
-        memory = as_memory(self.memory)
-        output, _, n_cut = cached_encode(memory, self.encoder_, chunk, self._encoder_state() if memory else "")
+        output, _, n_cut = cached_encode(as_memory(self.memory), self.encoder_, chunk, identity)
         features = np.hstack([checked_output(output, self.encoder_, len(chunk), width), statistics])
         self.n_features_out_ = features.shape[1]
         return features, n_cut
@@ -335,12 +342,6 @@ class TextEncoder(TransformerMixin, BaseEstimator):
         if self.statistics_ is None:
             return np.empty((len(chunk), 0), np.float32)
         return self.statistics_.transform(chunk)
-
-    def _encoder_state(self) -> str:
-        """Digest of the fitted encoder, taken once since it may be large."""
-        if not hasattr(self, "_state"):
-            self._state = digest(self.encoder_)
-        return self._state
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import pickle
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ from sklearn.utils import estimator_checks
 
 from skmrm import MetaRewardModel
 from skmrm.datasets import load_style_preferences
+from skmrm.embeddings import EmbeddingStore
 from skmrm.encoders import HFEncoder, TextEncoder, TextStatistics, build_encoder
 from skmrm.encoders._saving import encoder_from_config, encoder_to_config
 from skmrm.encoders.huggingface import _transformers as hf_module
@@ -548,6 +550,67 @@ def test__hf_encoder__other_weights__another_fingerprint_and_no_silent_change(tm
         pickle.loads(data).transform(ITEMS)
     save_network(folder)
     assert_array_equal(pickle.loads(data).transform(ITEMS), encoder.transform(ITEMS))
+
+
+def test__hf_encoder__weights_altered_in_place__as_long_and_as_old__are_noticed(tmp_path):
+    folder = tiny(tmp_path / "model")
+    file = folder / "model.safetensors"
+    encoder = TextEncoder(HFEncoder(folder, device="cpu"), memory=tmp_path / "cache", text_statistics=False)
+    before = encoder.fit_transform(ITEMS)
+    store = EmbeddingStore(tmp_path / "store", HFEncoder(folder, device="cpu"))
+    data, times = bytearray(file.read_bytes()), file.stat()
+    for place in range(len(data) - 2000, len(data) - 1, 4):
+        data[place + 2] ^= 64
+    file.write_bytes(data)
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    after = clone(encoder).fit_transform(ITEMS)
+    assert not np.array_equal(after, before)
+    assert_array_equal(after, HFEncoder(folder, device="cpu").fit(ITEMS).transform(ITEMS))
+    with pytest.raises(ValueError, match=r"files: .* in the store, .* asked for"):
+        EmbeddingStore(store.folder, HFEncoder(folder, device="cpu"))
+
+
+def _train(encoder):
+    with torch.no_grad():
+        next(encoder.network_.parameters()).data.mul_(1.5)
+
+
+def _add_word(encoder):
+    encoder.tokenizer_.add_tokens(["brandnew"])
+
+
+@pytest.mark.parametrize("change", [_train, _add_word])
+def test__hf_encoder__changed_in_memory__is_refused_by_caches_until_it_is_saved(tmp_path, change):
+    folder = tiny(tmp_path / "model")
+    kept = TextEncoder(HFEncoder(folder, device="cpu"), memory=tmp_path / "cache", text_statistics=False).fit(ITEMS)
+    store = EmbeddingStore(tmp_path / "store", HFEncoder(folder, device="cpu").fit(ITEMS))
+    stored = TextEncoder(memory=store, text_statistics=False).fit(ITEMS)
+    before = kept.transform(ITEMS)
+    assert_array_equal(stored.transform(ITEMS), before)
+    for encoder in (kept.encoder_, store.encoder_):
+        change(encoder)
+    for use in (kept, stored):
+        with pytest.raises(ModelFileError, match=r"changed in memory .*save_pretrained\(folder\).*or call unload\(\)"):
+            use.transform(ITEMS)
+    assert kept.encoder_.transform(ITEMS).shape == before.shape  # by itself it does as it is told
+    for encoder in (kept.encoder_, store.encoder_):
+        encoder.unload()
+    assert_array_equal(kept.transform(ITEMS), before)
+    assert_array_equal(stored.transform(ITEMS), before)
+
+
+def test__hf_encoder__of_a_class_that_does_more__is_another(tmp_path):
+    class Doubled(HFEncoder):
+        def encode(self, X):
+            encoded = super().encode(X)
+            return type(encoded)(encoded.features * 2, encoded.n_tokens, encoded.n_cut)
+
+    folder = tiny(tmp_path / "model")
+    store = EmbeddingStore(tmp_path / "store", Doubled(folder, device="cpu"))
+    with pytest.raises(
+        ValueError, match=r"encoder: 'Doubled' in the store, 'HFEncoder' asked for; code: .* in the store"
+    ):
+        EmbeddingStore(store.folder, HFEncoder(folder, device="cpu"))
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "tokenizer.json", "1_Pooling/config.json"])

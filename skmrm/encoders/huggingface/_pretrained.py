@@ -8,16 +8,19 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from skmrm._support.files import content_digest
 from skmrm._support.wording import name_some
 
-__all__ = ["NetworkOptions", "Pretrained", "commit_of", "find_pretrained", "folder_fingerprint"]
+__all__ = ["NetworkOptions", "Pretrained", "commit_of", "find_pretrained", "folder_fingerprint", "weights_digest"]
 
 # What decides about the numbers: weights, configurations, vocabularies, chat templates, and code that is trusted.
-_DECIDING = (".safetensors", ".bin", ".json", ".txt", ".model", ".py", ".jinja")
+_DECIDING = (
+    *(".safetensors", ".bin", ".gguf", ".json", ".txt", ".model", ".py", ".jinja"),
+    *(".spm", ".tiktoken", ".vocab", ".bpe", ".codes"),
+)
 _COMMIT = "commit "
 _REMEDY = (
     "give a folder with config.json, weights and tokenizer files, or the id of a model on the Hugging Face Hub, such "
@@ -207,10 +210,29 @@ def folder_fingerprint(model: object) -> str | None:
     folder = Path(model)
     files = [file for file in folder.iterdir() if file.suffix in _DECIDING and file.is_file()]
     contents = [
-        f"{file.relative_to(folder).as_posix()} {_sha256(str(file), file.stat().st_size, file.stat().st_mtime_ns)}"
+        f"{file.relative_to(folder).as_posix()} {content_digest(file)}"
         for file in [*files, *folder.glob("*/config.json")]  # the second of modules of sentence-transformers
     ]
     return "sha256 " + hashlib.sha256("\n".join(sorted(contents)).encode()).hexdigest()
+
+
+def weights_digest(loaded: tuple[Any, ...]) -> str:
+    """What tells a loaded tokenizer, network and head from themselves after they were trained or edited in memory.
+
+    The sum of each tensor's bits is taken where the tensor lies, and depends on no order.
+    """
+    import torch
+
+    integers = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    tokenizer, *networks = loaded
+    found = [repr((getattr(tokenizer, "chat_template", None), len(tokenizer)))]
+    for network in networks:
+        for name, tensor in network.state_dict(keep_vars=True).items() if network is not None else ():
+            bits = tensor.detach()
+            if bits.layout == torch.strided and not bits.is_meta and bits.element_size() in integers:
+                whole = bits.contiguous().view(integers[bits.element_size()]).sum(dtype=torch.int64).item()
+                found.append(f"{name} {tuple(bits.shape)} {whole}")
+    return hashlib.sha256("\n".join(found).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def commit_of(fingerprint: str) -> str | None:
@@ -275,13 +297,3 @@ def _make_lower_case(tokenizer: Any) -> None:
             "model with a fast tokenizer"
         )
     backend.normalizer = Sequence([Lowercase(), *([backend.normalizer] if backend.normalizer else [])])
-
-
-@lru_cache(maxsize=256)
-def _sha256(file: str, size: int, modified: int) -> str:
-    """Digest of a file, taken again only if its size or time of modification changed."""
-    digest = hashlib.sha256()
-    with Path(file).open("rb") as stream:
-        while block := stream.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -17,7 +17,13 @@ from sklearn.utils.validation import check_is_fitted
 from skmrm.encoders._encoded import Encoded
 from skmrm.encoders.huggingface._hidden_states import States, hidden_states
 from skmrm.encoders.huggingface._prefixes import find_shared, prefixes_are_exact, states_after_prefixes
-from skmrm.encoders.huggingface._pretrained import NetworkOptions, commit_of, find_pretrained, folder_fingerprint
+from skmrm.encoders.huggingface._pretrained import (
+    NetworkOptions,
+    commit_of,
+    find_pretrained,
+    folder_fingerprint,
+    weights_digest,
+)
 from skmrm.encoders.huggingface._sentence_folder import read_sentence_facts
 from skmrm.encoders.huggingface._settings import (
     Pooling,
@@ -235,7 +241,7 @@ class HFEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         self.normalize_ = bool(facts and facts.normalize) if self.normalize == "auto" else bool(self.normalize)
         self._lower_case = lower_case
         self._fingerprint = source.fingerprint()
-        self._loaded = tokenizer, network, head
+        self._keep(tokenizer, network, head)
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -334,6 +340,13 @@ class HFEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         read, cut and pooled, and the precision. Not the device, nor how many tokens are computed at a time.
         """
         check_is_fitted(self, "n_features_out_")
+        if "_loaded" in vars(self) and weights_digest(self._loaded) != self._loaded_weights:
+            raise ModelFileError(
+                f"features may be kept of a network as its files have it, and that of {os.fspath(self.model)!r} was "
+                "changed in memory (trained, edited) since it was loaded: save it, network_.save_pretrained(folder) "
+                "and tokenizer_.save_pretrained(folder), and encode with HFEncoder(folder); or call unload(), which "
+                "brings back what the files hold"
+            )
         on_hub = {"model": os.fspath(self.model)} if commit_of(self._fingerprint) else {}
         return {
             "encoder": type(self).__name__,
@@ -440,12 +453,16 @@ class HFEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
                     "put them back, or fit again"
                 )
             network, head = source.load_network(self._network_options(self.dtype_))
-            self._loaded = source.load_tokenizer(self._lower_case), network, head
+            self._keep(source.load_tokenizer(self._lower_case), network, head)
         return self._loaded
+
+    def _keep(self, tokenizer: Any, network: Any, head: Any) -> None:
+        self._loaded = tokenizer, network, head
+        self._loaded_weights = weights_digest(self._loaded)
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the network and the tokenizer, with what tells their files from others."""
-        state = {name: value for name, value in super().__getstate__().items() if name != "_loaded"}
+        state = {name: value for name, value in super().__getstate__().items() if not name.startswith("_loaded")}
         if "_fingerprint" not in state:  # a cache of what fit makes must notice other files in the folder
             state[_UNFITTED_FILES] = folder_fingerprint(self.model)
         return state

@@ -332,7 +332,7 @@ def test__predict__no_items__is_empty(user_model):
         (None, TypeError, "got None"),
         ("text", TypeError, "got a str"),
         (7, TypeError, "got an int"),
-        ([1, 2], TypeError, "list with int 1"),
+        ([1, 2], TypeError, "a list with an int, 1"),
         ([("a", "b"), ("p", "a", "b")], TypeError, "tuple"),
         ([(ITEMS[0],)], TypeError, "tuple"),
     ],

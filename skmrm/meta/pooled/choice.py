@@ -109,8 +109,8 @@ def choose_ridge(table: Tensor, data: CrossFit, ridges: Sequence[float]) -> tupl
     Where users share groups (prompts, topics), the training users have judged the very responses that the held-out
     users judge: little ridge lets the model learn those by heart, at the cost of all others. Of the ridges that are as
     good as the best but for noise (two standard errors), the one is taken with the smallest loss of new users on new
-    groups. An infinite ridge, no shared reward, is taken where the best other one is worse by more than a standard
-    error: where it is not, a reward close to zero does no harm, and may order what is new.
+    groups. An infinite ridge, no shared reward, is taken where the best other one is worse by more than two
+    standard errors: where it is not, a reward close to zero does no harm, and may order what is new.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def choose_ridge(table: Tensor, data: CrossFit, ridges: Sequence[float]) -> tupl
         best = as_good[int(apart.nanmean(1).argmin())]
     for none in set(range(len(ridges))).difference(finite):
         excess = _known(losses[best] - losses[none])
-        best = none if excess.mean() > excess.std() / excess.numel() ** 0.5 else best
+        best = none if excess.mean() > 2 * excess.std() / excess.numel() ** 0.5 else best
     return ridges[best], [path[best] for path in paths], losses
 
 

@@ -23,6 +23,7 @@ threadpool_limits(1)  # and numpy
 _TIMELESS = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("skmrm", max_examples=50, **_TIMELESS)
 settings.register_profile("full", max_examples=100, **_TIMELESS)
+settings.register_profile("campaign", max_examples=16_000, print_blob=True, **_TIMELESS)  # of test_campaign.py
 settings.load_profile("skmrm")
 
 TESTS = Path(__file__).parent

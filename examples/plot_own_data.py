@@ -10,6 +10,7 @@ Run it with ``python examples/plot_own_data.py --data FILE``; see ``--help`` for
 """
 
 import argparse
+import json
 import resource
 import sys
 import time
@@ -23,14 +24,14 @@ from skmrm.encoders import TextEncoder
 from skmrm.metrics import bootstrap_interval, user_accuracies, worst_decile
 
 
-def read_file(file: Path):
-    """Read a table by its suffix."""
+def read_file(file: Path, user: str):
+    """Read a table by its suffix; nothing is guessed of what a cell says, so that users "001" and "1" are two."""
     import pandas as pd
 
     readers = {
         ".parquet": pd.read_parquet,
-        ".csv": pd.read_csv,
-        ".jsonl": lambda name: pd.read_json(name, lines=True),
+        ".csv": lambda name: pd.read_csv(name, dtype=str, keep_default_na=False, na_values={user: [""]}),
+        ".jsonl": lambda name: [json.loads(line) for line in name.open(encoding="utf-8") if line.strip()],
     }
     if file.suffix not in readers:
         sys.exit(f"cannot read {file.name}: the suffix must be one of {', '.join(readers)}")
@@ -83,7 +84,7 @@ options = parser.parse_args()
 # Read, and split users
 # ---------------------
 episodes = episodes_from_frame(
-    read_file(options.data),
+    read_file(options.data, options.user),
     user=options.user,
     prompt=options.prompt,
     chosen=options.chosen,

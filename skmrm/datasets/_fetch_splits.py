@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skmrm._support.randomness import RandomState, as_generator
-from skmrm.episodes import EpisodeSet
+from skmrm.episodes import Episode, EpisodeSet, as_episode_set
 from skmrm.episodes.columns import number
 from skmrm.splits.support_query import random_places
 
@@ -49,12 +50,12 @@ class PaperSplit:
     support: NDArray[np.bool_]
     query: NDArray[np.bool_]
 
-    def training(self, episodes: EpisodeSet) -> EpisodeSet:
+    def training(self, episodes: EpisodeSet | Sequence[Episode]) -> EpisodeSet:
         """Return what to fit on: the seen users with their support pairs.
 
         Parameters
         ----------
-        episodes : EpisodeSet
+        episodes : EpisodeSet or list of Episode
             The set that was split, with or without features.
 
         Returns
@@ -62,15 +63,18 @@ class PaperSplit:
         EpisodeSet
             Over the same items; users without a support pair are left out.
         """
+        episodes = as_episode_set(episodes, min_pairs=0, context="training")
         train = episodes.take_pairs(self.support)[self.seen]
         return train[train.pairs_per_user > 0]
 
-    def judged(self, episodes: EpisodeSet, seen: bool = False) -> tuple[EpisodeSet, NDArray[np.bool_]]:
+    def judged(
+        self, episodes: EpisodeSet | Sequence[Episode], seen: bool = False
+    ) -> tuple[EpisodeSet, NDArray[np.bool_]]:
         """Return whom to judge: users with their support and query pairs.
 
         Parameters
         ----------
-        episodes : EpisodeSet
+        episodes : EpisodeSet or list of Episode
             The set that was split, with or without features.
         seen : bool
             True for the users that the model was trained on, False for the others.
@@ -82,6 +86,7 @@ class PaperSplit:
         query : (n_pairs,) bool array
             The pairs to judge by, as :func:`skmrm.model_selection.adaptation_curve` takes them.
         """
+        episodes = as_episode_set(episodes, min_pairs=0, context="judged")
         wanted = np.zeros(episodes.n_users, bool)
         wanted[self.seen if seen else self.unseen] = True
         kept = (self.support | self.query) & wanted[episodes.user]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isfinite
 from numbers import Integral, Real
 from typing import Any, Literal, get_args
@@ -12,7 +13,7 @@ from sklearn.utils import Bunch
 
 from skmrm._support.randomness import RandomState, as_generator
 from skmrm._support.wording import name_some, raise_all
-from skmrm.episodes import EpisodeSet
+from skmrm.episodes import Episode, EpisodeSet, as_episode_set
 
 __all__ = ["make_user_preferences", "oracle_accuracy", "true_gaps"]
 
@@ -165,14 +166,16 @@ def make_user_preferences(
     )
 
 
-def true_gaps(data: Bunch, episodes: EpisodeSet | None = None, *, personal: bool = True) -> NDArray[np.float64]:
+def true_gaps(
+    data: Bunch, episodes: EpisodeSet | Sequence[Episode] | None = None, *, personal: bool = True
+) -> NDArray[np.float64]:
     """Reward of the chosen item less that of the rejected one, by the rewards that made the choices.
 
     Parameters
     ----------
     data : Bunch
         What `make_user_preferences` or `load_style_preferences` returned.
-    episodes : EpisodeSet, optional
+    episodes : EpisodeSet or list of Episode, optional
         Some of the users, or of the pairs, of ``data.episodes``; None takes all.
     personal : bool
         False judges every pair by the population's mean reward, as the best possible pooled model would.
@@ -194,7 +197,7 @@ def true_gaps(data: Bunch, episodes: EpisodeSet | None = None, *, personal: bool
     ((40,), (8,))
     """
     coef, mean, table = _truth(data)
-    asked = data.episodes if episodes is None else episodes
+    asked = _asked(data, episodes, "true_gaps")
     row_of = {user: row for row, user in enumerate(data.episodes.users)}
     strangers = [user for user in asked.users if user not in row_of]
     problems = [f"episodes must hold users of data.episodes, got {name_some(strangers)}"] if strangers else []
@@ -205,14 +208,16 @@ def true_gaps(data: Bunch, episodes: EpisodeSet | None = None, *, personal: bool
     return _gaps(coef if personal else np.broadcast_to(mean, coef.shape), table, rows, asked.chosen, asked.rejected)
 
 
-def oracle_accuracy(data: Bunch, episodes: EpisodeSet | None = None, *, personal: bool = True) -> float:
+def oracle_accuracy(
+    data: Bunch, episodes: EpisodeSet | Sequence[Episode] | None = None, *, personal: bool = True
+) -> float:
     """Accuracy of the rewards that made the choices, which no model beats but by luck.
 
     Parameters
     ----------
     data : Bunch
         What `make_user_preferences` or `load_style_preferences` returned.
-    episodes : EpisodeSet, optional
+    episodes : EpisodeSet or list of Episode, optional
         Some of the users, or of the pairs, of ``data.episodes``; None takes all.
     personal : bool
         False gives the accuracy of the population's mean reward: the bar for a model that knows nothing of the user.
@@ -233,11 +238,17 @@ def oracle_accuracy(data: Bunch, episodes: EpisodeSet | None = None, *, personal
     >>> bool(oracle_accuracy(data) > oracle_accuracy(data, personal=False) > 0.5)
     True
     """
-    asked = data.episodes if episodes is None else episodes
+    asked = _asked(data, episodes, "oracle_accuracy")
     right = (np.sign(true_gaps(data, asked, personal=personal)) + 1) / 2
     counts = asked.pairs_per_user
     per_user = np.bincount(asked.user, weights=right, minlength=asked.n_users)[counts > 0] / counts[counts > 0]
     return float(per_user.mean())
+
+
+def _asked(data: Bunch, episodes: Any, context: str) -> EpisodeSet:
+    """The episodes given, else all there are."""
+    whole: EpisodeSet = data.episodes
+    return whole if episodes is None else as_episode_set(episodes, min_pairs=0, context=context)
 
 
 # -- drawing -----------------------------------------------------------------------------------------------------

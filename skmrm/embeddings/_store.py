@@ -26,7 +26,7 @@ from skmrm.embeddings._shards import count_verified, read_shard, shard_name, sha
 from skmrm.encoders._distinct import distinct_items
 from skmrm.encoders._encoded import encode_pieces
 from skmrm.encoders._identity import identity_of
-from skmrm.episodes import EpisodeSet
+from skmrm.episodes import Episode, EpisodeSet, as_episode_set
 from skmrm.episodes.episode_set import in_stored_order
 from skmrm.episodes.items import CheckedItems, Item, check_items
 from skmrm.exceptions import ModelFileError, StoreInUseError
@@ -248,12 +248,12 @@ class EmbeddingStore:
         fill(self, items, partial(encode_pieces, self.encoder_, n_jobs=n_jobs), verbose, wait=True)
         return self.features(items)
 
-    def attach(self, episodes: EpisodeSet) -> EpisodeSet:
+    def attach(self, episodes: EpisodeSet | Sequence[Episode]) -> EpisodeSet:
         """Refer episodes of texts to the store's rows, without reading them.
 
         Parameters
         ----------
-        episodes : EpisodeSet
+        episodes : EpisodeSet or list of Episode
             Of texts, all of which are in the store.
 
         Returns
@@ -270,7 +270,7 @@ class EmbeddingStore:
         KeyError
             If some are not in the store.
         """
-        used = episodes.compact()
+        used = as_episode_set(episodes, min_pairs=0, context="attach").compact()
         if used.items is None:
             raise ValueError("attach needs episodes of texts, got features only: pass prompts and responses")
         return in_stored_order(used.with_features(self.features(used.items)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -22,11 +22,11 @@ __all__ = ["episodes_from_frame", "read_table"]
 
 def episodes_from_frame(
     data: Any,
-    user: str = "user_id",
-    prompt: str | None = "prompt",
-    chosen: str = "chosen",
-    rejected: str = "rejected",
-    group: str | Sequence[str] | None = None,
+    user: Hashable = "user_id",
+    prompt: Hashable | None = "prompt",
+    chosen: Hashable = "chosen",
+    rejected: Hashable = "rejected",
+    group: Hashable | Sequence[Hashable] | None = None,
     *,
     implicit_prompt: bool = True,
     min_pairs: int = 1,
@@ -40,9 +40,11 @@ def episodes_from_frame(
     Parameters
     ----------
     data : pandas or polars DataFrame, pyarrow Table, datasets.Dataset, list of dicts, or dict of columns
-        The table.
+        The table. Columns go by their names, whatever these are: in pandas numbers, where a file has no header, and
+        tuples of several levels.
     user : str
-        Column with users' ids: strings, numbers, or anything hashable.
+        Column with users' ids: strings, numbers, or anything hashable. "001" and 1 are two users: read ids of a file
+        as strings (``pandas.read_csv(..., dtype=str)``) unless all are plain numbers.
     prompt : str or None
         Column with prompts (texts or lists of messages). None if there is none: then the start that chosen and
         rejected share is the prompt (message by message; in texts word by word), unless `implicit_prompt` is False.
@@ -81,11 +83,11 @@ def episodes_from_frame(
     >>> episodes_from_frame(rows)
     EpisodeSet(n_users=2, n_pairs=2, n_items=2, texts)
     """
-    groups = [] if group is None else [group] if isinstance(group, str) else list(group)
     roles = {"user": user, "prompt": prompt, "chosen": chosen, "rejected": rejected}
-    roles |= {"group": groups[0]} if len(groups) == 1 else {f"group[{i}]": name for i, name in enumerate(groups)}
     asked = {role: name for role, name in roles.items() if name is not None}
-    table = open_table(data, list(asked.values()))
+    table = open_table(data, [*asked.values(), *_group_names(group, ())])
+    groups = _group_names(group, table.names)
+    asked |= {"group": groups[0]} if len(groups) == 1 else {f"group[{i}]": name for i, name in enumerate(groups)}
     problems = list(_name_problems(table.names, asked)) if table.names else []
     if problems or table.n_rows == 0:
         raise EpisodeError(problems or ["the table has no rows: at least one is needed"])
@@ -98,11 +100,11 @@ def episodes_from_frame(
 
 def read_table(
     table: Table,
-    user: str | None,
-    prompt: str | None,
-    chosen: str,
-    rejected: str,
-    groups: Sequence[str] = (),
+    user: Hashable | None,
+    prompt: Hashable | None,
+    chosen: Hashable,
+    rejected: Hashable,
+    groups: Sequence[Hashable] = (),
     *,
     implicit_prompt: bool = True,
     cut_texts: bool = True,
@@ -141,7 +143,13 @@ class _PairReader:
     """Reads prompts and responses chunk by chunk: numbers texts, keeping only distinct ones, and stacks features."""
 
     def __init__(
-        self, prompt: str | None, chosen: str, rejected: str, implicit: bool, cut_texts: bool, problems: Problems
+        self,
+        prompt: Hashable | None,
+        chosen: Hashable,
+        rejected: Hashable,
+        implicit: bool,
+        cut_texts: bool,
+        problems: Problems,
     ) -> None:
         self.names = {"prompt": prompt, "chosen": chosen, "rejected": rejected}
         self.implicit, self.cut_texts = implicit, cut_texts
@@ -232,7 +240,7 @@ class _PairReader:
         self.rejected.append(self.responses.codes(b))
 
 
-def _read_ids(table: Table, name: str, problems: Problems) -> tuple[NDArray[np.int64], list[Any]]:
+def _read_ids(table: Table, name: Hashable, problems: Problems) -> tuple[NDArray[np.int64], list[Any]]:
     """Give each distinct id of a column a code."""
     coder = Coder()
     try:
@@ -246,7 +254,7 @@ def _read_ids(table: Table, name: str, problems: Problems) -> tuple[NDArray[np.i
     return codes, coder.values
 
 
-def _read_groups(table: Table, names: Sequence[str], problems: Problems) -> NDArray[np.int64]:
+def _read_groups(table: Table, names: Sequence[Hashable], problems: Problems) -> NDArray[np.int64]:
     """Give each combination of values of some columns a code."""
     codes = np.zeros(table.n_rows, np.int64)
     for name in names:
@@ -255,14 +263,22 @@ def _read_groups(table: Table, names: Sequence[str], problems: Problems) -> NDAr
     return codes
 
 
-def _name_problems(names: Sequence[str], asked: dict[str, str]) -> Iterator[str]:
+def _group_names(group: Any, names: Sequence[Hashable]) -> list[Any]:
+    """Names of the columns that tell groups: a tuple is one name where the table has it, else it lists names."""
+    one = isinstance(group, tuple) and group in names
+    if one or isinstance(group, str) or not isinstance(group, Iterable):
+        return [] if group is None else [group]
+    return list(group)
+
+
+def _name_problems(names: Sequence[Hashable], asked: dict[str, Hashable]) -> Iterator[str]:
     """Columns that are not there, each with what was probably meant."""
     missing = {role: name for role, name in asked.items() if name not in names}
     listed = ", ".join(repr(name) for name in names)
     for role, name in missing.items():
-        spare = [other for other in map(str, names) if other not in asked.values()]
-        close = get_close_matches(str(name), spare, 1)
-        hint = f"; did you mean {role}={close[0]!r}?" if close else ""
+        spare = {str(other): other for other in names if other not in asked.values()}
+        close = get_close_matches(str(name), list(spare), 1)
+        hint = f"; did you mean {role}={spare[close[0]]!r}?" if close else ""
         if role == "prompt" and not close:
             hint = "; pass prompt=None if chosen and rejected hold the prompt, or if there is none"
         yield f"{role}={name!r} is not a column of the table, whose columns are {listed}{hint}"

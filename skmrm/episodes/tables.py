@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,22 +23,22 @@ ROWS_PER_CHUNK = 1 << 14  # bounds the number of Python objects alive at once
 class Table(Protocol):
     """What reading needs of a table."""
 
-    names: list[str]
+    names: list[Any]
     n_rows: int
 
-    def chunks(self, name: str) -> Iterator[Sequence[Any] | NDArray[Any]]:
+    def chunks(self, name: Hashable) -> Iterator[Sequence[Any] | NDArray[Any]]:
         """Cells of a column, `ROWS_PER_CHUNK` rows at a time; a 2-D array where cells are vectors of numbers."""
         ...
 
 
-def open_table(data: Any, wanted: Sequence[str]) -> Table:
+def open_table(data: Any, wanted: Sequence[Hashable]) -> Table:
     """Tell what kind of table it is.
 
     Parameters
     ----------
     data : any of the kinds that `episodes_from_frame` takes
         The table.
-    wanted : sequence of str
+    wanted : sequence of hashables
         Columns that will be read, those that may not be there included.
 
     Returns
@@ -66,20 +67,23 @@ def open_table(data: Any, wanted: Sequence[str]) -> Table:
     if _is_of(data, "Dataset"):
         present = [name for name in data.column_names if name in set(wanted)]
         arrow = data.select_columns(present).with_format("arrow")[:]
-        return _Frame(arrow, list(data.column_names), len(data))
+        return _Frame(arrow, wanted, list(data.column_names), len(data))
     if isinstance(data, Mapping):
         return _ColumnDict(data, wanted)
     if isinstance(data, list | tuple):
         return _RowList(data)
-    return _Frame(data)
+    return _Frame(data, wanted)
 
 
 class _Frame:
     """A data frame of any library that narwhals knows."""
 
-    def __init__(self, data: Any, names: list[str] | None = None, n_rows: int | None = None) -> None:
+    def __init__(
+        self, data: Any, wanted: Sequence[Hashable], names: list[Any] | None = None, n_rows: int | None = None
+    ) -> None:
         import narwhals as nw
 
+        data, own_names = _numbered(data)
         try:
             self._frame: Any = nw.from_native(data, eager_only=True)
         except TypeError as error:
@@ -91,23 +95,26 @@ class _Frame:
                     "a list of dicts or a dict of columns"
                 )
             raise TypeError(f"a table is needed, {came}") from error
-        self.names = list(self._frame.columns) if names is None else names
+        own_names = list(self._frame.columns) if own_names is None else own_names
+        self._column = dict(zip(own_names, self._frame.columns, strict=True))
+        if repeated := [name for name, times in Counter(own_names).items() if times > 1 and name in wanted]:
+            raise EpisodeError(f"a column to be read needs a name of its own, not so for {name_some(repeated)}: rename")
+        self.names = own_names if names is None else names
         self.n_rows = len(self._frame) if n_rows is None else n_rows
 
-    def chunks(self, name: str) -> Iterator[Sequence[Any] | NDArray[Any]]:
-        matrix = self._matrix(name)
+    def chunks(self, name: Hashable) -> Iterator[Sequence[Any] | NDArray[Any]]:
+        series = self._frame[self._column[name]]
+        matrix = self._matrix(series)
         if matrix is not None:
             yield from _sliced(matrix)
             return
-        series = self._frame[name]
         for start in range(0, self.n_rows, ROWS_PER_CHUNK):
             yield series[start : start + ROWS_PER_CHUNK].to_list()
 
-    def _matrix(self, name: str) -> NDArray[Any] | None:
+    def _matrix(self, series: Any) -> NDArray[Any] | None:
         """Vectors of numbers as a matrix, without a Python object for each number; None if cells are anything else."""
         import narwhals as nw
 
-        series = self._frame[name]
         dtype = series.dtype
         if not isinstance(dtype, nw.List | nw.Array) or series.null_count():
             return None
@@ -128,7 +135,7 @@ class _Frame:
 class _ColumnDict:
     """A dict of columns, of which only those wanted are looked at."""
 
-    def __init__(self, data: Mapping[str, Any], wanted: Sequence[str]) -> None:
+    def __init__(self, data: Mapping[Any, Any], wanted: Sequence[Hashable]) -> None:
         self._columns = {name: _as_column(data[name]) for name in dict.fromkeys(wanted) if name in data}
         strangers = [name for name, column in self._columns.items() if column is None]
         lengths = {name: len(column) for name, column in self._columns.items() if column is not None}
@@ -146,7 +153,7 @@ class _ColumnDict:
         self.names = list(data)
         self.n_rows = next(iter(lengths.values()), 0)
 
-    def chunks(self, name: str) -> Iterator[Sequence[Any] | NDArray[Any]]:
+    def chunks(self, name: Hashable) -> Iterator[Sequence[Any] | NDArray[Any]]:
         return _sliced(self._columns[name])
 
 
@@ -164,9 +171,16 @@ class _RowList:
         self.names = list(dict.fromkeys(key for row in data for key in row))
         self.n_rows = len(data)
 
-    def chunks(self, name: str) -> Iterator[Sequence[Any] | NDArray[Any]]:
+    def chunks(self, name: Hashable) -> Iterator[Sequence[Any] | NDArray[Any]]:
         for start in range(0, self.n_rows, ROWS_PER_CHUNK):
             yield [row.get(name) for row in self._rows[start : start + ROWS_PER_CHUNK]]
+
+
+def _numbered(data: Any) -> tuple[Any, list[Any] | None]:
+    """A frame that may have names of any kind (pandas: numbers, tuples) under strings, and its own names."""
+    if not hasattr(data, "set_axis"):
+        return data, None
+    return data.set_axis([str(place) for place in range(data.shape[1])], axis=1), list(data.columns)
 
 
 def _sliced(column: Any) -> Iterator[Any]:

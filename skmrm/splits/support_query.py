@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skmrm._support.randomness import RandomState, as_generator
-from skmrm.episodes.episode_set import EpisodeSet
+from skmrm.episodes import Episode, EpisodeSet, as_episode_set
 
 __all__ = ["SupportQuery", "draw_support_query", "draw_training_split", "support_query_split"]
 
@@ -73,7 +74,7 @@ class SupportQuery:
 
 
 def support_query_split(
-    episodes: EpisodeSet, *, support_fraction: float = 0.5, random_state: RandomState = None
+    episodes: EpisodeSet | Sequence[Episode], *, support_fraction: float = 0.5, random_state: RandomState = None
 ) -> SupportQuery:
     """Split each user's pairs into support and query, whole groups at a time.
 
@@ -82,7 +83,7 @@ def support_query_split(
 
     Parameters
     ----------
-    episodes : EpisodeSet
+    episodes : EpisodeSet or list of Episode
         The users and their pairs.
     support_fraction : float
         Share of a user's pairs to aim at, between 0 and 1.
@@ -92,10 +93,12 @@ def support_query_split(
     Returns
     -------
     SupportQuery
-        Masks over the pairs of `episodes`.
+        Masks over the pairs of `episodes`; of a list, over one user's pairs after the other's.
 
     Raises
     ------
+    TypeError, EpisodeError
+        If the data are not episodes, or break a rule.
     ValueError
         If `support_fraction` is not strictly between 0 and 1.
 
@@ -110,6 +113,7 @@ def support_query_split(
     """
     if not 0 < support_fraction < 1:
         raise ValueError(f"support_fraction must lie strictly between 0 and 1, got {support_fraction!r}")
+    episodes = as_episode_set(episodes, min_pairs=0, context="support_query_split")
     rng = as_generator(random_state)
     query, order = draw_support_query(episodes.user, episodes.group, episodes.n_users, float(support_fraction), rng)
     return SupportQuery(query=query, order=order, user=episodes.user, n_users=episodes.n_users)

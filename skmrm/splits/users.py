@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skmrm._support.randomness import RandomState, as_generator
 from skmrm._support.wording import raise_all
+from skmrm.episodes import Episode, EpisodeSet, as_episode_set
 from skmrm.episodes.columns import factorize
-from skmrm.episodes.episode_set import EpisodeSet
 
 __all__ = ["split_users", "split_users_and_groups"]
 
 
 def split_users(
-    episodes: EpisodeSet, test_size: float = 0.25, random_state: RandomState = None
+    episodes: EpisodeSet | Sequence[Episode], test_size: float = 0.25, random_state: RandomState = None
 ) -> tuple[EpisodeSet, EpisodeSet]:
     """Split users at random into those to learn from and those to be judged on.
 
     Parameters
     ----------
-    episodes : EpisodeSet
+    episodes : EpisodeSet or list of Episode
         The users and their pairs.
     test_size : float or int
         Share of users (rounded up) or number of users for the test side; each side gets at least one.
@@ -37,9 +38,12 @@ def split_users(
 
     Raises
     ------
+    TypeError, EpisodeError
+        If the data are not episodes, or break a rule.
     ValueError
         If `test_size` leaves either side without a user.
     """
+    episodes = as_episode_set(episodes, min_pairs=0, context="split_users")
     code, ids = factorize(episodes.users)
     if problems := _size_problems("test_size", test_size, len(ids), "users"):
         raise ValueError(problems[0])
@@ -48,7 +52,7 @@ def split_users(
 
 
 def split_users_and_groups(
-    episodes: EpisodeSet,
+    episodes: EpisodeSet | Sequence[Episode],
     test_size: float = 0.25,
     group_test_size: float = 0.5,
     random_state: RandomState = None,
@@ -60,7 +64,7 @@ def split_users_and_groups(
 
     Parameters
     ----------
-    episodes : EpisodeSet
+    episodes : EpisodeSet or list of Episode
         The users and their pairs.
     test_size : float or int
         Share of users (rounded up) or number of users for the test side; each side gets at least one.
@@ -81,6 +85,8 @@ def split_users_and_groups(
 
     Raises
     ------
+    TypeError, EpisodeError
+        If the data are not episodes, or break a rule.
     ValueError
         If a side is left without users, groups or pairs; all mistakes are listed.
 
@@ -97,6 +103,7 @@ def split_users_and_groups(
     >>> train.n_users, test.n_users, bool(set(train.group) & set(test.group[held_out]))
     (30, 10, False)
     """
+    episodes = as_episode_set(episodes, min_pairs=0, context="split_users_and_groups")
     code, ids = factorize(episodes.users)
     group_code, groups = factorize(episodes.group)
     problems = [

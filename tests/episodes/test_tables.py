@@ -282,6 +282,35 @@ def test__episodes_from_frame__group_columns__tell_groups(group, expected):
     assert partition(found.group[:3]) == expected
 
 
+def test__episodes_from_frame__names_of_any_kind__find_their_columns():
+    """A file without a header gives numbers, one with several header lines tuples; and user=0 is a column."""
+    import pandas as pd
+
+    named = episodes_from_frame(ROWS, group=["topic", "day"])
+    plain = as_pandas(COLUMNS)
+    levels = plain.set_axis(pd.MultiIndex.from_tuples([("file", name) for name in plain.columns]), axis=1)
+    numbers = plain.set_axis(range(6), axis=1)
+    for table in (numbers, dict(enumerate(COLUMNS.values())), numbers.to_dict("records")):
+        assert episodes_from_frame(table, 0, 1, 2, 3, group=[4, 5]) == named
+        assert episodes_from_frame(table, *np.arange(4), group=np.arange(4, 6)) == named
+        assert episodes_from_frame(table, 0, 1, 2, 3, group=4) == episodes_from_frame(ROWS, group="topic")
+    of_levels = [("file", name) for name in plain.columns]
+    assert episodes_from_frame(levels, *of_levels[:4], group=of_levels[4:]) == named
+    assert episodes_from_frame(levels, *of_levels[:4], group=of_levels[4]) == episodes_from_frame(ROWS, group="topic")
+
+
+def test__episodes_from_frame__names_of_any_kind__are_named_in_errors():
+    numbers = as_pandas(COLUMNS).set_axis(range(6), axis=1)
+    with pytest.raises(
+        EpisodeError, match=r"rejected='3' is not a column .* 0, 1, 2, 3, 4, 5; did you mean rejected=3"
+    ):
+        episodes_from_frame(numbers, 0, 1, 2, "3")
+    twice = as_pandas(COLUMNS).set_axis(["user_id", "prompt", "chosen", "rejected", "day", "day"], axis=1)
+    assert episodes_from_frame(twice) == episodes_from_frame(ROWS)
+    with pytest.raises(EpisodeError, match="a column to be read needs a name of its own, not so for 'day': rename"):
+        episodes_from_frame(twice, group="day")
+
+
 @pytest.mark.parametrize("ids", [[3, 1, 3, 3], [("a", 1), ("a", 2), ("a", 1), ("a", 1)], [b"x", 1.5, b"x", b"x"]])
 def test__episodes_from_frame__ids_of_any_hashable__are_kept(ids):
     found = episodes_from_frame({**COLUMNS, "user_id": ids})

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skmrm.episodes import episodes_from_arrays
+from skmrm.episodes import Episode, as_episode_set, episodes_from_arrays
+from skmrm.exceptions import EpisodeError
 from skmrm.splits import draw_support_query, split_users, split_users_and_groups, support_query_split
 
 
@@ -255,3 +256,24 @@ def test__split_users_and_groups__a_side_without_pairs__is_an_error(held_out_fir
     else:
         with pytest.raises(ValueError, match="cannot both be kept apart here, training users have no pair"):
             split_users_and_groups(episodes, 1, 1)
+
+
+def test__splits__list_of_episodes__give_what_its_set_gives():
+    episodes = random_set()
+    listed = [Episode(one.user, one.chosen, one.rejected, groups=one.groups) for one in episodes]
+    whole = as_episode_set(listed)
+    assert all(a == b for a, b in zip(split_users(listed, 3, 0), split_users(whole, 3, 0), strict=True))
+    assert_array_equal(
+        support_query_split(listed, random_state=0).order, support_query_split(whole, random_state=0).order
+    )
+    train, test, held_out = split_users_and_groups(listed, 3, 2, random_state=0)
+    same_train, same_test, same_held_out = split_users_and_groups(whole, 3, 2, random_state=0)
+    assert (train, test) == (same_train, same_test)
+    assert_array_equal(held_out, same_held_out)
+
+
+@pytest.mark.parametrize("split", [split_users, split_users_and_groups, support_query_split])
+@pytest.mark.parametrize("data", [Episode("ann", ["Yes."], ["No."]), {"user": ["ann"]}, [], ["ann"]])
+def test__splits__no_episodes__say_what_is_needed(split, data):
+    with pytest.raises((TypeError, EpisodeError), match=f"{split.__name__} (expects an EpisodeSet|needs at least one)"):
+        split(data)

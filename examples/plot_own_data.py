@@ -31,7 +31,7 @@ def read_file(file: Path, user: str):
     readers = {
         ".parquet": pd.read_parquet,
         ".csv": lambda name: pd.read_csv(name, dtype=str, keep_default_na=False, na_values={user: [""]}),
-        ".jsonl": lambda name: [json.loads(line) for line in name.open(encoding="utf-8") if line.strip()],
+        ".jsonl": lambda name: [json.loads(line) for line in name.read_text("utf-8").split("\n") if line.strip()],
     }
     if file.suffix not in readers:
         sys.exit(f"cannot read {file.name}: the suffix must be one of {', '.join(readers)}")

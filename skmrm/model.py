@@ -407,7 +407,7 @@ class MetaRewardModel(RewardEstimator):
                 f"weight_constraint='simplex' needs adaptation='gradient', got adaptation={self.adaptation!r}: "
                 "change one of them"
             )
-        if self.spectral_init is True and self._is_constrained():
+        if self.spectral_init != "auto" and self.spectral_init and self._is_constrained():
             simplex = self.weight_constraint == "simplex"
             came = "weight_constraint='simplex'" if simplex else f"adaptation={self.adaptation!r}"
             problems.append(

@@ -6,9 +6,16 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["is_bfloat16"]
+__all__ = ["is_bfloat16", "plain"]
 
 
 def is_bfloat16(dtype: Any) -> bool:
     """Whether a dtype is bfloat16, which NumPy has from the package ml_dtypes where that is installed."""
     return isinstance(dtype, np.dtype) and dtype.name == "bfloat16"
+
+
+def plain(value: Any) -> Any:
+    """A number or array of numpy as Python's numbers; anything else as it is."""
+    if isinstance(value, np.longdouble):
+        return float(value)
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value

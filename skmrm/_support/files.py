@@ -11,7 +11,20 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PARTIAL", "content_digest", "folder_digest", "is_intact", "move_into_place", "sealed", "write_whole"]
+import numpy as np
+
+from skmrm._support.arrays import plain
+
+__all__ = [
+    "PARTIAL",
+    "as_json",
+    "content_digest",
+    "folder_digest",
+    "is_intact",
+    "move_into_place",
+    "sealed",
+    "write_whole",
+]
 
 PARTIAL = ".partial"  # ending of a file that is being written
 _SEAL = "config_sha256"
@@ -20,10 +33,15 @@ _SETTLED = 2.0  # seconds after which a change of a file changes its times
 _MOST_FILES = 10_000
 
 
+def as_json(value: Any, **style: Any) -> str:
+    """A value as JSON; numbers and arrays of numpy, which searches over parameters leave behind, and paths included."""
+    return json.dumps(value, default=_as_json_value, **style)
+
+
 def sealed(document: Mapping[str, Any]) -> bytes:
     """The document as JSON, with the SHA-256 of the rest of it."""
     seal = _digest(document)
-    return json.dumps({**document, _SEAL: seal}, indent=1, ensure_ascii=False).encode()
+    return as_json({**document, _SEAL: seal}, indent=1, ensure_ascii=False).encode()
 
 
 def is_intact(document: dict[str, Any]) -> bool:
@@ -45,8 +63,16 @@ def move_into_place(partial: Path, file: Path) -> None:
     partial.replace(file)
 
 
+def _as_json_value(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return plain(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+
+
 def _digest(document: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(document, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(as_json(document, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def write_durably(file: Path, data: bytes) -> None:

@@ -32,7 +32,7 @@ import sklearn
 from sklearn.exceptions import NotFittedError
 
 import skmrm
-from skmrm._support.files import content_digest, folder_digest
+from skmrm._support.files import as_json, content_digest, folder_digest
 from skmrm._support.wording import described
 
 __all__ = ["digest", "identity_of"]
@@ -129,7 +129,7 @@ def _declared(value: Any) -> tuple[dict[str, Any], list[type]] | None:
         return None
     later = kinds[:definer]
     try:
-        identity: dict[str, Any] = json.loads(json.dumps(found))
+        identity: dict[str, Any] = json.loads(as_json(found))
     except (TypeError, ValueError) as error:
         raise _UnknowableError(f"its identity_ is nothing that JSON can hold: {error}") from error
     return identity, [kind for kind in later if _version_of(kind.__module__) is None]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from skmrm._support.files import as_json
 from skmrm.encoders._cache import resolve_encoder
 from skmrm.encoders._text_encoder import TextEncoder, inner_encoder
 from skmrm.encoders.hashed._hashed import HashedTextEncoder
@@ -66,7 +68,7 @@ def encoder_to_config(encoder: Any) -> dict[str, Any]:
         params["memory"] = None  # a cache belongs to a machine
     if params.get("encoder") is not None:
         params["encoder"] = encoder_to_config(params["encoder"])
-    if not isinstance(params.get("random_state"), int | None):
+    if not isinstance(params.get("random_state"), Integral | None):
         params["random_state"] = None  # already used up by fit
     return {"class": kind, "params": params}
 
@@ -112,7 +114,7 @@ def fitted_arrays(encoder: Any) -> Arrays:
             "idf": encoder.idf_,
         }
     if isinstance(encoder, HFEncoder):
-        facts = json.dumps({name: getattr(encoder, name) for name in _HF_FACTS})
+        facts = as_json({name: getattr(encoder, name) for name in _HF_FACTS})
         return {"facts": np.frombuffer(facts.encode(), np.uint8)}
     return {}
 

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from skmrm._support.arrays import plain
+from skmrm._support.files import as_json
 from skmrm.exceptions import ModelFileError
 
 if TYPE_CHECKING:
@@ -83,7 +85,7 @@ class FileKeeper:
         self._tensors |= {f"{stage}.{name}": value.detach().cpu().clone() for name, value in tensors.items()}
         self._facts["stages"][stage] = {"facts": facts, "draws": self.draws.bit_generator.state}
         part = self._file.with_name(self._file.name + ".part")
-        save_file(self._tensors, part, {_FACTS: json.dumps(self._facts)})
+        save_file(self._tensors, part, {_FACTS: as_json(self._facts)})
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(self._file)
@@ -150,14 +152,14 @@ class Checkpoints:
         """A keeper of the states of a fit on these episodes with these parameters."""
         columns = (features, episodes.chosen, episodes.rejected, episodes.user, episodes.group)
         of_model = {name: value for name, value in params.items() if name not in _NOT_OF_THE_MODEL}
-        if not isinstance(params["random_state"], int):
+        if not isinstance(params["random_state"], Integral):
             del of_model["random_state"]  # drawn once, and kept in the checkpoint
         return FileKeeper(self.folder, int(self.every), _fingerprint(columns, of_model), seeds)
 
 
 def _fingerprint(arrays: Iterable[NDArray[Any]], params: dict[str, Any]) -> str:
     """Digest of arrays and parameters."""
-    found = hashlib.blake2b(repr(sorted(params.items(), key=lambda item: item[0])).encode())
+    found = hashlib.blake2b(repr([(name, plain(params[name])) for name in sorted(params)]).encode())
     for array in arrays:
         found.update(f"{array.dtype}{array.shape}".encode())
         for start in range(0, array.shape[0], 65536):

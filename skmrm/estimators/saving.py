@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -119,7 +120,7 @@ def _params_to_config(params: dict[str, Any], problems: list[str]) -> dict[str, 
         params["encoder"] = _encoder_config(params["encoder"], problems)
     if not isinstance(params.get("adaptation", ""), str):
         params["adaptation"] = rule_config(params["adaptation"], problems)
-    if not isinstance(params["random_state"], int | None):
+    if not isinstance(params["random_state"], Integral | None):
         params["random_state"] = None  # a generator's state is not part of the fitted model
     for name in ("memory", "device"):  # belong to a machine
         del params[name]

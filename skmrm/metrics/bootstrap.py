@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from skmrm._support.randomness import as_generator
+from skmrm._support.wording import raise_all
+from skmrm.metrics.margins import as_floats
 
 __all__ = ["Interval", "bootstrap_interval", "share_helped", "simultaneous_intervals"]
 
@@ -24,6 +29,7 @@ class Interval:
     Attributes
     ----------
     estimate, low, high : float
+        Bounds are NaN where there are no two users: of one user nothing can be said about others.
     level : float
         Nominal coverage, 0.95 for a 95 % interval.
     """
@@ -63,7 +69,8 @@ def bootstrap_interval(
     level : float
         Between 0 and 1.
     n_resamples : int
-    random_state : int, numpy Generator, or None
+        At least 1.
+    random_state : int, numpy Generator, RandomState, or None
 
     Returns
     -------
@@ -72,7 +79,7 @@ def bootstrap_interval(
     Raises
     ------
     ValueError
-        If shapes differ, or no user has a value.
+        If shapes differ, values are infinite, numbers are out of bounds, or no user has a value.
 
     Examples
     --------
@@ -80,13 +87,16 @@ def bootstrap_interval(
     +0.1000 [+0.1000, +0.1000]
     """
     table = _models_by_users(values, other, ndim=1)
-    _check_level(level)
+    _check_numbers(level, n_resamples)
     table = table[..., ~np.isnan(table).any((0, 1))]
     if table.size == 0:
         raise ValueError("no user has a value: every entry is NaN or there are none")
+    estimate = _difference(table[:, 0], statistic)
+    if table.shape[-1] < 2:
+        return Interval(estimate, float("nan"), float("nan"), level)
     draws = _resampled(table, statistic, n_resamples, random_state)[0]
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(_difference(table[:, 0], statistic), float(low), float(high), level)
+    return Interval(estimate, float(low), float(high), level)
 
 
 def simultaneous_intervals(
@@ -116,17 +126,18 @@ def simultaneous_intervals(
     level : float
         Between 0 and 1.
     n_resamples : int
-    random_state : int, numpy Generator, or None
+        At least 1.
+    random_state : int, numpy Generator, RandomState, or None
 
     Returns
     -------
     list of Interval
-        One for each quantity; NaN for one of which no user has a value.
+        One for each quantity; NaN for one of which no user has a value, NaN bounds where one user alone has.
 
     Raises
     ------
     ValueError
-        If shapes differ.
+        If shapes differ, values are infinite, or numbers are out of bounds.
 
     References
     ----------
@@ -139,7 +150,7 @@ def simultaneous_intervals(
     +0.1000 [+0.1000, +0.1000]
     """
     table = _models_by_users(values, other, ndim=2)
-    _check_level(level)
+    _check_numbers(level, n_resamples)
     estimates = np.array([_difference(table[:, row], statistic) for row in range(table.shape[1])])
     draws = _resampled(table, statistic, n_resamples, random_state)
     # A resample may hold none of the few users that have a value: it says nothing about that quantity.
@@ -149,6 +160,7 @@ def simultaneous_intervals(
     error = np.sqrt((deviation**2).sum(1) / count)
     relative = np.abs(deviation) / np.where(error > 0, error, 1.0)[:, None]
     half = np.quantile(relative.max(0, initial=0.0), level) * error
+    half[(~np.isnan(table[0])).sum(1) < 2] = np.nan
     return [Interval(float(e), float(e - h), float(e + h), level) for e, h in zip(estimates, half, strict=True)]
 
 
@@ -186,7 +198,7 @@ def share_helped(values: ArrayLike, other: ArrayLike) -> tuple[float, float]:
 
 def _models_by_users(values: ArrayLike, other: ArrayLike | None, ndim: int) -> NDArray[np.float64]:
     """Values as (n_models, n_quantities, n_users), NaN for a user who has no value under one of the models."""
-    models = [np.asarray(values, float)] + ([] if other is None else [np.asarray(other, float)])
+    models = [as_floats(values)] + ([] if other is None else [as_floats(other)])
     if len({model.shape for model in models}) > 1:
         raise ValueError(
             f"a paired comparison needs one value of each model for each user, "
@@ -196,12 +208,21 @@ def _models_by_users(values: ArrayLike, other: ArrayLike | None, ndim: int) -> N
         wanted = "(n_users,)" if ndim == 1 else "(n_quantities, n_users)"
         raise ValueError(f"values must have shape {wanted}, got {models[0].shape}")
     table = np.stack([np.atleast_2d(model) for model in models])
+    if np.isinf(table).any():
+        raise ValueError(
+            "values of users must be finite, or NaN where a user has none; "
+            f"{int(np.isinf(table).sum())} of {table.size} are infinite: leave these users out"
+        )
     return np.where(np.isnan(table).any(0), np.nan, table)
 
 
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie strictly between 0 and 1, got {level!r}")
+def _check_numbers(level: Any, n_resamples: Any) -> None:
+    problems = []
+    if not isinstance(level, Real) or not 0 < level < 1:
+        problems.append(f"level must lie strictly between 0 and 1, got {level!r}")
+    if not isinstance(n_resamples, Integral) or isinstance(n_resamples, bool) or n_resamples < 1:
+        problems.append(f"n_resamples must be a positive integer, got {n_resamples!r}")
+    raise_all(problems)
 
 
 def _difference(models: NDArray[np.float64], statistic: Statistic) -> float:
@@ -238,7 +259,7 @@ def _resampled(
 
 def _draw_users(n_users: int, n_resamples: int, entries: int, random_state: Any) -> Iterator[NDArray[np.intp]]:
     """Rows of resampled users, (n, n_users) at a time, where one resample takes that many entries of memory."""
-    rng = np.random.default_rng(random_state)
+    rng = as_generator(random_state)
     step = max(1, _ENTRIES_PER_CHUNK // max(1, entries))
     for begin in range(0, n_resamples, step):
         yield rng.integers(0, max(1, n_users), (min(step, n_resamples - begin), n_users))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skmrm.metrics.margins import finite_margins, sigmoid, user_rows
+from skmrm.metrics.margins import finite_margins, sigmoid, user_codes
 
 __all__ = ["Reliability", "expected_calibration_error", "reliability"]
 
@@ -42,7 +43,7 @@ class Reliability:
         return float(self.weight[filled] @ distance)
 
 
-def reliability(margins: ArrayLike, user: ArrayLike | None = None, n_bins: int = 10) -> Reliability:
+def reliability(margins: ArrayLike, user: Any = None, n_bins: int = 10) -> Reliability:
     r"""Confidence against accuracy.
 
     The confidence of a pair is :math:`\sigma(|margin|)`, what the model gives the response that it prefers.
@@ -51,8 +52,8 @@ def reliability(margins: ArrayLike, user: ArrayLike | None = None, n_bins: int =
     ----------
     margins : array-like of shape (n_pairs,)
         Reward of the chosen minus reward of the rejected response, in logits.
-    user : array-like of int of shape (n_pairs,), optional
-        User of each pair, from 0. With it every user counts alike, without it every pair.
+    user : sequence of hashables of shape (n_pairs,), optional
+        User of each pair: rows, or ids of any kind. With it every user counts alike, without it every pair.
     n_bins : int
         Bins of equal width over [0.5, 1].
 
@@ -82,7 +83,7 @@ def reliability(margins: ArrayLike, user: ArrayLike | None = None, n_bins: int =
         raise ValueError(f"reliability needs a one-dimensional array with at least one pair, got shape {margin.shape}")
     share = np.full(margin.size, 1.0)
     if user is not None:
-        owner = user_rows(margin, user)
+        owner = user_codes(margin, user)
         share = 1.0 / np.bincount(owner)[owner]
     share /= share.sum()
     confidence = sigmoid(np.abs(margin))
@@ -94,7 +95,7 @@ def reliability(margins: ArrayLike, user: ArrayLike | None = None, n_bins: int =
     return Reliability(mean_confidence, accuracy, weight)
 
 
-def expected_calibration_error(margins: ArrayLike, user: ArrayLike | None = None, n_bins: int = 10) -> float:
+def expected_calibration_error(margins: ArrayLike, user: Any = None, n_bins: int = 10) -> float:
     """Mean distance between what a model says of its accuracy and its accuracy, over bins of confidence.
 
     With few pairs it is above 0 even for a perfect model, because accuracies in bins are noisy: compare models on the
@@ -104,7 +105,7 @@ def expected_calibration_error(margins: ArrayLike, user: ArrayLike | None = None
     ----------
     margins : array-like of shape (n_pairs,)
         In logits.
-    user : array-like of int of shape (n_pairs,), optional
+    user : sequence of hashables of shape (n_pairs,), optional
         With it every user counts alike, without it every pair.
     n_bins : int
         Bins of equal width over [0.5, 1].

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skmrm.metrics.margins import finite_margins, known_users, mean_by_user
+from skmrm.metrics.margins import as_floats, finite_margins, known_users, mean_by_user, user_codes
 
 __all__ = [
     "log_loss",
@@ -25,7 +27,7 @@ def user_accuracies(margins: ArrayLike, user: ArrayLike, n_users: int | None = N
     margins : array-like of shape (n_pairs,)
         Reward of the chosen minus reward of the rejected response, in logits. Positive is right; a tie counts half.
     user : array-like of int of shape (n_pairs,)
-        User of each pair, from 0.
+        Row of the user of each pair, from 0, as ``EpisodeSet.user`` has it. Ids that are no rows have to be numbered.
     n_users : int, optional
         Number of users; the default is one more than the largest.
 
@@ -66,31 +68,35 @@ def user_log_losses(margins: ArrayLike, user: ArrayLike, n_users: int | None = N
     return mean_by_user(np.logaddexp(0.0, -finite_margins(margins)), user, n_users)
 
 
-def user_level_accuracy(margins: ArrayLike, user: ArrayLike) -> float:
+def user_level_accuracy(margins: ArrayLike, user: Any) -> float:
     """Mean over users of the share of their pairs predicted right: every user counts alike.
 
     Parameters
     ----------
     margins : array-like of shape (n_pairs,)
-    user : array-like of int of shape (n_pairs,)
+    user : sequence of hashables of shape (n_pairs,)
+        User of each pair: rows, or ids of any kind.
 
     Examples
     --------
     >>> user_level_accuracy([1.0, 1.0, 1.0, -1.0], [0, 0, 0, 1])
     0.5
     """
-    return float(known_users(user_accuracies(margins, user)).mean())
+    margin = finite_margins(margins)
+    return float(known_users(user_accuracies(margin, user_codes(margin, user))).mean())
 
 
-def worst_decile_accuracy(margins: ArrayLike, user: ArrayLike) -> float:
+def worst_decile_accuracy(margins: ArrayLike, user: Any) -> float:
     """Mean accuracy of the tenth of users with the lowest accuracy (at least one user).
 
     Parameters
     ----------
     margins : array-like of shape (n_pairs,)
-    user : array-like of int of shape (n_pairs,)
+    user : sequence of hashables of shape (n_pairs,)
+        User of each pair: rows, or ids of any kind.
     """
-    return worst_decile(user_accuracies(margins, user))
+    margin = finite_margins(margins)
+    return worst_decile(user_accuracies(margin, user_codes(margin, user)))
 
 
 def worst_decile(values: ArrayLike) -> float:
@@ -106,17 +112,19 @@ def worst_decile(values: ArrayLike) -> float:
     >>> worst_decile([0.9, 0.2, 0.7, np.nan])
     0.2
     """
-    known = known_users(np.asarray(values, float))
+    known = known_users(as_floats(values))
     n_worst = max(1, round(len(known) / 10))
     return float(np.partition(known, n_worst - 1)[:n_worst].mean())
 
 
-def log_loss(margins: ArrayLike, user: ArrayLike) -> float:
+def log_loss(margins: ArrayLike, user: Any) -> float:
     """Mean over users of their mean log loss, in nats a pair.
 
     Parameters
     ----------
     margins : array-like of shape (n_pairs,)
-    user : array-like of int of shape (n_pairs,)
+    user : sequence of hashables of shape (n_pairs,)
+        User of each pair: rows, or ids of any kind.
     """
-    return float(known_users(user_log_losses(margins, user)).mean())
+    margin = finite_margins(margins)
+    return float(known_users(user_log_losses(margin, user_codes(margin, user))).mean())

@@ -18,7 +18,7 @@ from skmrm.model_selection.judged import SUPPORT_SIZES, curve_problems
 from skmrm.model_selection.judging import draw_splits, encoded
 from skmrm.report.layout import as_html, as_text
 from skmrm.report.verdict import word_verdict
-from skmrm.report.warnings import find_warnings
+from skmrm.report.warnings import find_warnings, mute_pairs
 
 __all__ = ["PersonalizationReport", "personalization_report"]
 
@@ -226,14 +226,15 @@ def personalization_report(
     curve = adaptation_curve(model, ready, **settings)
     baseline_curve = adaptation_curve(reference, ready if shared else checked, **settings)
     comparisons = compare(curve, baseline_curve, level, simultaneous=True, random_state=seed)
+    splits = draw_splits(checked, n_splits, support_fraction, query, seed)
     verdict = word_verdict(
         comparisons,
         reference=name,
         adaptive=_adapts(model, ready),
         n_judged=len(curve.users),
         median_support=float(np.median(curve.n_support)),
+        mute=mute_pairs(checked, splits),
     )
-    splits = draw_splits(checked, n_splits, support_fraction, query, seed)
     warnings = find_warnings(checked, splits, comparisons, asked_query=query is not None)
     return PersonalizationReport(verdict, warnings, comparisons, curve, baseline_curve, name)
 

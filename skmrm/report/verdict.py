@@ -13,7 +13,13 @@ MIN_USERS = 10  # with fewer, resampling users says too little to call anything 
 
 
 def word_verdict(
-    comparisons: Sequence[Comparison], *, reference: str, adaptive: bool, n_judged: int, median_support: float
+    comparisons: Sequence[Comparison],
+    *,
+    reference: str,
+    adaptive: bool,
+    n_judged: int,
+    median_support: float,
+    mute: str = "",
 ) -> str:
     """Say whether adapting helps, with how many choices, and for how many users.
 
@@ -29,12 +35,19 @@ def word_verdict(
         Number of users who are judged at all.
     median_support : float
         Number of support pairs that the median user has.
+    mute : str
+        Pairs of which every one holds the same response twice, in words: "pairs", "query pairs"; empty if none are so.
 
     Returns
     -------
     str
         One to four sentences.
     """
+    if mute:
+        return (
+            f"Nothing can be said: in all {mute} the chosen and the rejected response are the same, and such pairs say "
+            "nothing of taste. Bring pairs of different responses."
+        )
     if not adaptive:
         return _word_unadaptive(comparisons, reference)
     if n_judged < MIN_USERS:
@@ -77,7 +90,7 @@ def percent(share: float) -> str:
 def _word_unadaptive(comparisons: Sequence[Comparison], reference: str) -> str:
     words = "The model is not adaptive: it chose no personalisation, and no number of choices changes its predictions."
     row = max(comparisons, key=lambda row: row.n_users)
-    if row.gain.low == row.gain.high == 0:
+    if not (row.gain.low < 0 or row.gain.high > 0):  # the same, or of one user, who has no bounds
         return words
     return f"{words} Against {reference} it makes {points(row.gain)}."
 

@@ -8,16 +8,18 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm._support.wording import name_some
+from skmrm._support.wording import counted, name_some
 from skmrm.episodes import EpisodeSet
+from skmrm.episodes.rows import in_memory
 from skmrm.model_selection.curve import Comparison
 from skmrm.model_selection.judging import judged_users
 from skmrm.report.verdict import percent, size_key
 from skmrm.splits import SupportQuery
 
-__all__ = ["find_warnings"]
+__all__ = ["find_warnings", "mute_pairs"]
 
 _RELIABLE_USERS = 30
+_PAIRS_AT_A_TIME = 1 << 14  # of which features are compared
 _MIN_ANSWERS = 5  # two people may well agree on fewer pairs
 
 
@@ -47,6 +49,7 @@ def find_warnings(
         *_few_users(int(judged.sum())),
         *_left_out(judged, asked_query),
         *_sizes_of_few(comparisons, int(judged.sum())),
+        *_pairs_of_one_response(episodes, judged),
         *_groups_of_one(episodes),
         *_groups_on_both_sides(episodes, splits, judged),
         *_items_on_both_sides(episodes, splits, judged),
@@ -77,6 +80,43 @@ def _sizes_of_few(comparisons: Sequence[Comparison], n_judged: int) -> Iterator[
         yield (
             f"Few of the {n_judged} users have so many support pairs: {listed}. These rows are about other users than "
             "the rest, and the verdict leaves them out"
+        )
+
+
+def mute_pairs(episodes: EpisodeSet, splits: list[SupportQuery]) -> str:
+    """Name the pairs of which every one holds the same response twice, in all splits: all, or those of one side."""
+    says = _tells_apart(episodes)
+    of_judged = judged_users(splits)[episodes.user]
+    if not says[of_judged].any():
+        return "pairs"
+    for name, sides in (("query pairs", [s.query for s in splits]), ("support pairs", [~s.query for s in splits])):
+        if not any(says[side & of_judged].any() for side in sides):
+            return name
+    return ""
+
+
+def _tells_apart(episodes: EpisodeSet) -> NDArray[np.bool_]:
+    """Mask of the pairs whose responses differ: other items, and other features where these are at hand."""
+    says = np.asarray(episodes.chosen != episodes.rejected)
+    if episodes.items is not None or not in_memory(episodes.features):
+        return says
+    for start in range(0, episodes.n_pairs, _PAIRS_AT_A_TIME):
+        some = slice(start, start + _PAIRS_AT_A_TIME)
+        sides = (episodes.features[column[some]] for column in (episodes.chosen, episodes.rejected))
+        says[some] &= np.not_equal(*sides).any(1)
+    return says
+
+
+def _pairs_of_one_response(episodes: EpisodeSet, judged: NDArray[np.bool_]) -> Iterator[str]:
+    says, of_judged = _tells_apart(episodes), judged[episodes.user]
+    share = float((~says[of_judged]).mean())
+    if share > 0:
+        told = np.bincount(episodes.user[says], minlength=episodes.n_users) > 0
+        silent = int((judged & ~told).sum())
+        users = f", and {counted(silent, 'user')} of {judged.sum()} brought no other" if silent else ""
+        yield (
+            f"{percent(share)} of pairs hold the same response twice{users}: they say nothing, and count half right "
+            "under every model, which draws all gains towards 0. Leave them out"
         )
 
 

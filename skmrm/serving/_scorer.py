@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from numbers import Integral
 from types import MappingProxyType
 from typing import Any
 
@@ -301,8 +302,8 @@ class OnnxScorer:
 
 def _check_parameters(intra_op_threads: int, max_batch: int | None) -> None:
     problems = []
-    if not isinstance(intra_op_threads, int) or intra_op_threads < 0:
+    if not isinstance(intra_op_threads, Integral) or intra_op_threads < 0:
         problems.append(f"intra_op_threads must be an int of at least 0 (all cores), got {intra_op_threads!r}")
-    if max_batch is not None and (not isinstance(max_batch, int) or max_batch < 1):
+    if max_batch is not None and (not isinstance(max_batch, Integral) or max_batch < 1):
         problems.append(f"max_batch must be an int of at least 1, or None, got {max_batch!r}")
     raise_all(problems)

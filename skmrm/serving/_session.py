@@ -20,7 +20,7 @@ def make_session(bundle: Bundle, intra_op_threads: int) -> Any:
         raise ImportError("OnnxScorer needs onnxruntime: pip install onnxruntime") from error
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = intra_op_threads
+    options.intra_op_num_threads = int(intra_op_threads)
     options.inter_op_num_threads = 1
     graph: bytes | str = bundle[MODEL_FILE]
     if DATA_FILE in bundle.config["files"]:

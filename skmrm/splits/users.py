@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from numbers import Integral, Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,11 +146,13 @@ def _draw_test(test_size: float, total: int, rng: np.random.Generator) -> NDArra
     return drawn
 
 
-def _count_test(test_size: float | np.integer, total: int) -> int:
-    return int(test_size) if isinstance(test_size, int | np.integer) else math.ceil(test_size * total)
+def _count_test(test_size: float, total: int) -> int:
+    return int(test_size) if isinstance(test_size, Integral) else math.ceil(test_size * total)
 
 
 def _size_problems(name: str, test_size: float, total: int, noun: str) -> list[str]:
+    if not isinstance(test_size, Real) or not math.isfinite(test_size):
+        return [f"{name} takes a share of {noun} or a number of them, got {test_size!r}"]
     if 0 < _count_test(test_size, total) < total:
         return []
     return [

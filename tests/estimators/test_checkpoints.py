@@ -207,6 +207,14 @@ def test__fit__finished_checkpoint__gives_the_same_model_without_an_epoch(episod
     assert same_bits(MetaRewardModel(**RANDOM, random_state=0, verbose=0).fit(episodes, checkpoint_dir=tmp_path), model)
 
 
+def test__fit__parameters_as_numpy_has_them__go_on_from_the_same_checkpoint(episodes, tmp_path):
+    plain = RANDOM | {"random_state": 5}
+    fitted = MetaRewardModel(**plain).fit(episodes, checkpoint_dir=tmp_path)
+    given = {name: np.int64(value) if type(value) is int else value for name, value in plain.items()}
+    again = MetaRewardModel(**given).fit(episodes, checkpoint_dir=tmp_path)
+    assert again.history_ == fitted.history_
+
+
 @pytest.mark.parametrize("change", ["data", "parameters", "seed"])
 def test__fit__checkpoint_of_something_else__is_refused_and_stays(episodes, tmp_path, change):
     MetaRewardModel(**RANDOM, random_state=0).fit(episodes, checkpoint_dir=tmp_path)

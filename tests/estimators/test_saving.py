@@ -2,17 +2,21 @@ import hashlib
 import json
 import pickle
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_array_equal
 from safetensors.numpy import load_file, save_file
 from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
 
 from skmrm import MetaRewardModel, UserRewardModel
-from skmrm._support.files import sealed
-from skmrm.baselines import PerUserBradleyTerry, PooledBradleyTerry
+from skmrm._support.files import is_intact, sealed
+from skmrm.baselines import LowRankRewards, PerUserBradleyTerry, PooledBradleyTerry
 from skmrm.datasets import load_style_preferences, make_user_preferences
+from skmrm.encoders import HashedTextEncoder, TextEncoder
 from skmrm.estimators.saving import ARRAYS_FILE, CONFIG_FILE, SCHEMA_VERSION, _read, _write
 from skmrm.exceptions import ModelFileError
 from skmrm.meta.adaptation import MapAdaptation
@@ -289,3 +293,90 @@ def test__start_weights__of_a_model__are_computed_once(arrays, saved, monkeypatc
     with pytest.raises(ValueError, match="read-only"):
         start[0] = 1
     assert np.array_equal(model.start_weights_, model.adapt([]).weights_)
+
+
+# -- parameters as numpy has them ------------------------------------------------------------------------------------
+
+
+def of_numpy(value):
+    """The same parameter, as a search over arrays of candidates leaves it behind."""
+    for kind, like in ((bool, np.bool_), (int, np.int64), (float, np.float64), (str, np.str_)):
+        if isinstance(value, kind):
+            return like(value)
+    return tuple(map(of_numpy, value)) if isinstance(value, tuple) else value
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        MetaRewardModel(n_bases=2, max_epochs=1, random_state=3, max_memory=1e9),
+        MetaRewardModel(
+            n_bases=2, adaptation="gradient", inner_lr=0.1, max_epochs=1, spectral_init=False, random_state=3
+        ),
+        PooledBradleyTerry(ridge=0.5, random_state=3),
+        LowRankRewards(n_bases=2, ridge=0.1, max_epochs=1, random_state=3),
+        PerUserBradleyTerry(ridge=2.0, random_state=3),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test__parameters__of_numpy__are_those_of_python(plain, arrays, tmp_path):
+    given = {name: of_numpy(value) for name, value in plain.get_params().items()}
+    model = clone(type(plain)(**given)).fit(arrays)
+    X = np.asarray(arrays.features)[:5]
+    assert_array_equal(clone(plain).fit(arrays).predict(X), model.predict(X))
+    model.save(tmp_path / "model")
+    loaded = type(plain).load(tmp_path / "model")
+    assert loaded.get_params() == plain.get_params()
+    assert {type(value) for value in loaded.get_params().values()} <= {bool, int, float, str, type(None)}
+    assert_array_equal(loaded.predict(X), model.predict(X))
+    assert repr(loaded) == repr(plain)
+    model.adapt(arrays[0]).save(tmp_path / "user")
+    model.export_onnx(tmp_path / "onnx")
+
+
+def test__parameters__of_numpy_inside_others__are_saved(texts, tmp_path):
+    encoder = HashedTextEncoder(
+        **{name: of_numpy(v) for name, v in HashedTextEncoder(n_components=8).get_params().items()}
+    )
+    whole = TextEncoder(encoder, text_statistics=np.False_, chunk_size=np.int32(100), verbose=np.bool_(False))
+    rule = MapAdaptation(prior_scale=np.float32(0.5))
+    model = MetaRewardModel(whole, adaptation=rule, n_bases=np.uint8(2), max_epochs=0, random_state=0).fit(texts)
+    model.save(tmp_path / "model")
+    loaded = MetaRewardModel.load(tmp_path / "model")
+    assert loaded.encoder.encoder.get_params() == HashedTextEncoder(n_components=8).get_params()
+    assert (loaded.encoder.text_statistics, loaded.encoder.chunk_size) == (False, 100)
+    assert loaded.adaptation == MapAdaptation(prior_scale=0.5)
+    items = texts.items[:3]
+    assert_array_equal(loaded.predict(items), model.predict(items))
+
+
+def test__parameters__found_by_a_search__are_saved(arrays, tmp_path):
+    candidates = {"n_bases": np.arange(1, 3), "validation_fraction": np.array([0.2], np.float32)}
+    search = GridSearchCV(MetaRewardModel(max_epochs=0, random_state=0), candidates, cv=2).fit(arrays)
+    search.best_estimator_.save(tmp_path / "model")
+    loaded = MetaRewardModel.load(tmp_path / "model")
+    assert loaded.n_bases == search.best_params_["n_bases"]
+    assert loaded.validation_fraction == np.float32(0.2)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (np.float32(0.1), 0.10000000149011612),
+        (np.longdouble(0.25), 0.25),
+        (np.uint64(2**64 - 1), 2**64 - 1),
+        (np.array([[1, 2]]), [[1, 2]]),
+        (Path("a") / "b", str(Path("a") / "b")),
+        ({"a": (np.True_, np.str_("x"))}, {"a": [True, "x"]}),
+    ],
+    ids=repr,
+)
+def test__sealed__values_of_numpy_and_paths__are_read_back_and_the_seal_holds(value, expected):
+    document = json.loads(sealed({"value": value}))
+    assert is_intact(document)
+    assert document == {"value": expected}
+
+
+def test__sealed__what_json_has_no_form_for__is_a_type_error():
+    with pytest.raises(TypeError, match="Object of type set is not JSON serializable"):
+        sealed({"value": {1}})

@@ -172,7 +172,8 @@ def test__bootstrap_interval__users_without_a_value__are_left_out():
     gappy = np.insert(values, [0, 7, 30], np.nan)
     assert bootstrap_interval(gappy) == bootstrap_interval(values)
     # Paired: a user who has no value under one of the models says nothing about their difference.
-    assert bootstrap_interval([1.0, np.nan, 3.0], [0.5, 1.0, np.nan]) == bootstrap_interval([0.5])
+    known = bootstrap_interval([0.5, 2.0])
+    assert bootstrap_interval([1.0, np.nan, 3.0, 3.0], [0.5, 1.0, np.nan, 1.0]) == known
 
 
 def test__interval__str__reads_as_a_signed_estimate():
@@ -337,6 +338,10 @@ def test__reliability__infinite_margins__fall_into_the_last_bin():
         ([[1.0], [2.0]], [0, 0], r"shapes \(2, 1\) and \(2,\)"),
         ([1.0, 2.0], [0, -1], "from 0"),
         ([1.0, 2.0], [0.0, 1.0], "float64"),
+        ([1.0, 2.0], ["a", "b"], "one row number of a user.*<U1"),
+        ([1.0, 2.0], [5_000_000_000, 7_000_000_000], "one row number of a user.* got 7000000000 among 2 pairs"),
+        ([1.0, 2.0], np.array([0, 2**64 - 1], np.uint64), "got 18446744073709551615 among 2 pairs"),
+        (np.ma.masked_equal([1.0, 2.0], 2.0), [0, 0], "1 of 2 are NaN"),
     ],
 )
 def test__metrics__unusable_input__is_a_clear_error(metric, margins, user, message):
@@ -364,6 +369,11 @@ def test__summaries__no_pairs__are_a_clear_error(summary):
         ({"values": []}, "no user"),
         ({"values": [np.nan, np.nan]}, "no user"),
         ({"values": [0.5, np.nan], "other": [np.nan, 0.5]}, "no user"),
+        ({"values": [0.5, 0.6], "level": "95 %"}, "level must lie strictly between 0 and 1, got '95 %'"),
+        ({"values": [0.5, 0.6], "n_resamples": 0}, "n_resamples must be a positive integer, got 0"),
+        ({"values": [0.5, 0.6], "n_resamples": 1e3, "level": 2}, r"level .*, got 2; n_resamples .*, got 1000\.0"),
+        ({"values": [0.5, np.inf]}, "must be finite.* 1 of 2 are infinite"),
+        ({"values": [0.5, 0.6], "other": [-np.inf, np.nan]}, "must be finite.* 1 of 4 are infinite"),
     ],
 )
 def test__bootstrap_interval__unusable_input__is_a_clear_error(arguments, message):
@@ -396,8 +406,71 @@ def test__reliability__unusable_input__is_a_clear_error(arguments, message):
         (lambda: bootstrap_interval([[0.5]]), r"shape \(n_users,\), got \(1, 1\)"),
         (lambda: share_helped([0.5], [0.5, 0.5]), r"shapes \(1,\) and \(2,\)"),
         (lambda: share_helped([0.5, np.nan], [np.nan, 0.5]), "no user has a value under both models"),
+        (lambda: share_helped([0.5, np.inf], [0.1, np.inf]), "2 of 4 are infinite"),
+        (lambda: user_accuracies([1.0], [0], n_users=1.5), r"n_users must be a number of users, or None, got 1\.5"),
+        (lambda: user_level_accuracy([1.0, 1.0], ["a", None]), "got None: leave these pairs out"),
+        (lambda: log_loss([1.0, 1.0], [["a"], ["b"]]), "unhashable"),
+        (lambda: reliability([1.0, 1.0], ["a"]), r"shapes \(2,\) and \(1,\)"),
     ],
 )
 def test__comparisons_of_users__unusable_input__is_a_clear_error(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# -- users by any name, and users without numbers --------------------------------------------------------------------
+
+
+@given(
+    rows=st.lists(st.integers(0, 4), min_size=1, max_size=30),
+    ids=st.sampled_from(
+        [
+            [5 * 10**9, 7 * 10**18, 0, 3, 1],
+            ["001", "1", "b", "", "1.0"],
+            [("a", 1), ("a", 2), ("b", 1), (), ("b",)],
+            [-3, 2, -(2**62), 5, 0],
+        ]
+    ),
+    seed=st.integers(0, 99),
+)
+def test__summaries__users_by_any_name__are_those_of_their_rows(rows, ids, seed):
+    margins = np.random.default_rng(seed).normal(size=len(rows))
+    named = [ids[row] for row in rows]
+    for summary in (user_level_accuracy, worst_decile_accuracy, log_loss, expected_calibration_error):
+        assert_allclose(summary(margins, named), summary(margins, rows), rtol=1e-12, atol=1e-12)
+        if isinstance(ids[0], int):
+            assert_allclose(summary(margins, np.array(named)), summary(margins, rows), rtol=1e-12, atol=1e-12)
+
+
+def test__user_accuracies__large_rows_of_a_known_number_of_users__are_kept():
+    found = user_accuracies([1.0, -1.0], [0, 2_000_000], n_users=2_000_001)
+    assert (len(found), found[0], found[-1], np.isnan(found[1:-1]).all()) == (2_000_001, 1.0, 0.0, True)
+
+
+def test__bootstrap__one_user__has_no_bounds():
+    for values in ([0.5], [np.nan, 0.5, np.nan]):
+        for statistic in (np.mean, worst_decile):
+            found = bootstrap_interval(values, statistic=statistic)
+            assert found.estimate == 0.5
+            assert np.isnan([found.low, found.high]).all()
+    one, two, nobody = simultaneous_intervals([[0.5, np.nan, np.nan], [0.1, 0.2, np.nan], [np.nan] * 3])
+    assert one.estimate == 0.5
+    assert np.isnan([one.low, one.high, nobody.estimate, nobody.low, nobody.high]).all()
+    assert two.low < two.estimate < two.high
+
+
+def test__metrics__masked_and_missing_values__are_users_without_a_value():
+    import pandas as pd
+
+    known = bootstrap_interval([0.1, 0.2, 0.4])
+    assert bootstrap_interval(np.ma.masked_equal([0.1, -9, 0.2, 0.4], -9)) == known
+    for dtype in ("float64", "Float64", "double[pyarrow]", object):
+        assert bootstrap_interval(pd.Series([0.1, None, 0.2, 0.4], dtype=dtype)) == known
+    assert bootstrap_interval([0.1, None, 0.2, 0.4]) == known
+    assert worst_decile(np.ma.masked_less([0.1, 0.3], 0.2)) == 0.3
+
+
+@pytest.mark.parametrize("seed", [np.int64(3), np.random.RandomState(3), np.random.default_rng(3)])
+def test__bootstrap__numbers_of_numpy_and_every_source_of_randomness__are_taken(seed):
+    found = bootstrap_interval([0.1, 0.2, 0.4], level=np.float32(0.9), n_resamples=np.int64(50), random_state=seed)
+    assert found.low < found.estimate < found.high

@@ -9,7 +9,7 @@ from sklearn.exceptions import NotFittedError
 
 from skmrm import MetaRewardModel, personalization_report
 from skmrm.datasets import make_user_preferences, true_gaps
-from skmrm.episodes import episodes_from_arrays
+from skmrm.episodes import EpisodeSet, episodes_from_arrays
 from skmrm.metrics import Interval, share_helped, simultaneous_intervals
 from skmrm.model_selection import Comparison, adaptation_curve
 from skmrm.report.verdict import percent, word_verdict
@@ -412,3 +412,47 @@ def test__report__without_pandas__still_prints(helps, monkeypatch):
     assert "helps" in str(helps)
     with pytest.raises(ImportError, match=r"needs pandas.*pip install 'skmrm\[report\]'"):
         helps.table  # noqa: B018
+
+
+# -- pairs that say nothing ------------------------------------------------------------------------------------------
+
+
+def ties_where(episodes, tied):
+    """The same set, some of whose pairs hold their chosen response twice."""
+    columns = episodes.__getstate__()
+    return EpisodeSet(**columns | {"rejected": np.where(tied, episodes.chosen, episodes.rejected)})
+
+
+def test__report__ties_alone__say_nothing_rather_than_that_the_model_does_not_adapt(model, episodes):
+    verdict = personalization_report(model, ties_where(episodes, np.ones(episodes.n_pairs, bool)), **QUICK).verdict
+    assert verdict.startswith("Nothing can be said: in all pairs the chosen and the rejected response are the same")
+    rows = np.repeat(np.arange(episodes.n_pairs), 2)  # two rows with the same numbers are one response, too
+    features = np.asarray(episodes.features)[episodes.chosen[rows]]
+    twins = episodes_from_arrays(features, np.arange(0, len(rows), 2), np.arange(1, len(rows), 2), episodes.user)
+    assert personalization_report(model, twins, **QUICK).verdict == verdict
+
+
+@pytest.mark.parametrize("side", ["query", "support"])
+def test__report__ties_on_one_side__name_the_side(model, episodes, side):
+    _, test, held_out = split_users_and_groups(episodes, 0.5, random_state=0)
+    tied = held_out if side == "query" else ~held_out
+    verdict = personalization_report(model, ties_where(test, tied), query=held_out, **QUICK).verdict
+    assert verdict.startswith(f"Nothing can be said: in all {side} pairs the chosen and the rejected response")
+
+
+def test__report__ties_of_some_users__are_counted_and_named_in_a_warning(data, public, personal):
+    tied = data.episodes.user < 6
+    tied[-12:-6] = True
+    report = personalization_report(Stub(public, personal), ties_where(data.episodes, tied), **QUICK)
+    assert report.verdict.startswith("Adapting on")
+    (said,) = (words for words in report.warnings if "same response twice" in words)
+    assert said.startswith("11 % of pairs hold the same response twice, and 6 users of 60 brought no other:")
+
+
+def test__report__one_user__claims_nothing_and_has_no_bounds(data, public, personal):
+    for model in (Stub(public, personal), Stub(public, public)):
+        report = personalization_report(model, data.episodes[:1], **QUICK)
+        assert report.verdict.startswith(("Too few users to tell: 1 user is judged", "The model is not adaptive"))
+        assert "nan" not in report.verdict
+        assert all(np.isnan([row.gain.low, row.gain.high]).all() for row in report.comparisons)
+        assert any("1 user is judged: nothing can be said of other users" in words for words in report.warnings)

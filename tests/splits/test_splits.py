@@ -277,3 +277,14 @@ def test__splits__list_of_episodes__give_what_its_set_gives():
 def test__splits__no_episodes__say_what_is_needed(split, data):
     with pytest.raises((TypeError, EpisodeError), match=f"{split.__name__} (expects an EpisodeSet|needs at least one)"):
         split(data)
+
+
+@pytest.mark.parametrize("size", [0.34, np.float32(0.34), 4, np.int64(4), np.uint8(4)])
+def test__split_users__size_as_numpy_has_it__is_a_share_or_a_number(size):
+    assert split_users(random_set(), size, np.int64(0))[1] == split_users(random_set(), 4, 0)[1]
+
+
+@pytest.mark.parametrize("size", ["0.5", None, np.nan, np.inf, [3]])
+def test__split_users__no_size__says_what_it_takes(size):
+    with pytest.raises(ValueError, match="test_size takes a share of users or a number of them, got"):
+        split_users(random_set(), size)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from skmrm._support.arrays import encoded_rows
 from skmrm._support.device import resolve_device
 from skmrm._support.tensors import as_one_array, as_tensor, as_tensors
 from skmrm._support.threads import in_threads
@@ -76,7 +77,7 @@ class BaseRewards:
         """Base rewards (n_items, n_bases) of all items of a checked set."""
         if episodes.features is None:
             assert episodes.items is not None
-            return self._of_features(self.encoder.transform(episodes.items))
+            return self._of_features(encoded_rows(self.encoder, episodes.items))
         if in_memory(episodes.features):
             return self._of_features(episodes.features)
         rewards = np.empty((episodes.n_items, self.n_bases), self.params["mean"].dtype)
@@ -94,7 +95,7 @@ class BaseRewards:
         items = check_items(X, caller)
         if not items:
             return np.empty((0, self.n_bases), self.params["mean"].dtype)
-        return self._of_features(self.encoder.transform(items))
+        return self._of_features(encoded_rows(self.encoder, items))
 
     def folded(self, weights: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Parameters of the one base reward function that is the reward under some weights (n_bases,).

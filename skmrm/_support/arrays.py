@@ -5,8 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["is_bfloat16", "plain"]
+__all__ = ["encoded_rows", "is_bfloat16", "plain"]
+
+
+def encoded_rows(encoder: Any, items: Any) -> NDArray[Any]:
+    """What a fitted encoder makes of texts as an array, in whatever container ``set_config`` has it return them."""
+    return np.ascontiguousarray(encoder.transform(items))
 
 
 def is_bfloat16(dtype: Any) -> bool:

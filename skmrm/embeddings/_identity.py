@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from typing import Any
 
@@ -22,8 +23,8 @@ def fitted_encoder(encoder: Any) -> Any:
     Parameters
     ----------
     encoder : transformer, str or path
-        One that learns from texts must be fitted. Any other is fitted here, and a str or path becomes an
-        :class:`skmrm.encoders.HFEncoder`; what came in is not changed.
+        One that learns from texts must be fitted. One that learns nothing, and calls a service, say, will do as it is,
+        and a str or path becomes an :class:`skmrm.encoders.HFEncoder`; what came in is not changed.
 
     Raises
     ------
@@ -48,6 +49,8 @@ def fitted_encoder(encoder: Any) -> Any:
         return encoder
     if hasattr(type(encoder), "identity_"):
         return clone(encoder, safe=False).fit([_ANY_ITEM])
+    if encoder is not None and _learns_nothing(encoder):
+        return encoder
     name = "HashedTextEncoder" if encoder is None else type(encoder).__name__  # None within a TextEncoder
     raise ValueError(
         "an encoder that learns from texts must be fitted before a store is made or opened with it, since the store "
@@ -62,11 +65,21 @@ def width_of(encoder: Any) -> int:
     return int(known) if known is not None else encode_piece(encoder, [_ANY_ITEM]).features.shape[1]
 
 
+def _learns_nothing(encoder: Any) -> bool:
+    """Whether fitting leaves an encoder as it is, so that it needs none; tried on a copy."""
+    try:
+        return digest(encoder) == digest(copy.deepcopy(encoder).fit([_ANY_ITEM]))
+    except pickle.PicklingError:  # which `identity_of` has words for
+        return True
+    except Exception:  # whatever an encoder raises that cannot be copied, or that one text is too little for
+        return False
+
+
 def _is_fitted(encoder: Any) -> bool:
     try:
         check_is_fitted(encoder)
     except NotFittedError:
         return False
     except (AttributeError, TypeError):  # no scikit-learn estimator: what fit learns ends in _ all the same
-        return any(name.endswith("_") and not name.endswith("__") for name in vars(encoder))
+        return any(name.endswith("_") and not name.endswith("__") for name in getattr(encoder, "__dict__", ()))
     return True

@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
+from skmrm._support.arrays import encoded_rows
 from skmrm._support.wording import described
 from skmrm.encoders._cache import (
     FeatureStore,
@@ -341,7 +342,7 @@ class TextEncoder(TransformerMixin, BaseEstimator):
     def _statistics(self, chunk: CheckedItems) -> NDArray[np.float32]:
         if self.statistics_ is None:
             return np.empty((len(chunk), 0), np.float32)
-        return self.statistics_.transform(chunk)
+        return encoded_rows(self.statistics_, chunk)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -81,7 +81,7 @@ class EpisodeFitter(BaseEstimator):
         checked = checked.compact() if in_memory else in_stored_order(checked)
         n_users, seeds = checked.n_users, self._draw_seeds()
         if checked.features is None:
-            features = encoder.fit_transform(checked.items)
+            features = np.ascontiguousarray(encoder.fit_transform(checked.items))  # a frame, where set_config wants one
         elif in_memory:
             features = np.asarray(checked.features)
             if problems := list(nonfinite_problems(checked)):  # written into the caller's array since it was checked

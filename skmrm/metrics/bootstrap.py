@@ -218,7 +218,7 @@ def _models_by_users(values: ArrayLike, other: ArrayLike | None, ndim: int) -> N
 
 def _check_numbers(level: Any, n_resamples: Any) -> None:
     problems = []
-    if not isinstance(level, Real) or not 0 < level < 1:
+    if not isinstance(level, Real) or not 0 < float(level) < 1:
         problems.append(f"level must lie strictly between 0 and 1, got {level!r}")
     if not isinstance(n_resamples, Integral) or isinstance(n_resamples, bool) or n_resamples < 1:
         problems.append(f"n_resamples must be a positive integer, got {n_resamples!r}")

@@ -19,7 +19,7 @@ _ROWS_UNASKED, _ROWS_A_PAIR = 1 << 20, 10
 def as_floats(values: ArrayLike) -> NDArray[np.float64]:
     """Values as floats, NaN where they are masked or missing."""
     if isinstance(values, np.ma.MaskedArray):
-        return np.asarray(values.astype(float).filled(np.nan))
+        return np.asarray(np.ma.filled(values.astype(float), np.nan))
     found = np.asarray(values)
     if found.dtype == object:  # of a series with missing values, say
         missing = np.array([value is None or type(value).__name__ == "NAType" for value in found.flat], bool)

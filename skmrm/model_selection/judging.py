@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skmrm._support.arrays import encoded_rows
 from skmrm._support.randomness import RandomState, as_generator
 from skmrm.episodes import EpisodeSet
 from skmrm.metrics import Reliability, reliability, user_accuracies, user_log_losses
@@ -51,7 +52,7 @@ def encoded(model: Any, episodes: EpisodeSet) -> EpisodeSet:
     if episodes.features is not None or encoder is None:
         return episodes
     used = episodes.compact()
-    return used.with_features(encoder.transform(used.items))
+    return used.with_features(encoded_rows(encoder, used.items))
 
 
 def judge(

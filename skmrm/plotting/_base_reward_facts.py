@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from skmrm._support.arrays import encoded_rows
 from skmrm.episodes import EpisodeSet
 
 __all__ = ["Example", "correlations", "effects", "find_examples", "item_statistics", "within_comparisons"]
@@ -94,7 +95,7 @@ def item_statistics(
 
         assert episodes.items is not None
         statistics = TextStatistics()
-        return statistics.transform(episodes.items), [str(name) for name in statistics.get_feature_names_out()]
+        return encoded_rows(statistics, episodes.items), [str(name) for name in statistics.get_feature_names_out()]
     features = np.asarray(episodes.features)
     if feature_names is None:
         return features, [f"feature {column}" for column in range(features.shape[1])]

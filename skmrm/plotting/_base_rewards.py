@@ -236,7 +236,7 @@ class BaseRewardDisplay:
         whole = as_episode_set(episodes, min_pairs=0, context="BaseRewardDisplay.from_estimator")
         checked = check_episodes(whole, model.base_rewards_, "BaseRewardDisplay.from_estimator")
         statistics, statistic_names = item_statistics(checked, is_text, feature_names)
-        rewards = within_comparisons(model.transform(checked), checked)
+        rewards = within_comparisons(model.base_rewards_.of_episodes(checked), checked)
         effect = effects(model, rewards)
         order = sorted(base for base in np.argsort(-effect, kind="stable")[:n_bases] if effect[base] > 0)
         if not order:

@@ -120,7 +120,7 @@ class TokenInputs:
         self._statistics = _style_encoder() if encoder["statistics"] else None
         self._tokenizer = Tokenizer.from_str(bundle[TOKENIZER_FILE].decode())
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_length or longest, direction=encoder["truncation_side"])
+        self._tokenizer.enable_truncation(int(max_length or longest), direction=encoder["truncation_side"])
 
     def batches(self, items: Items) -> Iterator[Batch]:
         """Texts sorted by their number of tokens, so that little of a batch is padding."""

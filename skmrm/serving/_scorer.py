@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from numbers import Integral
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +18,7 @@ from skmrm.episodes.from_user import read_user_pairs
 from skmrm.episodes.items import check_features, check_items, responses_to_rank, responses_to_score
 from skmrm.episodes.rules import check_rewards_to_learn
 from skmrm.serving._adaptation import adapt_weights
-from skmrm.serving._bundle import WEIGHTS_FILE, Source, open_bundle
+from skmrm.serving._bundle import WEIGHTS_FILE, Bundle, Source, open_bundle
 from skmrm.serving._inputs import make_inputs
 from skmrm.serving._session import make_session
 
@@ -97,23 +98,40 @@ class OnnxScorer:
         max_length: int | None = None,
         max_batch: int | None = None,
     ) -> None:
-        _check_parameters(intra_op_threads, max_batch)
+        _check_parameters(intra_op_threads, max_length, max_batch)
         opened = open_bundle(bundle)
+        arrays: dict[str, NDArray[Any]] = {}
+        if WEIGHTS_FILE in opened.config["files"]:
+            from safetensors.numpy import load
+
+            arrays = load(opened[WEIGHTS_FILE])
+        kept = {name: content for name, content in opened.contents.items() if name != WEIGHTS_FILE}
+        self._open(replace(opened, contents=kept), arrays, (intra_op_threads, max_length, max_batch))
+
+    def _open(
+        self, opened: Bundle, arrays: dict[str, NDArray[Any]], options: tuple[int, int | None, int | None]
+    ) -> None:
+        """Get ready to score with a checked bundle and the numbers of its weights file."""
+        self._state = (opened, arrays, options)
+        intra_op_threads, max_length, max_batch = options
         self.config = MappingProxyType(opened.config)
         self.kind = "features" if opened.config["encoder"] is None else "text"
         self.n_features = int(opened.config["n_features"])
         self.n_bases = int(opened.config["n_bases"])
         self._dtype = np.dtype(opened.config["dtype"])
         self._inputs = make_inputs(opened, max_length, max_batch)
-        self._arrays: dict[str, NDArray[Any]] = {}
-        if WEIGHTS_FILE in opened.config["files"]:
-            from safetensors.numpy import load
-
-            self._arrays = load(opened[WEIGHTS_FILE])
-        self.weights = self._arrays.get("weights")
+        self._arrays = arrays
+        self.weights = arrays.get("weights")
         if self.weights is not None:
             self.weights.flags.writeable = False
         self._session = make_session(opened, intra_op_threads)
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        """The bundle's files, so that a copy needs none but those of a large graph, which are mapped where they lie."""
+        return self._state
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self._open(*state)
 
     def predict(self, X: Any, *, weights: Any = None) -> NDArray[Any]:
         """Rewards of responses.
@@ -300,10 +318,11 @@ class OnnxScorer:
         return f"OnnxScorer(of {of}, kind={self.kind!r}, n_features={self.n_features}, n_bases={self.n_bases})"
 
 
-def _check_parameters(intra_op_threads: int, max_batch: int | None) -> None:
+def _check_parameters(intra_op_threads: Any, max_length: Any, max_batch: Any) -> None:
     problems = []
-    if not isinstance(intra_op_threads, Integral) or intra_op_threads < 0:
+    if not isinstance(intra_op_threads, Integral) or int(intra_op_threads) < 0:
         problems.append(f"intra_op_threads must be an int of at least 0 (all cores), got {intra_op_threads!r}")
-    if max_batch is not None and (not isinstance(max_batch, Integral) or max_batch < 1):
-        problems.append(f"max_batch must be an int of at least 1, or None, got {max_batch!r}")
+    for name, value in (("max_length", max_length), ("max_batch", max_batch)):
+        if value is not None and (not isinstance(value, Integral) or int(value) < 1):
+            problems.append(f"{name} must be an int of at least 1, or None, got {value!r}")
     raise_all(problems)

@@ -1217,3 +1217,78 @@ def test__hf_encoder__new_weights_in_the_folder__are_never_read_as_the_old(netwo
     save_file({name: 2 * value for name, value in load_file(file).items()}, file, {"format": "pt"})
     with pytest.raises(ValueError, match=r"files.* in the store, .* asked for"):
         EmbeddingStore(store.folder, HFEncoder(folder))
+
+
+# -- encoders that learn nothing -------------------------------------------------------------------------------------
+
+
+class Remote:
+    """Calls a service: there is nothing to learn, and nothing that says that it was fitted."""
+
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        return np.array([[len(response), response.count(" ")] for _, response in X], float)
+
+
+class RemoteEstimator(TransformerMixin, BaseEstimator):
+    """The same, as scikit-learn has it."""
+
+    def __init__(self, scale=1.0):
+        self.scale = scale
+
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        return self.scale * Remote().transform(X)
+
+
+class RemoteInSlots(Remote):
+    __slots__ = ()
+
+
+class Learns:
+    """A plain class that does learn, under names that do not end in an underscore."""
+
+    def fit(self, X, y=None):
+        self.longest = max(len(response) for _, response in X)
+        return self
+
+    def transform(self, X):
+        return np.array([[len(response) / self.longest] for _, response in X])
+
+
+@pytest.mark.parametrize(
+    "encoder", [Remote(), RemoteEstimator(2.0), RemoteInSlots(), TextEncoder(Remote(), text_statistics=False)]
+)
+def test__store__encoder_without_state__is_taken_fitted_or_not(encoder, tmp_path):
+    for place, one in enumerate([encoder, encoder.fit(ITEMS)]):
+        store = EmbeddingStore(tmp_path / str(place), one)
+        assert encode_dataset(ITEMS, store, verbose=False).n_new == len(ITEMS)
+        scale = 2 if isinstance(encoder, RemoteEstimator) else 1
+        assert_array_equal(np.asarray(store.features(ITEMS)), scale * Remote().transform(ITEMS))
+    again = EmbeddingStore(tmp_path / "0", encoder)
+    assert len(again) == len(ITEMS)
+
+
+def test__store__encoder_without_state__serves_a_model(tmp_path):
+    episodes = EpisodeSet(
+        users=list("abcdefgh"),
+        user=np.repeat(np.arange(8), 4),
+        chosen=np.arange(32) % 23,
+        rejected=(np.arange(32) + 5) % 23,
+        group=np.arange(32),
+        items=ITEMS,
+    )
+    plain = PooledBradleyTerry(Remote(), text_statistics=False, ridge=0.1, random_state=0).fit(episodes)
+    store = EmbeddingStore(tmp_path, Remote())
+    stored = PooledBradleyTerry(memory=store, text_statistics=False, ridge=0.1, random_state=0).fit(episodes)
+    np.testing.assert_allclose(stored.predict(ITEMS), plain.predict(ITEMS), rtol=1e-5)
+
+
+@pytest.mark.parametrize("encoder", [Learns(), CountVectorizer(preprocessor=str)])
+def test__store__encoder_that_learns__still_must_be_fitted(encoder, tmp_path):
+    with pytest.raises(ValueError, match="must be fitted before a store is made or opened with it"):
+        EmbeddingStore(tmp_path, encoder)

@@ -4,6 +4,7 @@ import copy
 import inspect
 import io
 import pickle
+from operator import itemgetter
 
 import joblib
 import numpy as np
@@ -11,8 +12,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.decomposition import TruncatedSVD
 from sklearn.exceptions import NotFittedError
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401 (makes the next import possible)
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import check_scoring
@@ -34,8 +37,12 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import estimator_checks, estimator_html_repr
 from sklearn.utils.validation import check_is_fitted
 
-from skmrm import EpisodeSet, MetaRewardModel, UserRewardModel
+from skmrm import EpisodeSet, MetaRewardModel, UserRewardModel, personalization_report
+from skmrm.datasets import load_style_preferences
+from skmrm.embeddings import EmbeddingStore
+from skmrm.encoders import HashedTextEncoder, TextEncoder
 from skmrm.metrics import user_accuracies, worst_decile_accuracy
+from skmrm.plotting import BaseRewardDisplay
 
 # Those of scikit-learn's checks that need no data. The others make 2-D arrays, which this estimator refuses, or are
 # skipped for it; what they look at is tested below, on episodes.
@@ -501,3 +508,83 @@ def test__feature_union__model_beside_the_raw_features__stacks_them(model, episo
     X = np.asarray(episodes.features)
     union = FeatureUnion([("raw", FunctionTransformer()), ("rewards", FrozenEstimator(model))]).fit(X)
     assert_array_equal(union.transform(X), np.hstack([X, model.transform(X)]))
+
+
+# -- scikit-learn's settings ----------------------------------------------------------------------------------------
+
+
+class WordsOfResponses(TfidfVectorizer):
+    """A sparse encoder of responses."""
+
+    def build_preprocessor(self):
+        return itemgetter(1)
+
+
+def encoder_steps():
+    return make_pipeline(WordsOfResponses(max_features=40), TruncatedSVD(4, random_state=0))
+
+
+@pytest.fixture(scope="module")
+def texts():
+    return load_style_preferences(n_users=20, n_pairs=8, random_state=0).episodes
+
+
+def rewards_of(encoder, texts, memory=None):
+    """Everything that encodes, of a model that is fitted, asked, adapted and judged."""
+    fitted = MetaRewardModel(encoder, memory=memory, max_epochs=0, random_state=0).fit(texts)
+    user = fitted.adapt(texts[0])
+    single = fitted.score("Tea?", "Yes.")
+    return [
+        fitted.predict(texts.items),
+        user.predict(texts.items),
+        single,
+        fitted.score(texts),
+        fitted.base_rewards_.of_episodes(texts),
+    ]
+
+
+@pytest.mark.parametrize("make", [HashedTextEncoder, encoder_steps], ids=["hashed", "pipeline"])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"transform_output": "pandas"},
+        {"transform_output": "polars"},
+        {"assume_finite": True},
+        {"enable_metadata_routing": True},
+        {"working_memory": 1},
+        {"skip_parameter_validation": True},
+    ],
+    ids=lambda setting: "=".join(map(str, *setting.items())),
+)
+def test__set_config__whatever_it_says__changes_no_number(make, setting, texts, tmp_path):
+    expected = rewards_of(make(), texts)
+    with config_context(**setting):
+        for found, wanted in zip(rewards_of(make(), texts, tmp_path), expected, strict=True):
+            assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("container", ["pandas", "polars"])
+def test__set_output__of_an_encoder__changes_no_number(container, texts, tmp_path):
+    expected = rewards_of(HashedTextEncoder(), texts)
+    for encoder in (HashedTextEncoder(), TextEncoder()):
+        for found, wanted in zip(rewards_of(encoder.set_output(transform=container), texts), expected, strict=True):
+            assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("container", ["pandas", "polars"])
+def test__set_config__frames__reach_reports_stores_and_displays(container, texts, tmp_path):
+    plain = MetaRewardModel(max_epochs=0, random_state=0).fit(texts)
+    report = personalization_report(plain, texts, n_splits=1)
+    display = BaseRewardDisplay.from_estimator(plain, texts)
+    store = EmbeddingStore(tmp_path, HashedTextEncoder().fit(texts.items))
+    stored = MetaRewardModel(memory=store, max_epochs=0, random_state=0).fit(texts)
+    with config_context(transform_output=container):
+        assert personalization_report(plain, texts, n_splits=1).verdict == report.verdict
+        assert_array_equal(BaseRewardDisplay.from_estimator(plain, texts).correlations, display.correlations)
+        assert_array_equal(
+            MetaRewardModel(memory=store, max_epochs=0, random_state=0).fit(texts).predict(texts.items),
+            stored.predict(texts.items),
+        )
+        frame = plain.transform(texts.items)
+        assert list(frame.columns) == plain.get_feature_names_out().tolist()
+        assert_array_equal(np.asarray(frame), plain.base_rewards_.of_items(texts.items))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -398,3 +401,34 @@ def test__external_files__any_bytes__are_an_answer_or_a_value_error(content):
     except ValueError:
         return
     assert all(isinstance(name, str) for name in found)
+
+
+# -- copies ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", ["model", "users", "user", "texts"])
+def test__scorer__pickled_and_copied__scores_as_before_without_its_folder(
+    source, model, text_model, episodes, tmp_path
+):
+    made = {"model": model, "users": model.adapt_many(episodes), "user": model.adapt(episodes[0]), "texts": text_model}
+    made[source].export_onnx(tmp_path / "bundle")
+    scorer = OnnxScorer(tmp_path / "bundle", intra_op_threads=np.int64(1), max_batch=np.int64(3))
+    shutil.rmtree(tmp_path / "bundle")
+    items = [("Tea?", "Yes."), ("Tea?", "No, thanks.")] * 4 if source == "texts" else np.asarray(episodes.features)[:8]
+    options = {"weights": scorer.weights[1]} if source == "users" else {}
+    expected = scorer.predict(items, **options)
+    joblib.dump(scorer, tmp_path / "scorer")
+    for found in (
+        pickle.loads(pickle.dumps(scorer)),
+        copy.deepcopy(scorer),
+        copy.copy(scorer),
+        joblib.load(tmp_path / "scorer"),
+    ):
+        assert np.array_equal(found.predict(items, **options), expected)
+        assert repr(found) == repr(scorer)
+        assert dict(found.config) == dict(scorer.config)
+        if scorer.weights is not None:
+            assert np.array_equal(found.weights, scorer.weights)
+            assert not found.weights.flags.writeable
+    if source == "model":
+        assert np.array_equal(pickle.loads(pickle.dumps(scorer)).adapt(episodes[3]), scorer.adapt(episodes[3]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
@@ -17,13 +17,15 @@ from skmrm._support.tensors import as_one_array, as_tensor, as_tensors
 from skmrm._support.threads import in_threads
 from skmrm._support.wording import counted
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
+from skmrm.episodes.features import check_names, feature_names
+from skmrm.episodes.from_user import read_user_pairs
 from skmrm.episodes.items import check_features, check_items
 from skmrm.episodes.rows import in_memory, row_chunks
 from skmrm.exceptions import EpisodeError
 from skmrm.meta.basis import Parameters, item_rewards, standardise
 from skmrm.meta.tensors.tables import n_cached_rows
 
-__all__ = ["BaseRewards", "FeatureRewards", "check_episodes", "make_base_rewards"]
+__all__ = ["BaseRewards", "FeatureRewards", "check_episodes", "check_user_pairs", "make_base_rewards"]
 
 # The parameters, (n_bases, ...) each, that base rewards are linear in; all others serve every base reward function.
 _READ_OUT = ("bases", "kernel.out")
@@ -41,22 +43,38 @@ class BaseRewards:
         Texts to features; None if the model was fitted on arrays.
     device : str
         Where to compute; "auto" is looked up at each call.
+    feature_names : (n_features,) sequence of str, optional
+        Of the columns of the data frame that the model was fitted on.
     """
 
-    def __init__(self, params: Mapping[str, NDArray[Any]], encoder: Any, device: str = "auto") -> None:
+    def __init__(
+        self,
+        params: Mapping[str, NDArray[Any]],
+        encoder: Any,
+        device: str = "auto",
+        feature_names: Sequence[str] | None = None,
+    ) -> None:
         self.params = MappingProxyType(dict(params))
         self.encoder = encoder
         self.device = device
+        self.feature_names = None if feature_names is None else tuple(feature_names)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"params": dict(self.params), "encoder": self.encoder, "device": self.device}
+        return {
+            "params": dict(self.params),
+            "encoder": self.encoder,
+            "device": self.device,
+            "feature_names": self.feature_names,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
     def on(self, device: str) -> BaseRewards:
         """The same base reward functions, computed on another device."""
-        return self if device == self.device else type(self)(self.params, self.encoder, device)
+        if device == self.device:
+            return self
+        return type(self)(self.params, self.encoder, device, self.feature_names)
 
     @property
     def n_features(self) -> int:
@@ -85,13 +103,17 @@ class BaseRewards:
             rewards[start : start + len(rows)] = self._of_features(rows)
         return rewards
 
-    def of_items(self, X: Any, caller: str = "predict", owner: str = "BaseRewards") -> NDArray[Any]:
+    def of_items(
+        self, X: Any, caller: str = "predict", owner: str = "BaseRewards", *, warn: bool = True
+    ) -> NDArray[Any]:
         """Base rewards (n, n_bases) of what users pass: a list of (prompt, response), or an (n, n_features) array.
 
-        Errors name the method called and its class, the `owner`.
+        Errors name the method called and its class, the `owner`. `warn` of names of columns on one side alone.
         """
         if self.kind == "features":
-            return self._of_features(check_features(X, self.n_features, caller, owner))
+            features = check_features(X, self.n_features, caller, owner)
+            check_names(feature_names(X), self.feature_names, owner, warn=warn)
+            return self._of_features(features)
         items = check_items(X, caller)
         if not items:
             return np.empty((0, self.n_bases), self.params["mean"].dtype)
@@ -124,6 +146,7 @@ class FeatureRewards(BaseRewards):
         ``mean`` and ``scale``, (n_features,) each.
     encoder : fitted transformer or None
     device : str
+    feature_names : (n_features,) sequence of str, optional
     """
 
     @property
@@ -158,10 +181,15 @@ def _parts(table: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return table.split(chunk * max(1, -(-len(table) // (chunk * max(1, n_parts)))))
 
 
-def make_base_rewards(params: Mapping[str, NDArray[Any]], encoder: Any, device: str = "auto") -> BaseRewards:
+def make_base_rewards(
+    params: Mapping[str, NDArray[Any]],
+    encoder: Any,
+    device: str = "auto",
+    feature_names: Sequence[str] | None = None,
+) -> BaseRewards:
     """Base rewards of learnt parameters; without ``bases``, the standardised features themselves."""
     kind = BaseRewards if "bases" in params else FeatureRewards
-    return kind(params, encoder, device)
+    return kind(params, encoder, device, feature_names)
 
 
 def check_episodes(episodes: Any, base: BaseRewards, caller: str) -> EpisodeSet:
@@ -169,4 +197,16 @@ def check_episodes(episodes: Any, base: BaseRewards, caller: str) -> EpisodeSet:
     if isinstance(episodes, Episode):
         episodes = [episodes]
     n_features = base.n_features if base.kind == "features" else None
-    return as_episode_set(episodes, min_pairs=0, kind=base.kind, n_features=n_features, context=caller).compact()
+    checked = as_episode_set(episodes, min_pairs=0, kind=base.kind, n_features=n_features, context=caller)
+    return _of_the_names(checked, base).compact()
+
+
+def check_user_pairs(user_pairs: Any, base: BaseRewards, caller: str) -> EpisodeSet:
+    """Check one user's pairs, in any of the forms that `adapt` takes, against what a model was fitted on."""
+    return _of_the_names(read_user_pairs(user_pairs, base.kind, base.n_features, caller), base)
+
+
+def _of_the_names(episodes: EpisodeSet, base: BaseRewards) -> EpisodeSet:
+    if episodes.n_pairs and base.kind == "features":
+        check_names(episodes.feature_names, base.feature_names, "the model")
+    return episodes

@@ -36,6 +36,8 @@ def as_tensor(array: NDArray[Any], device: torch.device) -> torch.Tensor:
     """Share memory where torch can: not with read-only or reversed arrays."""
     if not array.flags.writeable or any(stride < 0 for stride in array.strides):
         array = array.copy()
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
     if is_bfloat16(array.dtype):  # of which torch knows the bits, not NumPy's name for them
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16).to(device)
     return torch.from_numpy(array).to(device)

@@ -159,4 +159,4 @@ class PooledBradleyTerry(RewardEstimator):
             params |= {name: torch.from_numpy(np.array(base.params[name])) for name in kernel}
             params["kernel.out"] = torch.from_numpy(np.array(nystroem[None]))
         fitted = Fitted(params, FixedAdaptation(), source.ridge_, [], [], 0)
-        return self._keep(fitted, base.encoder, source.n_users_)
+        return self._keep(fitted, base.encoder, source.n_users_, base.feature_names)

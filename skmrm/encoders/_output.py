@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from skmrm._support.wording import counted, name_some
+from skmrm.episodes.features import feature_array
 
 __all__ = ["WIDEST_SPARSE", "checked_output", "own_names"]
 
@@ -43,7 +44,7 @@ def checked_output(output: Any, encoder: object, n_rows: int, n_columns: int | N
         output = _densified(output, encoder)
     try:
         features = _as_floats(output)
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         kind = type(output).__name__
         raise ValueError(_message(encoder, [f"real numbers are needed, got a {kind} of others ({error})"])) from error
     problems = _problems(features, n_rows, n_columns)
@@ -86,9 +87,7 @@ def _densified(output: Any, encoder: object) -> NDArray[Any]:
 
 
 def _as_floats(output: Any) -> NDArray[np.float32]:
-    array = np.asarray(output)
-    if array.dtype.kind == "c":
-        raise TypeError("complex numbers")
+    array = feature_array(output)
     with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is reported as such
         return np.asarray(array, dtype=np.float32)
 

@@ -12,7 +12,16 @@ from numpy.typing import ArrayLike, NDArray
 from skmrm._support.arrays import is_bfloat16
 from skmrm.exceptions import EpisodeError
 
-__all__ = ["feature_dtype_problem", "id_array", "index_column", "object_array", "read_only", "same", "without_torch"]
+__all__ = [
+    "feature_dtype_problem",
+    "id_array",
+    "index_column",
+    "is_missing",
+    "object_array",
+    "read_only",
+    "same",
+    "without_torch",
+]
 
 
 def object_array(values: Sequence[Any] | NDArray[Any]) -> NDArray[np.object_]:
@@ -49,6 +58,16 @@ def index_column(values: ArrayLike, name: str, dtype: type) -> NDArray[Any]:
     if array.dtype.kind not in "iu" and len(array):
         raise EpisodeError(f"column '{name}' must hold integers, got {array.dtype}: pass row numbers or codes")
     return read_only(array.astype(dtype, copy=False))
+
+
+def is_missing(value: object) -> bool:
+    """Whether a value is None, NaN, NaT or a table library's NA."""
+    if value is None:
+        return True
+    try:
+        return bool(value != value)  # NaN and NaT differ from themselves
+    except (TypeError, ValueError):
+        return type(value).__name__ == "NAType"
 
 
 def feature_dtype_problem(features: Any) -> str:

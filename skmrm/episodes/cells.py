@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from decimal import Decimal
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skmrm._support.wording import described
-from skmrm.episodes.arrays import feature_dtype_problem, object_array, without_torch
+from skmrm.episodes.arrays import is_missing, object_array, without_torch
 from skmrm.episodes.dialects import is_message
+from skmrm.episodes.features import feature_array, feature_names, is_frame
 from skmrm.episodes.messages import Conversation, extract_prompt, is_messages, read_text, split_pair
 
 __all__ = ["MISSING", "Cells", "is_missing", "mixed_rows", "read_cells", "split_prompts"]
@@ -33,12 +36,15 @@ class Cells:
         What is wrong with the column as a whole, with its remedy; empty if nothing.
     bad : dict of str to list of int
         What is wrong with single cells, and the rows in question.
+    names : tuple of str or None
+        Of the features, where a data frame brought them.
     """
 
     values: NDArray[Any]
     kind: Literal["text", "features"] | None
     problem: str = ""
     bad: dict[str, list[int]] = field(default_factory=dict)
+    names: tuple[str, ...] | None = None
 
 
 def read_cells(column: Any, *, spelt: bool = False) -> Cells:
@@ -59,10 +65,12 @@ def read_cells(column: Any, *, spelt: bool = False) -> Cells:
     problem = _not_a_column(column)
     if problem:
         return _unreadable(problem)
+    if is_frame(column):
+        return _feature_cells(column)
     array = _as_array(column)
     if isinstance(array, str):
         return _unreadable(array)
-    if array is not None and array.dtype.kind not in "OUT":
+    if array is not None and (array.dtype.kind not in "OUT" or (array.dtype == object and array.ndim == 2)):
         return _feature_cells(array)
     if array is not None and array.ndim != 1:
         return _unreadable(f"an array of shape {array.shape} and dtype {array.dtype}; texts need one dimension")
@@ -119,16 +127,6 @@ def mixed_rows(chosen: NDArray[Any], rejected: NDArray[Any]) -> list[int]:
     ]
 
 
-def is_missing(value: object) -> bool:
-    """Whether a value is None, NaN, NaT or a table library's NA."""
-    if value is None:
-        return True
-    try:
-        return bool(value != value)  # NaN and NaT differ from themselves
-    except (TypeError, ValueError):
-        return type(value).__name__ == "NAType"
-
-
 def _rows_with_shared_start(
     prompts: NDArray[Any] | None, chosen: NDArray[Any], rejected: NDArray[Any], cut_texts: bool
 ) -> Sequence[int]:
@@ -149,6 +147,8 @@ def _unreadable(problem: str) -> Cells:
 
 def _not_a_column(column: Any) -> str:
     name = type(column).__name__
+    if hasattr(column, "toarray"):  # of some kinds a mapping as well
+        return "a sparse matrix: pass its .toarray()"
     if isinstance(column, str | bytes):
         return f"a single {name}: wrap it in a list"
     if isinstance(column, Mapping):
@@ -160,8 +160,6 @@ def _not_a_column(column: Any) -> str:
             f"{described(column[0])} where a list of messages is needed for each pair: wrap the messages of each pair "
             "in a list"
         )
-    if hasattr(column, "toarray"):
-        return "a sparse matrix: pass its .toarray()"
     if not hasattr(column, "__len__") and not hasattr(column, "__array__"):
         return f"{described(column)}: pass a list or an array"
     return ""
@@ -179,22 +177,23 @@ def _as_array(column: Any) -> NDArray[Any] | str | None:
         return f"a {type(column).__name__} that NumPy cannot read ({error}): convert it to a float NumPy array"
 
 
-def _feature_cells(array: NDArray[Any]) -> Cells:
-    if array.ndim != 2:
-        return _unreadable(f"an array of shape {array.shape}: features need shape (n_pairs, n_features)")
-    if array.dtype.kind in "iu":
-        array = array.astype(np.float64)
-    problem = feature_dtype_problem(array)
-    return _unreadable(problem) if problem else Cells(array, "features")
+def _feature_cells(given: Any) -> Cells:
+    if len(given.shape) != 2:
+        return _unreadable(f"an array of shape {given.shape}: features need shape (n_pairs, n_features)")
+    try:
+        return Cells(np.asarray(feature_array(given)), "features", names=feature_names(given))
+    except ValueError as error:
+        return _unreadable(str(error))
 
 
 def _is_vector(value: Any) -> bool:
     if isinstance(value, str | bytes | Mapping):
         return False
-    if isinstance(value, np.ndarray):
-        return value.ndim == 1 and value.dtype != object and len(value) > 0
-    if isinstance(value, list | tuple):
-        return len(value) > 0 and all(isinstance(v, int | float | np.number | np.bool_) for v in value)
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return value.ndim == 1 and len(value) > 0
+    if isinstance(value, list | tuple | np.ndarray):  # some numbers may be missing, which is no reason to see a text
+        known = [v for v in value if v is not None]
+        return len(known) > 0 and all(isinstance(v, Real | Decimal | np.bool_) for v in known)
     return hasattr(value, "__array__") and getattr(value, "ndim", 0) == 1
 
 

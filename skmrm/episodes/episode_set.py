@@ -8,8 +8,9 @@ from typing import Any, NoReturn, cast, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skmrm.episodes.arrays import feature_dtype_problem, id_array, index_column, read_only, same
+from skmrm.episodes.arrays import id_array, index_column, read_only, same
 from skmrm.episodes.episode import Episode
+from skmrm.episodes.features import feature_array, feature_names
 from skmrm.episodes.rows import PlacedRows, RowView, in_memory
 from skmrm.exceptions import EpisodeError
 
@@ -17,7 +18,8 @@ __all__ = ["EpisodeSet", "EpisodeView", "in_stored_order"]
 
 
 _COLUMNS = ("users", "user", "chosen", "rejected", "group")
-_FIELDS = (*_COLUMNS, "features", "items")
+_COMPARED = (*_COLUMNS, "features", "items")
+_FIELDS = (*_COMPARED, "feature_names")
 
 
 class EpisodeSet(Sequence[Episode]):
@@ -41,9 +43,11 @@ class EpisodeSet(Sequence[Episode]):
     group : (n_pairs,) int array
         Group of each pair, compared only within a user. Codes may be any integers.
     features : (n_items, n_features) array or memory map, optional
-        One row for each item; kept as it is, never copied.
+        One row for each item; floats are kept as they are, never copied.
     items : list of (prompt, response), optional
         The texts of each item. At least one of `features` and `items` is needed.
+    feature_names : sequence of str, optional
+        Names of the features; None takes those of a data frame.
 
     Raises
     ------
@@ -70,6 +74,7 @@ class EpisodeSet(Sequence[Episode]):
     group: NDArray[np.int64]
     features: Any
     items: list[tuple[str, str]] | None
+    feature_names: tuple[str, ...] | None
     _offsets: NDArray[np.intp] | None
     _is_checked: bool
 
@@ -83,7 +88,9 @@ class EpisodeSet(Sequence[Episode]):
         group: ArrayLike,
         features: Any = None,
         items: list[tuple[str, str]] | None = None,
+        feature_names: Sequence[str] | None = None,
     ) -> None:
+        features, names, unfit = _read_features(features)
         self.__setstate__(
             {
                 "users": id_array(users),
@@ -93,9 +100,10 @@ class EpisodeSet(Sequence[Episode]):
                 "group": index_column(group, "group", np.int64),
                 "features": features,
                 "items": items,
+                "feature_names": names if feature_names is None else tuple(feature_names),
             }
         )
-        problems = list(_structural_problems(self))
+        problems = [*unfit, *([] if unfit else _structural_problems(self))]
         if problems:
             raise EpisodeError(problems)
 
@@ -238,7 +246,24 @@ class EpisodeSet(Sequence[Episode]):
         EpisodeSet
             With the same columns and texts.
         """
-        return EpisodeSet(**{**self.__getstate__(), "features": features})
+        return EpisodeSet(**{**self.__getstate__(), "features": features, "feature_names": None})
+
+    def named(self, names: Sequence[str] | None) -> EpisodeSet:
+        """Give names to the features, or none.
+
+        Parameters
+        ----------
+        names : (n_features,) sequence of str, or None
+            A model that is fitted on named features asks for the same names in the same order.
+
+        Returns
+        -------
+        EpisodeSet
+            With the same columns and features.
+        """
+        if names is not None and len(names) != self.n_features:
+            raise EpisodeError(f"each of {self.n_features} features needs a name, got {len(names)}")
+        return self._with(feature_names=None if names is None else tuple(names))
 
     def compact(self) -> EpisodeSet:
         """Drop the items that no pair refers to, copying the features of those that stay unless they lie on disk.
@@ -294,6 +319,7 @@ class EpisodeSet(Sequence[Episode]):
         return {name: getattr(self, name) for name in _FIELDS}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        state = {"feature_names": None} | state  # which earlier versions did not have
         columns = {name: read_only(state[name]) for name in _COLUMNS}
         for name, value in {**state, **columns, "_offsets": None, "_is_checked": False}.items():
             object.__setattr__(self, name, value)
@@ -302,7 +328,7 @@ class EpisodeSet(Sequence[Episode]):
         """Whether all columns, features and texts are the same."""
         if not isinstance(other, EpisodeSet):
             return NotImplemented
-        return self is other or all(same(getattr(self, name), getattr(other, name)) for name in _FIELDS)
+        return self is other or all(same(getattr(self, name), getattr(other, name)) for name in _COMPARED)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -356,6 +382,16 @@ def _structural_problems(episodes: EpisodeSet) -> Iterator[str]:
             yield f"column '{name}' must hold rows 0 to {count - 1} of the {what}, got {low} to {high}"
 
 
+def _read_features(features: Any) -> tuple[Any, tuple[str, ...] | None, list[str]]:
+    """Features as floats, their names, and what is wrong with them."""
+    if features is None:
+        return None, None, []
+    try:
+        return feature_array(features), feature_names(features), []
+    except ValueError as error:
+        return None, None, [f"features must be floats in an array of shape (n_items, n_features), got {error}"]
+
+
 def _feature_problems(episodes: EpisodeSet) -> Iterator[str]:
     if episodes.features is None:
         return
@@ -363,8 +399,8 @@ def _feature_problems(episodes: EpisodeSet) -> Iterator[str]:
     if shape is None or len(shape) != 2 or shape[1] == 0:
         came = type(episodes.features).__name__ if shape is None else f"shape {tuple(shape)}"
         yield f"features must be an array of shape (n_items, n_features), got {came}"
-    elif problem := feature_dtype_problem(episodes.features):
-        yield f"features must be floats, got {problem}"
+    elif episodes.feature_names is not None and len(episodes.feature_names) != shape[1]:
+        yield f"each of {shape[1]} features needs a name, got {len(episodes.feature_names)}"
     elif episodes.items is not None and len(episodes.items) != shape[0]:
         yield f"features must have one row for each of the {len(episodes.items)} items, got {shape[0]}"
 

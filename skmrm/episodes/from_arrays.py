@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skmrm._support.wording import name_some
-from skmrm.episodes.arrays import feature_dtype_problem, object_array, without_torch
-from skmrm.episodes.cells import is_missing
+from skmrm.episodes.arrays import is_missing, object_array
 from skmrm.episodes.columns import factorize, set_from_features
 from skmrm.episodes.episode_set import EpisodeSet
+from skmrm.episodes.features import feature_array, feature_names
 from skmrm.episodes.rules import set_problems
 from skmrm.exceptions import EpisodeError
 
@@ -30,10 +30,12 @@ def episodes_from_arrays(
 
     Parameters
     ----------
-    features : (n_items, n_features) array, memory map, tensor, or anything with shape, dtype and slices of rows
+    features : (n_items, n_features) array, data frame, memory map, tensor, or anything with shape, dtype and slices
         One row for each (prompt, response). Floats of 16 to 64 bits are kept as they are and not copied, bfloat16 (of
-        the package ml_dtypes) among them; integers become float64. A tensor of torch on the CPU becomes an array of the
-        same memory.
+        the package ml_dtypes) among them; integers and booleans become float64. A tensor of torch on the CPU becomes an
+        array of the same memory. Of a data frame (pandas, polars, pyarrow) the names of columns are kept, if they are
+        texts: a model that is fitted on them asks for the same. Masked and missing values count as NaN, and no pair may
+        refer to them.
     chosen, rejected : (n_pairs,) int array
         Rows of the preferred and of the rejected item. A pair of equal rows is kept: its gap is zero.
     users : (n_pairs,) sequence of hashables
@@ -59,6 +61,7 @@ def episodes_from_arrays(
     EpisodeSet(n_users=2, n_pairs=3, n_items=3, n_features=3)
     """
     problems: list[str] = []
+    names = _names(features, problems)
     features = _feature_rows(features, problems)
     n_items = None if features is None else int(features.shape[0])
     better, worse = (_row_column(n, v, n_items, problems) for n, v in (("chosen", chosen), ("rejected", rejected)))
@@ -73,33 +76,30 @@ def episodes_from_arrays(
         problems.append("there must be at least one pair, got empty columns")
     if problems or better is None or worse is None or user is None or ids is None:
         raise EpisodeError(problems)
-    episodes = set_from_features(ids, user, features, better, worse, group)
+    episodes = set_from_features(ids, user, features, better, worse, group).named(names)
     problems += set_problems(episodes, context=None)
     if problems:
         raise EpisodeError(problems)
     return episodes
 
 
-def _feature_rows(features: Any, problems: list[str]) -> Any:
-    """Features as they are, or converted from tensors, integers or nested lists; None if they cannot be used."""
+def _names(features: Any, problems: list[str]) -> tuple[str, ...] | None:
     try:
-        features = without_torch(features)
-    except (TypeError, ValueError, RuntimeError) as error:  # TypeError, RuntimeError: sparse, quantised, 8 bits
-        problems.append(f"features must be what NumPy can read, got a {type(features).__name__}: {error}")
-        return None
-    try:
-        array = features if hasattr(features, "shape") and hasattr(features, "dtype") else np.asarray(features)
+        return feature_names(features)
     except ValueError as error:
-        problems.append(f"features must be an array of shape (n_items, n_features), got ragged rows ({error})")
+        problems.append(f"features: {error}")
+        return None
+
+
+def _feature_rows(features: Any, problems: list[str]) -> Any:
+    """Features as they are, or converted from whatever holds numbers; None if they cannot be used."""
+    try:
+        array = feature_array(features)
+    except ValueError as error:
+        problems.append(f"features must be an array of numbers of shape (n_items, n_features), got {error}")
         return None
     if len(array.shape) != 2 or 0 in array.shape:
         problems.append(f"features must have shape (n_items, n_features), neither of them 0, got {tuple(array.shape)}")
-        return None
-    if getattr(array.dtype, "kind", "") in "iu":
-        array = np.asarray(array, np.float64)
-    problem = feature_dtype_problem(array)
-    if problem:
-        problems.append(f"features must be floats or integers, got {problem}")
         return None
     return array
 

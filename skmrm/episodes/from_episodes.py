@@ -35,6 +35,7 @@ class _Read:
     chosen: NDArray[Any]
     rejected: NDArray[Any]
     groups: list[Any] | None
+    names: tuple[str, ...] | None = None
 
 
 def read_episodes(data: Sequence[Episode]) -> tuple[EpisodeSet | None, list[str]]:
@@ -63,8 +64,10 @@ def read_episodes(data: Sequence[Episode]) -> tuple[EpisodeSet | None, list[str]
     read = _of_one_width(_of_one_kind(read, problems), problems)
     if not read:
         return None, problems.sentences()
-    assemble = _from_features if any(one.kind == "features" for one in read) else _from_texts
-    return assemble(read), problems.sentences()
+    if all(one.kind != "features" for one in read):
+        return _from_texts(read), problems.sentences()
+    names = _common_names(read, problems)
+    return _from_features(read).named(names), problems.sentences()
 
 
 def _common_set(data: Sequence[Episode]) -> EpisodeSet | None:
@@ -116,6 +119,28 @@ def _of_one_width(read: list[_Read], problems: Problems) -> list[_Read]:
     return sound
 
 
+_ONE_ORDER = "all feature vectors must have the same columns in the same order"
+
+
+def _names_of(user: Any, chosen: Cells, rejected: Cells, problems: Problems) -> tuple[str, ...] | None:
+    """Names of the features of an episode, where data frames brought them."""
+    if chosen.names and rejected.names and chosen.names != rejected.names:
+        problems.add(_ONE_ORDER, user, f"chosen {name_some(chosen.names)}, rejected {name_some(rejected.names)}")
+    return chosen.names or rejected.names
+
+
+def _common_names(read: list[_Read], problems: Problems) -> tuple[str, ...] | None:
+    """The names that most episodes with names have; of others of another order or other names, problems."""
+    found = Counter(one.names for one in read if one.names is not None)
+    if not found:
+        return None
+    common = found.most_common(1)[0][0]
+    for one in read:
+        if one.names not in (None, common):
+            problems.add(f"{_ONE_ORDER}, and most have {name_some(common)}", one.user, name_some(one.names or ()))
+    return common
+
+
 def _cells_of(data: Sequence[Episode], side: str) -> Iterator[Any]:
     columns = (getattr(episode, side) for episode in data)
     return chain.from_iterable(column for column in columns if isinstance(column, Iterable))
@@ -140,7 +165,10 @@ def _read_one(episode: Episode, spelt: bool, spelt_prompts: bool, problems: Prob
     if kind == "text":
         texts = split_prompts(given, chosen.values, rejected.values)
         return _Read(user, kind, *texts, groups)
-    return _Read(user, kind, given, chosen.values, rejected.values, groups)
+    names = (
+        episode._set.feature_names if isinstance(episode, EpisodeView) else _names_of(user, chosen, rejected, problems)
+    )
+    return _Read(user, kind, given, chosen.values, rejected.values, groups, names)
 
 
 def _sound(name: str, column: Any, spelt: bool, user: Any, problems: Problems) -> Cells | None:

@@ -8,10 +8,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm._support.arrays import is_bfloat16
 from skmrm._support.wording import counted, described, name_some
-from skmrm.episodes.arrays import without_torch
 from skmrm.episodes.dialects import is_message
+from skmrm.episodes.features import feature_array
 from skmrm.episodes.messages import all_spelt, is_messages, own_prompt, read_text
 
 __all__ = [
@@ -29,16 +28,15 @@ Item: TypeAlias = tuple[str, str]  # prompt and response
 
 def check_features(X: Any, n_features: int, caller: str, owner: str) -> NDArray[Any]:
     """An (n, n_features) float array of finite numbers, or an error that says what came."""
-    X = without_torch(X)
+    rule = f"{caller} of a model fitted on feature vectors takes an array of shape (n, {n_features}); got"
     try:
-        features = np.asarray(X)
-    except ValueError:
-        features = np.asarray(X, dtype=object)
-    if (features.dtype.kind not in "fiu" and not is_bfloat16(features.dtype)) or features.ndim != 2:
+        features = np.asarray(feature_array(X))
+    except ValueError as error:
+        raise TypeError(f"{rule} {error}") from error
+    if features.ndim != 2:
         raise TypeError(
-            f"{caller} of a model fitted on feature vectors takes an array of shape (n, {n_features}); "
-            f"got {type(X).__name__} of dtype {features.dtype} and shape {features.shape}: encode texts with the "
-            "same encoder as for fit, and pass a single vector as x[None]"
+            f"{rule} {type(X).__name__} of dtype {features.dtype} and shape {features.shape}: pass a single vector as "
+            "x[None]"
         )
     if features.shape[1] != n_features:
         raise ValueError(
@@ -49,7 +47,7 @@ def check_features(X: Any, n_features: int, caller: str, owner: str) -> NDArray[
     if not finite.all():
         rows = np.flatnonzero(~finite)
         raise ValueError(f"{caller}: features must be finite; {len(rows)} rows are not, the first is row {rows[0]}")
-    return features.astype(np.float64) if features.dtype.kind in "iu" else features
+    return features
 
 
 class CheckedItems(list[Item]):

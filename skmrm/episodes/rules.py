@@ -200,6 +200,9 @@ def _groups_per_user(episodes: EpisodeSet) -> NDArray[np.intp]:
     return np.bincount(user[new], minlength=episodes.n_users)
 
 
+_FINITE = "remove or replace NaN and infinity (missing and masked values count as NaN)"
+
+
 def nonfinite_problems(episodes: EpisodeSet) -> Iterator[str]:
     """Pairs whose features are NaN or infinite, one sentence for all."""
     if episodes.features is None:
@@ -212,7 +215,7 @@ def nonfinite_problems(episodes: EpisodeSet) -> Iterator[str]:
     for who, count, pair in _by_user(episodes, pairs):
         bad = episodes.chosen[pair] if episodes.chosen[pair] in rows else episodes.rejected[pair]
         place = f"{counted(count, 'pair')}, the first with row {bad} of the features"
-        problems.add("features must be finite", who, place, "remove or replace NaN and infinity")
+        problems.add("features must be finite", who, place, _FINITE)
     yield from problems.sentences()
 
 

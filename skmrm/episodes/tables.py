@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from skmrm._support.wording import described, name_some
 from skmrm.episodes.episode import Episode
 from skmrm.episodes.episode_set import EpisodeSet
+from skmrm.episodes.features import numbered_columns
 from skmrm.exceptions import EpisodeError
 
 __all__ = ["Table", "open_table"]
@@ -83,7 +84,7 @@ class _Frame:
     ) -> None:
         import narwhals as nw
 
-        data, own_names = _numbered(data)
+        data, own_names = numbered_columns(data)
         try:
             self._frame: Any = nw.from_native(data, eager_only=True)
         except TypeError as error:
@@ -174,13 +175,6 @@ class _RowList:
     def chunks(self, name: Hashable) -> Iterator[Sequence[Any] | NDArray[Any]]:
         for start in range(0, self.n_rows, ROWS_PER_CHUNK):
             yield [row.get(name) for row in self._rows[start : start + ROWS_PER_CHUNK]]
-
-
-def _numbered(data: Any) -> tuple[Any, list[Any] | None]:
-    """A frame that may have names of any kind (pandas: numbers, tuples) under strings, and its own names."""
-    if not hasattr(data, "set_axis"):
-        return data, None
-    return data.set_axis([str(place) for place in range(data.shape[1])], axis=1), list(data.columns)
 
 
 def _sliced(column: Any) -> Iterator[Any]:

@@ -10,9 +10,8 @@ from sklearn.base import TransformerMixin
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
-from skmrm.base_rewards import BaseRewards, check_episodes
+from skmrm.base_rewards import BaseRewards, check_episodes, check_user_pairs
 from skmrm.episodes import Episode, EpisodeSet
-from skmrm.episodes.from_user import read_user_pairs
 from skmrm.episodes.rules import check_rewards_to_learn
 from skmrm.estimators.core_data import adapt_arrays
 from skmrm.estimators.fitter import EpisodeFitter
@@ -57,6 +56,22 @@ class RewardEstimator(OnnxExport, RewardScorer, TransformerMixin, EpisodeFitter)
         check_is_fitted(self)
         return "rbf" if "kernel.out" in self.base_rewards_.params else None
 
+    @property
+    def feature_names_in_(self) -> NDArray[np.object_]:
+        """Names of the columns of the data frame that fit was given, (n_features,) object array of str.
+
+        Data frames that come later have to have the same columns in the same order.
+
+        Raises
+        ------
+        AttributeError
+            If fit was given texts, or features without names.
+        """
+        check_is_fitted(self)
+        if self._base_rewards.feature_names is None:
+            raise AttributeError("feature_names_in_ exists only after a fit on a data frame whose columns are texts")
+        return np.array(self._base_rewards.feature_names, dtype=object)
+
     def adapt(self, user_pairs: Any) -> UserRewardModel:
         """Turn a handful of a user's choices into that user's reward model.
 
@@ -77,7 +92,7 @@ class RewardEstimator(OnnxExport, RewardScorer, TransformerMixin, EpisodeFitter)
         """
         check_is_fitted(self)
         base = self.base_rewards_
-        episodes = read_user_pairs(user_pairs, base.kind, base.n_features, "adapt")
+        episodes = check_user_pairs(user_pairs, base, "adapt")
         weights, covariance = self._adapt_set(episodes)
         return UserRewardModel(base, weights[0], None if covariance is None else covariance[0], episodes.n_pairs)
 

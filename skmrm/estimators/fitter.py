@@ -79,7 +79,7 @@ class EpisodeFitter(BaseEstimator):
         _warn_of_heavy_users(checked)
         in_memory = max_memory is None or checked.features is None or fits(checked, max_memory)
         checked = checked.compact() if in_memory else in_stored_order(checked)
-        n_users, seeds = checked.n_users, self._draw_seeds()
+        n_users, names, seeds = checked.n_users, checked.feature_names, self._draw_seeds()
         if checked.features is None:
             features = np.ascontiguousarray(encoder.fit_transform(checked.items))  # a frame, where set_config wants one
         elif in_memory:
@@ -101,7 +101,7 @@ class EpisodeFitter(BaseEstimator):
         data = core_data(checked, features, support_fraction, rng, self.device, keeper, others)
         with one_thread(), products_under(threads_for):
             fitted = core(data)
-        return self._keep(fitted, encoder, n_users)
+        return self._keep(fitted, encoder, n_users, names)
 
     def _check_parameters(self, more: Sequence[str] = ()) -> None:
         """Raise one error for all that is wrong with the parameters, and whatever else is known to be wrong."""
@@ -112,9 +112,9 @@ class EpisodeFitter(BaseEstimator):
         """Seeds of a fit, from the random state."""
         return check_random_state(self.random_state).randint(2**31, size=4).tolist()
 
-    def _keep(self, fitted: Fitted, encoder: Any, n_users: int) -> Self:
+    def _keep(self, fitted: Fitted, encoder: Any, n_users: int, feature_names: Sequence[str] | None = None) -> Self:
         """Set every attribute of a fitted estimator."""
-        self._keep_learnt(numpy_parameters(fitted.params), encoder, fitted.rule)
+        self._keep_learnt(numpy_parameters(fitted.params), encoder, fitted.rule, feature_names)
         self.ridge_ = fitted.ridge
         self.selection_ = fitted.selection
         self.history_ = fitted.history
@@ -122,7 +122,9 @@ class EpisodeFitter(BaseEstimator):
         self._pooled = None if fitted.pooled is None else fitted.pooled.cpu().numpy()
         return self
 
-    def _keep_learnt(self, params: Arrays, encoder: Any, rule: Adaptation) -> None:
+    def _keep_learnt(
+        self, params: Arrays, encoder: Any, rule: Adaptation, feature_names: Sequence[str] | None = None
+    ) -> None:
         """Set what depends on learnt parameters: base reward functions, and how users get their weights on them."""
         self._rule_params = {
             name: value for name, value in params.items() if name == "start" or name.startswith("rule.")
@@ -130,7 +132,7 @@ class EpisodeFitter(BaseEstimator):
         base = {name: value for name, value in params.items() if name not in self._rule_params}
         self.adaptation_ = rule
         self.encoder_ = encoder
-        self._base_rewards = make_base_rewards(base, encoder, self.device)
+        self._base_rewards = make_base_rewards(base, encoder, self.device, feature_names)
         self.n_features_in_ = self._base_rewards.n_features
         self._start_weights = start_weights(self._rule_params, rule, self._base_rewards.n_bases)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -49,7 +49,9 @@ class Saved(Protocol):
 
     def __init__(self, **params: Any) -> None: ...
 
-    def _keep_learnt(self, params: Arrays, encoder: Any, rule: Adaptation) -> None: ...
+    def _keep_learnt(
+        self, params: Arrays, encoder: Any, rule: Adaptation, feature_names: Sequence[str] | None
+    ) -> None: ...
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Constructor parameters."""
@@ -104,7 +106,8 @@ def load_model(kind: type[Model], path: str | Path, device: str) -> Model:
     config, arrays = _read(path, kind._file_kind)
     model = kind(**_params_from_config(config["params"], device) | {"device": device})
     learnt = _with_prefix(arrays, "base.") | _with_prefix(arrays, "adaptation.")
-    model._keep_learnt(learnt, _fitted_encoder(config, arrays, device), _rule_from_config(config["rule"]))
+    encoder, rule = _fitted_encoder(config, arrays, device), _rule_from_config(config["rule"])
+    model._keep_learnt(learnt, encoder, rule, config.get("feature_names"))
     fitted = _with_prefix(arrays, "fitted.")
     for name in kind._fitted_values:
         setattr(model, name, config["fitted"][name])
@@ -155,13 +158,14 @@ def load_user(
     """Read one user's model; see :meth:`skmrm.UserRewardModel.load`."""
     _check_device(device)
     config, arrays = _read(path, "skmrm user model")
-    base = make_base_rewards(_with_prefix(arrays, "base."), _fitted_encoder(config, arrays, device), device)
+    encoder = _fitted_encoder(config, arrays, device)
+    base = make_base_rewards(_with_prefix(arrays, "base."), encoder, device, config.get("feature_names"))
     return kind(base, arrays["user.weights"], arrays.get("user.weights_cov"), int(config["n_pairs"]))
 
 
 def _base_to_files(base: BaseRewards, problems: list[str]) -> tuple[dict[str, Any], Arrays]:
     arrays = {f"base.{name}": value for name, value in base.params.items()}
-    config: dict[str, Any] = {"encoder": None}
+    config: dict[str, Any] = {"encoder": None, "feature_names": base.feature_names}
     if base.encoder is not None:
         config["encoder"] = _encoder_config(base.encoder, problems)
         if not problems:

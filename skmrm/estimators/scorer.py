@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmrm._support.threads import one_thread
-from skmrm.base_rewards import BaseRewards
+from skmrm.base_rewards import BaseRewards, check_user_pairs
 from skmrm.episodes import EpisodeSet
-from skmrm.episodes.from_user import read_user_pairs
 from skmrm.episodes.items import responses_to_rank, responses_to_score
 from skmrm.metrics.margins import sigmoid
 
@@ -81,7 +80,7 @@ class RewardScorer:
 
     def _read_pairs(self, pairs: Any) -> EpisodeSet:
         base, _ = self._scorer()
-        return read_user_pairs(pairs, base.kind, base.n_features, "predict_proba")
+        return check_user_pairs(pairs, base, "predict_proba")
 
     def rank(self, prompt: Any, responses: Any) -> NDArray[np.intp]:
         """Order responses to a prompt, best first.

@@ -134,7 +134,7 @@ def _export(
     _check_options(target, atol, quantize, is_transformer)
     part = encoder_part(base.encoder, base.n_features)
     items = _calibration(base, calibration)
-    live = source.live(base.of_items(items, "export_onnx"))
+    live = source.live(base.of_items(items, "export_onnx", warn=False))
     bound = atol if atol is not None else _TRANSFORMER_ATOL if is_transformer else _ATOL
 
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -183,6 +183,7 @@ def _describe(folder: Path, source: Source, part: EncoderPart, report: ExportRep
         "scorer": source.scorer,
         "dtype": str(source.base.params["mean"].dtype),
         "n_features": source.base.n_features,
+        "feature_names": source.base.feature_names,
         "n_bases": source.n_bases,
         "encoder": part.config,
         "adaptation": source.adaptation,

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skmrm._support.randomness import as_generator
 from skmrm._support.wording import raise_all
 from skmrm.metrics.margins import as_floats
 
@@ -259,6 +258,8 @@ def _resampled(
 
 def _draw_users(n_users: int, n_resamples: int, entries: int, random_state: Any) -> Iterator[NDArray[np.intp]]:
     """Rows of resampled users, (n, n_users) at a time, where one resample takes that many entries of memory."""
+    from skmrm._support.randomness import as_generator  # numpy.random, which serving does without
+
     rng = as_generator(random_state)
     step = max(1, _ENTRIES_PER_CHUNK // max(1, entries))
     for begin in range(0, n_resamples, step):

@@ -216,7 +216,8 @@ class BaseRewardDisplay:
         n_bases : int, optional
             Show so many base reward functions, those with the largest effect. None shows all that have any.
         feature_names : sequence of str, optional
-            Names of the features of a model that was fitted on arrays; the default numbers them.
+            Names of the features of a model that was fitted on arrays; the default is those of the data frame that
+            it was fitted on, and numbers them where there was none.
         ax, examples_ax, image_kw
             As in :meth:`plot`.
 
@@ -233,6 +234,8 @@ class BaseRewardDisplay:
         check_is_fitted(model)
         is_text = model.encoder_ is not None
         _check_arguments(n_examples, n_statistics, n_bases, is_text, feature_names)
+        if feature_names is None:
+            feature_names = model.base_rewards_.feature_names
         whole = as_episode_set(episodes, min_pairs=0, context="BaseRewardDisplay.from_estimator")
         checked = check_episodes(whole, model.base_rewards_, "BaseRewardDisplay.from_estimator")
         statistics, statistic_names = item_statistics(checked, is_text, feature_names)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from skmrm._support.threads import one_thread
 from skmrm._support.wording import raise_all
+from skmrm.episodes.features import check_names, feature_names
 from skmrm.episodes.from_user import read_user_pairs
 from skmrm.episodes.items import check_features, check_items, responses_to_rank, responses_to_score
 from skmrm.episodes.rules import check_rewards_to_learn
@@ -247,6 +248,7 @@ class OnnxScorer:
             reason = "it was exported from users, not from a model" if rule is None else rule["reason"]
             raise TypeError(f"adapt: this bundle cannot adapt ({reason}): export the model that adapts its users")
         episodes = read_user_pairs(user_pairs, self.kind, self.n_features, "adapt")
+        self._check_names(episodes.feature_names)
         items = episodes.items if self.kind == "text" else episodes.features
         base = self.transform(items) if episodes.n_pairs else np.empty((0, self.n_bases))
         learnt = {name.removeprefix(_RULE): value for name, value in self._arrays.items() if name.startswith(_RULE)}
@@ -260,7 +262,13 @@ class OnnxScorer:
             return check_items(X, caller)
         if type(X) is np.ndarray and X.dtype == self._dtype and X.ndim == 2 and X.shape[1] == self.n_features:
             return X  # finite or not is seen by the rewards, which are fewer
-        return check_features(X, self.n_features, caller, type(self).__name__).astype(self._dtype)
+        features = check_features(X, self.n_features, caller, type(self).__name__).astype(self._dtype)
+        self._check_names(feature_names(X))
+        return features
+
+    def _check_names(self, names: tuple[str, ...] | None) -> None:
+        """Columns of a data frame must be those of fit; of arrays, which requests are made of, nothing is said."""
+        check_names(names, self.config.get("feature_names"), type(self).__name__, warn=False)
 
     def _run(self, items: Any, output: str, weights: Any) -> NDArray[Any]:
         chosen = self._weights(weights, len(items))

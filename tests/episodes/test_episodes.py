@@ -399,8 +399,10 @@ FINE = Episode("fine", ["a", "b"], ["c", "d"])
         (Episode("u", np.ones((1, 3)), np.ones((1, 2))), r"same number of features; not so for 'u' \(3 and 2\)"),
         (Episode("u", np.ones(3), np.ones((3, 1))), r"shape \(3,\): features need shape"),
         (Episode("u", np.ones((2, 2), complex), np.ones((2, 2))), "dtype complex128: convert"),
-        (Episode("u", np.ones((2, 2), bool), np.ones((2, 2))), "dtype bool: convert"),
-        (Episode("u", np.ones((2, 2), object), np.ones((2, 2))), "dtype object"),
+        (
+            Episode("u", np.array([[1, "a"], [2, 3]], object), np.ones((2, 2))),
+            "objects of which not all are numbers, a str",
+        ),
         (Episode("u", ["a"], ["b"], np.ones((1, 2))), "prompts must be texts"),
         (Episode("u", ["a"], ["b"], groups=[None]), r"groups must hold .*pair 0: missing"),
         (Episode("u", ["a"], ["b"], groups=[[1]]), r"groups must hold .*pair 0: a list"),
@@ -668,7 +670,6 @@ def test__take_pairs__mask_of_wrong_length__is_an_error():
 def test__with_features__texts__attaches_without_copy_and_checks_rows():
     texts = as_episode_set([Episode("a", ["x", "y"], ["y", "z"]), Episode("b", ["x"], ["z"])])
     features = np.arange(6.0).reshape(3, 2)
-    tensor = pytest.importorskip("torch").ones(3, 2)
     found = texts.with_features(features)
     assert found.features is features
     assert (texts.n_features, found.n_features, found.is_text) == (None, 2, True)
@@ -676,8 +677,8 @@ def test__with_features__texts__attaches_without_copy_and_checks_rows():
     assert_array_equal(found[[1]].compact().features, features[[0, 2]])
     with pytest.raises(EpisodeError, match="one row for each of the 3 items, got 2"):
         texts.with_features(np.ones((2, 2)))
-    with pytest.raises(EpisodeError, match="features must be floats, got Tensor"):
-        texts.with_features(tensor)
+    with pytest.raises(EpisodeError, match=r"features must be floats .*, got ndarray of dtype complex128"):
+        texts.with_features(features + 1j)
 
 
 @settings(max_examples=30)
@@ -702,8 +703,8 @@ def test__compact__subset__drops_items_and_keeps_every_pair(seed, rows):
         ({"group": [[0], [1]]}, "'group' must be one-dimensional"),
         ({"features": None}, "neither features nor items"),
         ({"features": np.ones(3)}, "must be an array of shape"),
-        ({"features": np.ones((3, 2), int)}, "features must be floats"),
-        ({"features": [[1.0]]}, "got list"),
+        ({"features": np.ones((3, 2), complex)}, "features must be floats"),
+        ({"features": [1.0]}, r"got shape \(1,\)"),
         ({"items": [("p", "r")]}, "one row for each of the 1 items"),
     ],
 )

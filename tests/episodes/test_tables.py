@@ -391,7 +391,11 @@ def test__episodes_from_frame__missing_columns__names_those_there_and_the_likely
             {},
             "features must be finite; not so for 'bo'",
         ),
-        ({"chosen": np.ones((4, 2), bool), "rejected": np.ones((4, 2))}, {}, "column 'chosen' .*dtype bool: convert"),
+        (
+            {"chosen": np.ones((4, 2), complex), "rejected": np.ones((4, 2))},
+            {},
+            "column 'chosen' .*complex128: convert",
+        ),
         (
             {"prompt": np.ones((4, 2))},
             {},

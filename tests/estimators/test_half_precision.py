@@ -181,8 +181,8 @@ def test__episodes_from_arrays__a_tensor_of_integers__becomes_double():
     ("tensor", "problem"),
     [
         (torch.empty(3, 2, device="meta"), r"must be on the CPU, got one on meta: pass its \.cpu\(\)"),
-        (torch.eye(3).to_sparse(), "got a Tensor: can't convert Sparse layout"),
-        (torch.eye(3).bool(), "features must be floats or integers, got ndarray of dtype bool"),
+        (torch.eye(3).to_sparse(), r"got a sparse tensor: pass its \.to_dense\(\)"),
+        (torch.eye(3).to(torch.complex64), "got ndarray of dtype complex64: convert it to floats"),
     ],
 )
 def test__episodes_from_arrays__a_tensor_that_numpy_cannot_have__is_a_problem(tensor, problem):

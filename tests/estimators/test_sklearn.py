@@ -267,7 +267,7 @@ def test__get_feature_names_out__fitted__has_a_name_for_each_column(model, quick
 def test__set_output__pandas_and_polars__name_the_columns_and_keep_the_index(model, episodes):
     pandas = pytest.importorskip("pandas")
     X = episodes.features[:4]
-    frame = pandas.DataFrame(X, index=list("abcd"))
+    frame = pandas.DataFrame(X, index=list("abcd"))  # without names of columns, as in fit
     expected = model.transform(X)
     named = copy.deepcopy(model).set_output(transform="pandas")
     found = named.transform(frame)

@@ -145,7 +145,10 @@ def refused():
         yield numbers.assign(odd=column), r"columns that are no numbers: 'odd' \("
     yield pl.DataFrame(numbers).with_columns(odd=pl.lit("x")), r"columns that are no numbers: 'odd' \(String\)"
     yield pa.table({"a": [1.0] * 4, "odd": [dt.date(2020, 1, 1)] * 4}), r"no numbers: 'odd' \(Date\)"
-    yield numbers.set_axis([0], axis=1).assign(b=1, c=1, d=1), "names of columns must be all texts or none, got 'b' and 0"
+    yield (
+        numbers.set_axis([0], axis=1).assign(b=1, c=1, d=1),
+        "names of columns must be all texts or none, got 'b' and 0",
+    )
 
 
 @pytest.mark.parametrize(("made", "message"), list(refused()))

@@ -380,3 +380,25 @@ def test__sealed__values_of_numpy_and_paths__are_read_back_and_the_seal_holds(va
 def test__sealed__what_json_has_no_form_for__is_a_type_error():
     with pytest.raises(TypeError, match="Object of type set is not JSON serializable"):
         sealed({"value": {1}})
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test__device__of_a_pickle_from_a_machine_with_a_gpu__falls_back_to_the_cpu_and_says_so(fitted, arrays):
+    X = np.asarray(arrays.features)[:4]
+    model = clone(fitted).set_params(device="cpu").fit(arrays[:25])
+    user, users = model.adapt(arrays[0]), model.adapt_many(arrays[:3])
+    model.set_params(device="cuda")
+    moved = pickle.loads(pickle.dumps(model))
+    with pytest.warns(UserWarning, match="device='cuda' needs a GPU, and torch finds none: .* computed on the CPU"):
+        assert_array_equal(moved.adapt(arrays[0]).weights_, user.weights_)
+    with pytest.warns(UserWarning, match="computed on the CPU"):
+        assert_array_equal(
+            moved.adapt_many(arrays[:3]).decision_function(arrays[:3]), users.decision_function(arrays[:3])
+        )
+    with pytest.warns(UserWarning, match="computed on the CPU"):
+        found = moved.predict(X)
+    assert_array_equal(moved.set_params(device="auto").predict(X), found)
+    with pytest.raises(
+        ValueError, match="device='cuda' needs a GPU, and torch finds none: pass device='auto' or 'cpu'"
+    ):
+        model.fit(arrays)

@@ -17,6 +17,7 @@ from skmrm.episodes.cells import Cells, is_missing, mixed_rows, read_cells, spli
 from skmrm.episodes.columns import Coder, set_from_features, set_from_texts
 from skmrm.episodes.episode import Episode
 from skmrm.episodes.episode_set import EpisodeSet, EpisodeView
+from skmrm.episodes.features import is_frame
 from skmrm.episodes.messages import all_spelt
 from skmrm.episodes.rules import Problems
 
@@ -143,7 +144,9 @@ def _common_names(read: list[_Read], problems: Problems) -> tuple[str, ...] | No
 
 def _cells_of(data: Sequence[Episode], side: str) -> Iterator[Any]:
     columns = (getattr(episode, side) for episode in data)
-    return chain.from_iterable(column for column in columns if isinstance(column, Iterable))
+    return chain.from_iterable(
+        c for c in columns if isinstance(c, Iterable) and not (hasattr(c, "toarray") or is_frame(c))
+    )
 
 
 def _read_one(episode: Episode, spelt: bool, spelt_prompts: bool, problems: Problems) -> _Read | None:

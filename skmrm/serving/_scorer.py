@@ -330,7 +330,8 @@ def _check_parameters(intra_op_threads: Any, max_length: Any, max_batch: Any) ->
     problems = []
     if not isinstance(intra_op_threads, Integral) or int(intra_op_threads) < 0:
         problems.append(f"intra_op_threads must be an int of at least 0 (all cores), got {intra_op_threads!r}")
-    for name, value in (("max_length", max_length), ("max_batch", max_batch)):
-        if value is not None and (not isinstance(value, Integral) or int(value) < 1):
-            problems.append(f"{name} must be an int of at least 1, or None, got {value!r}")
+    if max_length is not None and not isinstance(max_length, Integral):
+        problems.append(f"max_length must be an int, or None, got {max_length!r}")
+    if max_batch is not None and (not isinstance(max_batch, Integral) or int(max_batch) < 1):
+        problems.append(f"max_batch must be an int of at least 1, or None, got {max_batch!r}")
     raise_all(problems)

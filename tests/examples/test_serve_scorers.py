@@ -368,8 +368,14 @@ def test__feature_vectors__that_break_a_rule__are_named(feature_service, call, b
 
 def test__feature_vectors__as_large_as_they_may_be__give_finite_rewards(feature_service):
     far = [[1e9, 1e9, 1e9, 1e9], [-1e9, 1e9, -1e9, 1e9], [1e-300, 0, 0, 0]]
-    pairs = [{"chosen": chosen, "rejected": rejected} for chosen in far for rejected in far]
-    post(feature_service, "/users/far/adapt", {"pairs": pairs})
+    for size in (1e-5, 1.0):
+        rows = (size * np.array(far)).tolist()
+        pairs = [{"chosen": chosen, "rejected": rejected} for chosen in rows for rejected in rows]
+        response = feature_service.post("/users/far/adapt", json={"pairs": pairs})
+        if size == 1.0:  # to score, but not to learn from
+            assert "adapt needs features of the size of those in fit" in str(refusal(response, 422, "unusable_pairs"))
+        else:
+            assert response.status_code == 200
     assert np.isfinite(post(feature_service, "/users/far/score", {"features": far})["rewards"]).all()
 
 

@@ -74,6 +74,9 @@ for column in ("user", "prompt", "chosen", "rejected"):
 parser.add_argument(
     "--group", help="column whose values keep pairs on one side of support and query (default: the prompt)"
 )
+parser.add_argument(
+    "--shared-groups", action="store_true", help="a group is one and the same for all users, as a topic is"
+)
 parser.add_argument("--sentence-encoder", metavar="FOLDER", help="a local transformers model instead of hashed n-grams")
 parser.add_argument("--test-size", type=float, default=0.5, help="share of users to judge on (default: %(default)s)")
 parser.add_argument("--splits", type=int, default=3, help="support/query splits to average over (default: %(default)s)")
@@ -90,6 +93,7 @@ episodes = episodes_from_frame(
     chosen=options.chosen,
     rejected=options.rejected,
     group=options.group,
+    shared_groups=options.shared_groups or "auto",
 )
 train, test = split_users(episodes, options.test_size, random_state=options.seed)
 print(f"{episodes}\nlearn from {train.n_users} users with {train.n_pairs} choices; judge on {test.n_users} others")

@@ -47,12 +47,10 @@ class Dataset:
 
 
 def read_pairs(file: Path, group: str) -> EpisodeSet:
-    """Read a table with the columns user_id, prompt, chosen and rejected, and one of groups."""
+    """Read a table with the columns user_id, prompt, chosen and rejected, and one of groups that all users share."""
     import pandas as pd
 
-    return episodes_from_frame(
-        pd.read_parquet(file), user="user_id", prompt="prompt", chosen="chosen", rejected="rejected", group=group
-    )
+    return episodes_from_frame(pd.read_parquet(file), group=group, shared_groups=True)
 
 
 # Which argument is more convincing: hardly a matter of taste. Groups are topics of debates.

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmrm.episodes import EpisodeSet
-from skmrm.episodes.columns import Coder, set_from_texts
+from skmrm.episodes.columns import Coder
+from skmrm.episodes.from_columns import set_from_texts
 
 __all__ = ["Collected", "PairCollector"]
 
@@ -85,6 +86,13 @@ class PairCollector:
         part = columns.pop("part")[np.argsort(columns["user"], kind="stable")]
         values: dict[str, list[Any]] = {name: coder.values for name, coder in self._coders.items()}
         episodes = set_from_texts(
-            users=values["user"], prompts=values["prompt"], responses=values["response"], **columns
+            values["user"],
+            columns["user"],
+            columns["prompt"],
+            values["prompt"],
+            columns["chosen"],
+            columns["rejected"],
+            values["response"],
+            columns["group"],
         )
         return Collected(episodes, part, dict(self.dropped))

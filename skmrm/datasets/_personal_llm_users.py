@@ -140,5 +140,6 @@ def _episodes(
         rejected=code[1::2].copy(),
         group=group[prompt],
         items=[(texts.prompts[row], texts.answers[row][answer]) for row, answer in listed],
+        shared_groups=True,
     )
     return episodes, items

@@ -154,7 +154,7 @@ def make_user_preferences(
     features = items.reshape(-1, n_features)
     columns = draw_choices(coef, features, n_items_per_group, n_pairs, noise, rng)
     return Bunch(
-        episodes=EpisodeSet(users=user_ids(n_users), features=features, **columns),
+        episodes=EpisodeSet(users=user_ids(n_users), features=features, shared_groups=True, **columns),
         base_functions=base_functions,
         weights=weights,
         coef=coef,

@@ -196,7 +196,7 @@ def load_style_preferences(
     tastes = mean_taste + (deviations if taste_type is None else deviations[taste_type])
     columns = draw_choices(tastes, corpus.traits, corpus.n_responses, n_pairs, noise, rng)
     return Bunch(
-        episodes=EpisodeSet(users=user_ids(n_users), items=list(corpus.items), **columns),
+        episodes=EpisodeSet(users=user_ids(n_users), items=list(corpus.items), shared_groups=True, **columns),
         tastes=tastes,
         taste_names=list(corpus.trait_names),
         mean_taste=mean_taste,

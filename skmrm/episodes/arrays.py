@@ -13,6 +13,7 @@ from skmrm._support.arrays import is_bfloat16
 from skmrm.exceptions import EpisodeError
 
 __all__ = [
+    "SharedGroups",
     "feature_dtype_problem",
     "id_array",
     "index_column",
@@ -22,6 +23,10 @@ __all__ = [
     "same",
     "without_torch",
 ]
+
+
+class SharedGroups(np.ndarray):
+    """Codes of groups that mean the same for all users: an array that says so wherever it, or a part of it, goes."""
 
 
 def object_array(values: Sequence[Any] | NDArray[Any]) -> NDArray[np.object_]:

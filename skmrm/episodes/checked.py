@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from skmrm._support.wording import described, name_some
 from skmrm.episodes.episode import Episode
 from skmrm.episodes.episode_set import EpisodeSet
-from skmrm.episodes.from_episodes import read_episodes
-from skmrm.episodes.rules import set_problems
+from skmrm.episodes.from_episodes import common_set, read_episodes
+from skmrm.episodes.rules import set_problems, shared_groups_problems
 from skmrm.exceptions import EpisodeError
 
 __all__ = ["as_episode_set"]
@@ -25,6 +25,7 @@ def as_episode_set(
     min_groups: int = 1,
     n_features: int | None = None,
     kind: Literal["text", "features"] | None = None,
+    shared_groups: bool | Literal["auto"] = "auto",
     context: str = "fit",
 ) -> EpisodeSet:
     """Check preference data and bring them into the one internal form.
@@ -42,13 +43,16 @@ def as_episode_set(
         Number of features that arrays must have.
     kind : {"text", "features"}, optional
         What must be known of the items; None takes either.
+    shared_groups : bool or "auto"
+        Whether a group of a list of `Episode` is one and the same for all users. "auto" says so of prompts, where equal
+        texts are one group, and takes ``Episode.groups`` for each user's own. An `EpisodeSet` has settled it.
     context : str
         The method that asks, for error messages.
 
     Returns
     -------
     EpisodeSet
-        Users in the order given. Distinct (prompt, response) texts are one item each; arrays keep their rows, and
+        Users in the order given. Distinct (prompt, response) texts, and distinct rows of arrays, are one item each;
         integers become float64. Groups default to prompts.
 
     Raises
@@ -63,15 +67,20 @@ def as_episode_set(
     >>> as_episode_set([Episode("ann", ["Yes."], ["No."]), Episode("bo", ["No.", "Hm."], ["Yes.", "No."])])
     EpisodeSet(n_users=2, n_pairs=3, n_items=3, texts)
     """
-    problems: list[str] = []
+    if problems := shared_groups_problems(shared_groups):
+        raise EpisodeError(problems)
     episodes: EpisodeSet | None
+    made = False
     if isinstance(data, EpisodeSet):
         episodes = data
     else:
         listed = _episode_list(data, context)
         if not listed:
             raise EpisodeError(f"{context} needs at least one user, got an empty {type(data).__name__}")
-        episodes, problems = read_episodes(listed)
+        episodes, problems = read_episodes(
+            listed, shared_groups if isinstance(shared_groups, str) else bool(shared_groups)
+        )
+        made = common_set(listed) is None
     if episodes is not None:
         if episodes.n_items == 0 and n_features is not None:  # users without pairs are texts and arrays alike
             episodes = episodes.with_features(np.empty((0, n_features)))
@@ -80,7 +89,7 @@ def as_episode_set(
         )
     if problems or episodes is None:
         raise EpisodeError(problems)
-    return episodes
+    return episodes.distinct() if made else episodes
 
 
 def _episode_list(data: Any, context: str) -> list[Episode]:

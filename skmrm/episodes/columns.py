@@ -1,4 +1,4 @@
-"""Numbering distinct values, and putting numbered columns together as an `EpisodeSet`."""
+"""Numbering distinct values."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm.episodes.episode_set import EpisodeSet
+from skmrm.episodes.keys import Rows, mixed
 
-__all__ = ["Coder", "factorize", "set_from_features", "set_from_texts"]
+__all__ = ["Coder", "factorize", "groups_apart", "inverse", "number", "number_rows"]
+
+_FIRST_COLUMNS = 16
 
 
 class Coder:
@@ -105,100 +107,61 @@ def number(values: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
     return codes, first[by_appearance]
 
 
-def set_from_texts(
-    users: Sequence[Any],
-    user: NDArray[np.int64],
-    prompt: NDArray[np.int64],
-    prompts: Sequence[str],
-    chosen: NDArray[np.int64],
-    rejected: NDArray[np.int64],
-    responses: Sequence[str],
-    group: NDArray[np.int64] | None = None,
-) -> EpisodeSet:
-    """Put numbered texts together: each distinct (prompt, response) becomes one item.
+def number_rows(features: NDArray[Any], rows: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+    """Give each distinct row of numbers a code, in order of first appearance.
+
+    Rows are found by a key of 64 bits and then compared, number by number; most are told apart by their first columns.
 
     Parameters
     ----------
-    users : (n_users,) sequence
-        Ids.
-    user : (n_pairs,) int array
-        Rows of `users`, in any order.
-    prompt, chosen, rejected : (n_pairs,) int arrays
-        Codes of the texts.
-    prompts, responses : sequences of str
-        The texts.
-    group : (n_pairs,) int array, optional
-        None groups by prompt; pairs with an empty prompt are groups of their own.
+    features : (n_items, n_features) array in memory
+        Not copied.
+    rows : (n,) int array
+        Rows to look at.
 
     Returns
     -------
-    EpisodeSet
-        Items and groups numbered in order of first appearance, user by user.
+    codes, first
+        As of `number`.
+
+    Examples
+    --------
+    >>> number_rows(np.array([[1.0, 2.0], [3.0, 4.0], [1.0, 2.0]]), np.arange(3))[0]
+    array([0, 1, 0])
     """
-    order = _by_user(user)
-    prompt = prompt[order]
-    response = np.stack([chosen[order], rejected[order]], axis=1).reshape(-1)
-    item, first = number(np.repeat(prompt, 2) * max(1, len(responses)) + response)
-    texts = [
-        map(values.__getitem__, codes.tolist())
-        for values, codes in ((prompts, prompt[first // 2]), (responses, response[first]))
-    ]
-    items = list(zip(*texts, strict=True))
-    group = _groups_by_prompt(prompt, prompts) if group is None else group[order]
-    return EpisodeSet(
-        users=users,
-        user=user[order],
-        chosen=item[0::2].copy(),
-        rejected=item[1::2].copy(),
-        group=number(group)[0],
-        items=items,
-    )
+    column_keys = mixed(np.arange(1, features.shape[1] + 1, dtype=np.uint64))
+    keys = Rows(features[:, :_FIRST_COLUMNS], rows).keys(column_keys[:_FIRST_COLUMNS])
+    codes, first = number(keys)
+    tied = np.flatnonzero(np.bincount(codes)[codes] > 1)
+    if len(tied) == 0:
+        return codes, first
+    if features.shape[1] > _FIRST_COLUMNS:
+        keys[tied] = Rows(features, rows[tied]).keys(column_keys)
+        codes, first = number(keys)
+    later = np.flatnonzero(first[codes] != np.arange(len(rows)))
+    if Rows(features, rows[later]).same_as(rows[first[codes[later]]]).all():
+        return codes, first
+    # two rows of one key, in some quintillions
+    coder = Coder()
+    codes = coder.codes([(features[row] + 0.0).tobytes() for row in rows])
+    return codes, number(codes)[1]
 
 
-def set_from_features(
-    users: Sequence[Any],
-    user: NDArray[np.int64],
-    features: Any,
-    chosen: NDArray[np.int64],
-    rejected: NDArray[np.int64],
-    group: NDArray[np.int64] | None = None,
-) -> EpisodeSet:
-    """Put pairs over indexed features together, sorted by user.
+def groups_apart(user: NDArray[np.integer], group: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Group codes of which no two users have the same: those given, or new ones where two have.
 
-    Parameters
-    ----------
-    users : (n_users,) sequence
-        Ids.
-    user : (n_pairs,) int array
-        Rows of `users`, in any order.
-    features : (n_items, n_features) array
-        Kept as it is.
-    chosen, rejected : (n_pairs,) int arrays
-        Rows of `features`.
-    group : (n_pairs,) int array, optional
-        None makes each pair a group of its own.
-
-    Returns
-    -------
-    EpisodeSet
-        With users in the order of `users`, and groups numbered in order of first appearance.
+    Examples
+    --------
+    >>> groups_apart(np.array([0, 0, 1]), np.array([5, 7, 7]))
+    array([0, 1, 2])
     """
-    order = _by_user(user)
-    return EpisodeSet(
-        users=users,
-        user=user[order],
-        chosen=chosen[order],
-        rejected=rejected[order],
-        group=np.arange(len(user)) if group is None else number(group[order])[0],
-        features=features,
-    )
+    codes, first = number(group)
+    apart, first_apart = number(user * len(first) + codes)
+    return group if len(first_apart) == len(first) else apart
 
 
-def _by_user(user: NDArray[np.int64]) -> Any:
-    return np.argsort(user, kind="stable") if np.any(user[1:] < user[:-1]) else slice(None)
-
-
-def _groups_by_prompt(prompt: NDArray[np.int64], prompts: Sequence[str]) -> NDArray[np.int64]:
-    empty = np.fromiter((not text for text in prompts), bool, len(prompts))[prompt]
-    # An empty prompt does not say that pairs belong together.
-    return np.where(empty, len(prompts) + np.arange(len(prompt)), prompt)
+def inverse(order: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Where each entry of a permutation stands in it."""
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return place

@@ -29,8 +29,9 @@ class Episode:
         `chosen` and `rejected` share at their start are the prompt. With arrays, whose features already describe the
         prompt, they only group the pairs.
     groups : sequence of hashables, optional
-        Pairs of one group never end on both sides of a support/query split. None groups by prompt; without prompts
-        each pair is a group of its own.
+        Pairs of one group never end on both sides of a support/query split. They are this user's own, whatever others
+        call theirs (``as_episode_set(..., shared_groups=True)`` says otherwise). None groups by prompt, and the same
+        prompt of two users is one group; without prompts each pair is a group of its own.
 
     Examples
     --------

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NoReturn, cast, overload
+from typing import Any, Literal, NoReturn, cast, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skmrm.episodes.arrays import id_array, index_column, read_only, same
+from skmrm.episodes.arrays import SharedGroups, id_array, index_column, read_only, same
+from skmrm.episodes.canonical import CanonicalOrder, Choices, canonical_order
+from skmrm.episodes.columns import groups_apart, inverse, number, number_rows
 from skmrm.episodes.episode import Episode
 from skmrm.episodes.features import feature_array, feature_names
 from skmrm.episodes.rows import PlacedRows, RowView, in_memory
@@ -20,6 +22,8 @@ __all__ = ["EpisodeSet", "EpisodeView", "in_stored_order"]
 _COLUMNS = ("users", "user", "chosen", "rejected", "group")
 _COMPARED = (*_COLUMNS, "features", "items")
 _FIELDS = (*_COMPARED, "feature_names")
+# Features on disk of more bytes are not read for an order of their items: the order in which they lie serves.
+_READ_FOR_ORDER = 1 << 28
 
 
 class EpisodeSet(Sequence[Episode]):
@@ -41,13 +45,17 @@ class EpisodeSet(Sequence[Episode]):
     chosen, rejected : (n_pairs,) int array
         Rows of `features` (and of `items`): the preferred and the rejected item of each pair.
     group : (n_pairs,) int array
-        Group of each pair, compared only within a user. Codes may be any integers.
+        Group of each pair. Codes may be any integers.
     features : (n_items, n_features) array or memory map, optional
         One row for each item; floats are kept as they are, never copied.
     items : list of (prompt, response), optional
         The texts of each item. At least one of `features` and `items` is needed.
     feature_names : sequence of str, optional
         Names of the features; None takes those of a data frame.
+    shared_groups : bool or "auto"
+        Whether a code means one group whoever the user is, as prompts and topics do. If not, codes are compared within
+        a user alone. "auto" takes the column of another set, or a part of it, as that set has it, and any other codes
+        for each user's own.
 
     Raises
     ------
@@ -65,7 +73,7 @@ class EpisodeSet(Sequence[Episode]):
     (['bo'], True)
     """
 
-    __slots__ = (*_FIELDS, "__weakref__", "_is_checked", "_offsets")
+    __slots__ = (*_FIELDS, "__weakref__", "_is_checked", "_offsets", "_order")
 
     users: NDArray[np.object_]
     user: NDArray[np.intp]
@@ -76,6 +84,7 @@ class EpisodeSet(Sequence[Episode]):
     items: list[tuple[str, str]] | None
     feature_names: tuple[str, ...] | None
     _offsets: NDArray[np.intp] | None
+    _order: CanonicalOrder | None
     _is_checked: bool
 
     def __init__(
@@ -89,15 +98,18 @@ class EpisodeSet(Sequence[Episode]):
         features: Any = None,
         items: list[tuple[str, str]] | None = None,
         feature_names: Sequence[str] | None = None,
+        shared_groups: bool | Literal["auto"] = "auto",
     ) -> None:
         features, names, unfit = _read_features(features)
+        shared = isinstance(group, SharedGroups) if isinstance(shared_groups, str) else bool(shared_groups)
+        codes = index_column(group, "group", np.int64)
         self.__setstate__(
             {
                 "users": id_array(users),
                 "user": index_column(user, "user", np.intp),
                 "chosen": index_column(chosen, "chosen", np.int64),
                 "rejected": index_column(rejected, "rejected", np.int64),
-                "group": index_column(group, "group", np.int64),
+                "group": codes.view(SharedGroups) if shared else codes,
                 "features": features,
                 "items": items,
                 "feature_names": names if feature_names is None else tuple(feature_names),
@@ -141,6 +153,16 @@ class EpisodeSet(Sequence[Episode]):
     def n_features(self) -> int | None:
         """Number of features of an item, or None before texts are encoded."""
         return None if self.features is None else int(self.features.shape[1])
+
+    @property
+    def shared_groups(self) -> bool:
+        """Whether two users may have a group in common."""
+        return isinstance(self.group, SharedGroups)
+
+    @property
+    def group_across_users(self) -> NDArray[np.int64]:
+        """Group of each pair, (n_pairs,) int: one number for what is one group, whoever the user is."""
+        return self.group if self.shared_groups else groups_apart(self.user, self.group)
 
     @property
     def is_text(self) -> bool:
@@ -287,6 +309,73 @@ class EpisodeSet(Sequence[Episode]):
             items=None if self.items is None else [self.items[row] for row in rows],
         )
 
+    def distinct(self) -> EpisodeSet:
+        """Make equal rows of features one item; without a copy where no two are equal, or where they lie on disk."""
+        if self.features is None or not in_memory(self.features) or self.items is not None:
+            return self
+        code, first = number_rows(self.features, np.arange(self.n_items))
+        if len(first) == self.n_items:
+            return self
+        return self._with(chosen=code[self.chosen], rejected=code[self.rejected], features=self.features[first])
+
+    # -- an order of their own ------------------------------------------------------------------------------------
+
+    @property
+    def canonical_order(self) -> CanonicalOrder:
+        """Users and pairs in an order that does not depend on how they came, to draw in.
+
+        Features on disk of more than 256 MiB are not read for it: items are then known by their rows.
+        """
+        if self._order is None:
+            features: Any = self.features
+            if features is not None and not in_memory(features):
+                size = self.n_items * features.shape[1] * np.dtype(features.dtype).itemsize
+                features = np.asarray(features) if size <= _READ_FOR_ORDER else self.n_items
+            object.__setattr__(self, "_order", canonical_order(self._choices(), self.items, features))
+        return cast("CanonicalOrder", self._order)
+
+    def canonical(self) -> EpisodeSet:
+        """The same choices in their canonical order, over items without repetition, features in memory.
+
+        Items, and the codes of groups, are in the order in which these pairs meet them.
+        """
+        if self.features is not None and not in_memory(self.features):
+            used = self.compact()
+            return used._with(features=np.asarray(used.features)).canonical()
+        order = self.canonical_order
+        ordered = self._in_order(order.users, order.pairs)
+        ends = order.same_as[np.stack([ordered.chosen, ordered.rejected], axis=1).reshape(-1)]
+        code, first = number(ends)
+        rows = ends[first]
+        return ordered._with(
+            chosen=code[0::2].copy(),
+            rejected=code[1::2].copy(),
+            features=None if self.features is None else self.features[rows],
+            items=None if self.items is None else [self.items[row] for row in rows.tolist()],
+        )
+
+    def in_order_of_rows(self) -> EpisodeSet:
+        """The same choices, users in the order of their first items: whose neighbours read neighbouring features.
+
+        Only which rows are chosen over which decides, so that features are not read for it.
+        """
+        order = canonical_order(self._choices(), None, self.n_items)
+        first = np.full(self.n_users, self.n_items)
+        np.minimum.at(first, self.user, np.minimum(self.chosen, self.rejected))
+        users = order.users[np.argsort(first[order.users], kind="stable")]
+        owner = self.user[order.pairs]
+        return self._in_order(users, order.pairs[np.argsort(inverse(users)[owner], kind="stable")])
+
+    def _choices(self) -> Choices:
+        return Choices(self.users, self.user, self.chosen, self.rejected, self.group_across_users)
+
+    def _in_order(self, users: NDArray[np.intp], pairs: NDArray[np.intp]) -> EpisodeSet:
+        """Users and pairs in an order given, pairs ordered by user first; groups numbered over all users."""
+        columns = self._pair_columns(pairs)
+        columns["group"] = number(self.group_across_users[pairs])[0].view(SharedGroups)
+        user = np.repeat(np.arange(self.n_users), self.pairs_per_user[users])
+        return self._with(users=self.users[users], user=user, **columns)
+
     def _pair_columns(self, pairs: NDArray[np.intp]) -> dict[str, NDArray[np.int64]]:
         return {name: getattr(self, name)[pairs] for name in ("chosen", "rejected", "group")}
 
@@ -321,7 +410,8 @@ class EpisodeSet(Sequence[Episode]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = {"feature_names": None} | state  # which earlier versions did not have
         columns = {name: read_only(state[name]) for name in _COLUMNS}
-        for name, value in {**state, **columns, "_offsets": None, "_is_checked": False}.items():
+        unknown = {"_offsets": None, "_order": None, "_is_checked": False}
+        for name, value in {**state, **columns, **unknown}.items():
             object.__setattr__(self, name, value)
 
     def __eq__(self, other: object) -> bool:
@@ -481,14 +571,10 @@ def in_stored_order(episodes: EpisodeSet) -> EpisodeSet:
     if not isinstance(features, PlacedRows):
         return episodes
     order = np.argsort(features.rows, kind="stable")
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    ordered = EpisodeSet(
-        users=episodes.users,
-        user=episodes.user,
+    place = inverse(order)
+    ordered = episodes._with(
         chosen=place[episodes.chosen],
         rejected=place[episodes.rejected],
-        group=episodes.group,
         features=features.taken(order),
         items=None if episodes.items is None else [episodes.items[row] for row in order],
     )

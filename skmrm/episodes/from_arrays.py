@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skmrm._support.wording import name_some
-from skmrm.episodes.arrays import is_missing, object_array
-from skmrm.episodes.columns import factorize, set_from_features
+from skmrm.episodes.arrays import SharedGroups, is_missing, object_array
+from skmrm.episodes.columns import factorize
 from skmrm.episodes.episode_set import EpisodeSet
 from skmrm.episodes.features import feature_array, feature_names
-from skmrm.episodes.rules import set_problems
+from skmrm.episodes.from_columns import set_from_features
+from skmrm.episodes.rules import set_problems, shared_groups_problems
 from skmrm.exceptions import EpisodeError
 
 __all__ = ["episodes_from_arrays"]
@@ -25,6 +26,8 @@ def episodes_from_arrays(
     rejected: ArrayLike,
     users: Sequence[Any] | NDArray[Any],
     groups: Sequence[Any] | NDArray[Any] | None = None,
+    *,
+    shared_groups: bool | Literal["auto"] = "auto",
 ) -> EpisodeSet:
     """Make an `EpisodeSet` from pairs that point into the rows of one feature array.
 
@@ -35,13 +38,19 @@ def episodes_from_arrays(
         the package ml_dtypes) among them; integers and booleans become float64. A tensor of torch on the CPU becomes an
         array of the same memory. Of a data frame (pandas, polars, pyarrow) the names of columns are kept, if they are
         texts: a model that is fitted on them asks for the same. Masked and missing values count as NaN, and no pair may
-        refer to them.
+        refer to them. Equal rows are one item: only where there are some are the distinct ones copied, in their order,
+        and the pairs refer to the copy. A memory map, or anything else that does not lie in memory, is not read for
+        this: there, give each item one row.
     chosen, rejected : (n_pairs,) int array
         Rows of the preferred and of the rejected item. A pair of equal rows is kept: its gap is zero.
     users : (n_pairs,) sequence of hashables
         The user of each pair, in any order.
     groups : (n_pairs,) sequence of hashables, optional
         Pairs of one group never end on both sides of a support/query split. None makes each pair a group of its own.
+    shared_groups : bool or "auto"
+        Whether groups mean the same for all users, as numbers of prompts or topics do. If not, they are each user's
+        own: 0 of one user and 0 of another are two groups. "auto" takes them so, unless they are a column of a set
+        whose users share groups.
 
     Returns
     -------
@@ -66,6 +75,7 @@ def episodes_from_arrays(
     n_items = None if features is None else int(features.shape[0])
     better, worse = (_row_column(n, v, n_items, problems) for n, v in (("chosen", chosen), ("rejected", rejected)))
     user, ids = _id_column("users", users, problems)
+    problems += shared_groups_problems(shared_groups)
     group, _ = (None, None) if groups is None else _id_column("groups", groups, problems)
     columns = {"chosen": better, "rejected": worse, "users": user, "groups": group}
     lengths = {name: len(column) for name, column in columns.items() if column is not None}
@@ -76,11 +86,12 @@ def episodes_from_arrays(
         problems.append("there must be at least one pair, got empty columns")
     if problems or better is None or worse is None or user is None or ids is None:
         raise EpisodeError(problems)
-    episodes = set_from_features(ids, user, features, better, worse, group).named(names)
+    shared = isinstance(groups, SharedGroups) if isinstance(shared_groups, str) else bool(shared_groups)
+    episodes = set_from_features(ids, user, features, better, worse, group, shared_groups=shared).named(names)
     problems += set_problems(episodes, context=None)
     if problems:
         raise EpisodeError(problems)
-    return episodes
+    return episodes.distinct()
 
 
 def _names(features: Any, problems: list[str]) -> tuple[str, ...] | None:

@@ -6,29 +6,33 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skmrm._support.wording import name_some
-from skmrm.episodes.arrays import object_array
+from skmrm.episodes.arrays import SharedGroups, object_array
 from skmrm.episodes.cells import Cells, is_missing, mixed_rows, read_cells, split_prompts
-from skmrm.episodes.columns import Coder, set_from_features, set_from_texts
+from skmrm.episodes.columns import Coder
 from skmrm.episodes.episode import Episode
 from skmrm.episodes.episode_set import EpisodeSet, EpisodeView
 from skmrm.episodes.features import is_frame
+from skmrm.episodes.from_columns import set_from_features, set_from_texts
 from skmrm.episodes.messages import all_spelt
 from skmrm.episodes.rules import Problems
 
-__all__ = ["read_episodes"]
+__all__ = ["common_set", "read_episodes"]
 
 _CELL_RULE = "{} must hold a text, a list of messages or a feature vector for each pair"
 
 
 @dataclass(eq=False)
 class _Read:
-    """One episode whose cells are sound; `groups` holds keys, or None where prompts decide."""
+    """One episode whose cells are sound; `groups` holds keys, or None where prompts decide.
+
+    Keys are the user's own, unless `shared_groups`.
+    """
 
     user: Any
     kind: str | None
@@ -36,16 +40,22 @@ class _Read:
     chosen: NDArray[Any]
     rejected: NDArray[Any]
     groups: list[Any] | None
+    shared_groups: bool = False
     names: tuple[str, ...] | None = None
 
 
-def read_episodes(data: Sequence[Episode]) -> tuple[EpisodeSet | None, list[str]]:
+def read_episodes(
+    data: Sequence[Episode], shared_groups: bool | Literal["auto"] = "auto"
+) -> tuple[EpisodeSet | None, list[str]]:
     """Put episodes together.
 
     Parameters
     ----------
     data : sequence of Episode
         At least one. Views of one `EpisodeSet` are put together without copying its features.
+    shared_groups : bool or "auto"
+        Whether a group is one and the same for all users; "auto" says so where prompts are the groups. Views have the
+        groups of their set.
 
     Returns
     -------
@@ -56,26 +66,36 @@ def read_episodes(data: Sequence[Episode]) -> tuple[EpisodeSet | None, list[str]
     """
     problems = Problems()
     _check_users(data, problems)
-    common = _common_set(data)
+    common = common_set(data)
     if common is not None:
         return common[[view._row for view in data if isinstance(view, EpisodeView)]], problems.sentences()
     spelt = all(all_spelt(_cells_of(data, side)) for side in ("chosen", "rejected"))
     spelt_prompts = spelt or all_spelt(_cells_of(data, "prompts"))
     read = [one for episode in data if (one := _read_one(episode, spelt, spelt_prompts, problems)) is not None]
+    if shared_groups == "auto" and _n_origins(data) > 1:
+        for one in read:
+            one.shared_groups = False  # each set has numbered its own
     read = _of_one_width(_of_one_kind(read, problems), problems)
     if not read:
         return None, problems.sentences()
     if all(one.kind != "features" for one in read):
-        return _from_texts(read), problems.sentences()
+        return _from_texts(read, shared_groups), problems.sentences()
     names = _common_names(read, problems)
-    return _from_features(read).named(names), problems.sentences()
+    return _from_features(read, shared_groups).named(names), problems.sentences()
 
 
-def _common_set(data: Sequence[Episode]) -> EpisodeSet | None:
+def common_set(data: Sequence[Episode]) -> EpisodeSet | None:
+    """The set that all of these are views of, if there is one."""
     first = data[0]
     if isinstance(first, EpisodeView) and all(isinstance(e, EpisodeView) and e._set is first._set for e in data):
         return first._set
     return None
+
+
+def _n_origins(data: Sequence[Episode]) -> int:
+    """Number of sets, apart from being parts of one, that views among these are of."""
+    sets = [view._set for view in data if isinstance(view, EpisodeView)]
+    return len({id(one.features if one.items is None else one.items) for one in sets})
 
 
 def _check_users(data: Sequence[Episode], problems: Problems) -> None:
@@ -164,14 +184,15 @@ def _read_one(episode: Episode, spelt: bool, spelt_prompts: bool, problems: Prob
     if len(problems) > before:
         return None
     given = None if prompts is None else prompts.values
+    shared = isinstance(episode.groups, SharedGroups)
     kind = chosen.kind
     if kind == "text":
         texts = split_prompts(given, chosen.values, rejected.values)
-        return _Read(user, kind, *texts, groups)
+        return _Read(user, kind, *texts, groups, shared)
     names = (
         episode._set.feature_names if isinstance(episode, EpisodeView) else _names_of(user, chosen, rejected, problems)
     )
-    return _Read(user, kind, given, chosen.values, rejected.values, groups, names)
+    return _Read(user, kind, given, chosen.values, rejected.values, groups, shared, names)
 
 
 def _sound(name: str, column: Any, spelt: bool, user: Any, problems: Problems) -> Cells | None:
@@ -225,11 +246,13 @@ def _check_pair_kinds(user: Any, chosen: Cells, rejected: Cells, prompts: Cells 
             problems.add(rule, user, f"{_pairs(rows)}: a text and a list of messages", remedy)
 
 
-def _from_texts(read: Sequence[_Read]) -> EpisodeSet:
+def _from_texts(read: Sequence[_Read], shared: bool | Literal["auto"]) -> EpisodeSet:
     prompt_coder, response_coder = Coder(), Coder()
     prompt = [prompt_coder.codes(one.chosen if one.prompts is None else one.prompts) for one in read]
     chosen = [response_coder.codes(one.chosen) for one in read]
     rejected = [response_coder.codes(one.rejected) for one in read]
+    by_prompt = all(one.groups is None for one in read)
+    group, shared = (None, bool(shared)) if by_prompt else _group_column(read, shared)
     return set_from_texts(
         [one.user for one in read],
         _user_column(read),
@@ -238,11 +261,12 @@ def _from_texts(read: Sequence[_Read]) -> EpisodeSet:
         np.concatenate(chosen),
         np.concatenate(rejected),
         response_coder.values,
-        _group_column(read) if any(one.groups is not None for one in read) else None,
+        group,
+        shared_groups=shared,
     )
 
 
-def _from_features(read: Sequence[_Read]) -> EpisodeSet:
+def _from_features(read: Sequence[_Read], shared: bool | Literal["auto"]) -> EpisodeSet:
     sized = [one for one in read if one.kind == "features"]
     features = np.concatenate([side for one in sized for side in (one.chosen, one.rejected)])
     sizes = np.array([len(one.chosen) for one in read])
@@ -250,18 +274,29 @@ def _from_features(read: Sequence[_Read]) -> EpisodeSet:
     # A user's chosen rows are followed by the same user's rejected rows, so that a user's features lie together.
     chosen = before + np.arange(len(before))
     rejected = chosen + np.repeat(sizes, sizes)
-    grouped = any(one.groups is not None or one.prompts is not None for one in read)
-    group = _group_column(read) if grouped else None
-    return set_from_features([one.user for one in read], _user_column(read), features, chosen, rejected, group)
+    alone = all(one.groups is None and one.prompts is None for one in read)
+    group, shared = (None, False) if alone else _group_column(read, shared)
+    ids, user = [one.user for one in read], _user_column(read)
+    return set_from_features(ids, user, features, chosen, rejected, group, shared_groups=shared)
 
 
 def _user_column(read: Sequence[_Read]) -> NDArray[np.int64]:
     return np.repeat(np.arange(len(read)), [len(one.chosen) for one in read])
 
 
-def _group_column(read: Sequence[_Read]) -> NDArray[np.int64]:
-    coder = Coder()
-    return np.concatenate([coder.codes(_group_keys(one)) for one in read])
+def _group_column(read: Sequence[_Read], shared: bool | Literal["auto"]) -> tuple[NDArray[np.int64], bool]:
+    """Number groups by what they are called, prompts or codes; and whether users share what is called alike."""
+    by_name = Coder()
+    own = [one.groups is not None and not one.shared_groups for one in read]
+    if shared != "auto" or all(own) or not any(own):
+        codes = [by_name.codes(_group_keys(one)) for one in read]
+        return np.concatenate(codes), not all(own) if shared == "auto" else shared
+    # codes of a user's own among prompts, which are shared: only the latter keep their name
+    keys = [
+        [(place, key) for key in _group_keys(one)] if is_own else _group_keys(one)
+        for place, (one, is_own) in enumerate(zip(read, own, strict=True))
+    ]
+    return np.concatenate([by_name.codes(some) for some in keys]), True
 
 
 def _group_keys(one: _Read) -> list[Any]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skmrm.episodes.cells import MISSING, Cells, is_missing, mixed_rows, read_cells, split_prompts
-from skmrm.episodes.columns import Coder, factorize, set_from_features, set_from_texts
+from skmrm.episodes.columns import Coder, factorize
 from skmrm.episodes.episode_set import EpisodeSet
+from skmrm.episodes.from_columns import set_from_features, set_from_texts
 from skmrm.episodes.messages import all_spelt
-from skmrm.episodes.rules import Problems, set_problems
+from skmrm.episodes.rules import Problems, set_problems, shared_groups_problems
 from skmrm.episodes.tables import Table, open_table
 from skmrm.exceptions import EpisodeError
 
@@ -28,6 +29,7 @@ def episodes_from_frame(
     rejected: Hashable = "rejected",
     group: Hashable | Sequence[Hashable] | None = None,
     *,
+    shared_groups: bool | Literal["auto"] = "auto",
     implicit_prompt: bool = True,
     min_pairs: int = 1,
 ) -> EpisodeSet:
@@ -56,6 +58,10 @@ def episodes_from_frame(
     group : str or sequence of str, optional
         Column or columns whose values tell groups: pairs of one group never end on both sides of a support/query
         split. None groups by prompt; pairs with an empty prompt are groups of their own.
+    shared_groups : bool or "auto"
+        Whether a group is one and the same for all users: True for topics, items or questions that all were asked
+        about. "auto" says so of prompts, where equal texts are one group, and takes the values of `group` columns for
+        each user's own, as numbers of conversations are. False takes prompts for each user's own as well.
     implicit_prompt : bool
         With ``prompt=None``, whether to look for a shared start; False takes responses whole.
     min_pairs : int
@@ -64,7 +70,8 @@ def episodes_from_frame(
     Returns
     -------
     EpisodeSet
-        Users in order of first appearance; a user's pairs in the order of the rows.
+        Users in order of first appearance; a user's pairs in the order of the rows. Equal responses to equal prompts
+        are one item, and so are equal feature vectors.
 
     Raises
     ------
@@ -88,14 +95,18 @@ def episodes_from_frame(
     table = open_table(data, [*asked.values(), *_group_names(group, ())])
     groups = _group_names(group, table.names)
     asked |= {"group": groups[0]} if len(groups) == 1 else {f"group[{i}]": name for i, name in enumerate(groups)}
-    problems = list(_name_problems(table.names, asked)) if table.names else []
+    problems = shared_groups_problems(shared_groups)
+    problems += _name_problems(table.names, asked) if table.names else []
     if problems or table.n_rows == 0:
         raise EpisodeError(problems or ["the table has no rows: at least one is needed"])
-    episodes = read_table(table, user, prompt, chosen, rejected, groups, implicit_prompt=implicit_prompt)
+    shared = groups in ([], [prompt]) if shared_groups == "auto" else bool(shared_groups)
+    episodes = read_table(
+        table, user, prompt, chosen, rejected, groups, shared_groups=shared, implicit_prompt=implicit_prompt
+    )
     problems = list(set_problems(episodes, min_pairs=min_pairs, context=None))
     if problems:
         raise EpisodeError(problems)
-    return episodes
+    return episodes.distinct()
 
 
 def read_table(
@@ -106,6 +117,7 @@ def read_table(
     rejected: Hashable,
     groups: Sequence[Hashable] = (),
     *,
+    shared_groups: bool = True,
     implicit_prompt: bool = True,
     cut_texts: bool = True,
     nameless: str = "",
@@ -118,6 +130,8 @@ def read_table(
         As `open_table` gives it.
     user, prompt, chosen, rejected, groups
         Columns, as for `episodes_from_frame`. Without `user`, all rows are of one user, called `nameless`.
+    shared_groups : bool
+        Whether groups, or prompts where there are none, are compared across users.
     implicit_prompt : bool
         Without `prompt`, whether the start that responses share is one.
     cut_texts : bool
@@ -136,7 +150,7 @@ def read_table(
     pairs.read(table)
     if problems:
         raise EpisodeError(problems.sentences())
-    return pairs.assemble(ids, user_code, group_code)
+    return pairs.assemble(ids, user_code, group_code, shared_groups)
 
 
 class _PairReader:
@@ -182,16 +196,21 @@ class _PairReader:
         if len(widths) > 1:
             self.problems.add_rule(f"{columns_named} must have the same number of features, got {sorted(widths)}")
 
-    def assemble(self, ids: list[Any], user: NDArray[np.int64], group: NDArray[np.int64] | None) -> EpisodeSet:
+    def assemble(
+        self, ids: list[Any], user: NDArray[np.int64], group: NDArray[np.int64] | None, shared: bool
+    ) -> EpisodeSet:
         """Put everything that was read together."""
         prompt = np.concatenate(self.prompt) if self.prompt else None
         if self.chosen[0].ndim == 2:
             features = np.concatenate([*self.chosen, *self.rejected])
             rows = np.arange(len(user))
-            return set_from_features(ids, user, features, rows, rows + len(rows), prompt if group is None else group)
+            group = prompt if group is None else group
+            shared &= group is not None
+            return set_from_features(ids, user, features, rows, rows + len(rows), group, shared_groups=shared)
         assert prompt is not None
         chosen, rejected = np.concatenate(self.chosen), np.concatenate(self.rejected)
-        return set_from_texts(ids, user, prompt, self.prompts.values, chosen, rejected, self.responses.values, group)
+        texts = prompt, self.prompts.values, chosen, rejected, self.responses.values
+        return set_from_texts(ids, user, *texts, group, shared_groups=shared)
 
     def _find_spelt(self, table: Table, first: Mapping[str, Any]) -> None:
         """See which columns hold messages as texts: responses both or none; one look where the first cell is none."""

@@ -15,7 +15,7 @@ from skmrm.episodes.messages import Conversation, ends_of, has_front
 from skmrm.episodes.rows import row_chunks
 from skmrm.exceptions import EpisodeError
 
-__all__ = ["Problems", "set_problems"]
+__all__ = ["Problems", "set_problems", "shared_groups_problems"]
 
 
 class Problems:
@@ -79,6 +79,16 @@ def _breakers(breakers: list[_Verbatim] | list[int]) -> str:
     if isinstance(breakers[0], int):
         return f" ({counted(len(breakers), 'row')}: {name_some(breakers)})"
     return f"; not so for {name_some(breakers)}"
+
+
+def shared_groups_problems(shared_groups: Any) -> list[str]:
+    """What is wrong with the parameter of that name: a sentence, or none."""
+    if isinstance(shared_groups, bool | np.bool_) or (isinstance(shared_groups, str) and shared_groups == "auto"):
+        return []
+    return [
+        'shared_groups must be "auto", True (a group means the same for all users) or False (each user has their own), '
+        f"got {shared_groups!r}"
+    ]
 
 
 def set_problems(

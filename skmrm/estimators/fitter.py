@@ -75,19 +75,14 @@ class EpisodeFitter(BaseEstimator):
     ) -> Self:
         """Check everything, encode, let the core learn, and keep what it learnt."""
         self._check_parameters([] if checkpoints is None else checkpoints.problems())
-        encoder, checked = self._with_encoder(as_episode_set(episodes, context="fit"))
-        _warn_of_heavy_users(checked)
-        in_memory = max_memory is None or checked.features is None or fits(checked, max_memory)
-        checked = checked.compact() if in_memory else in_stored_order(checked)
+        found = as_episode_set(episodes, context="fit")
+        _warn_of_heavy_users(found)
+        encoder, checked, in_memory = self._in_order(found, max_memory)
         n_users, names, seeds = checked.n_users, checked.feature_names, self._draw_seeds()
         if checked.features is None:
             features = np.ascontiguousarray(encoder.fit_transform(checked.items))  # a frame, where set_config wants one
-        elif in_memory:
-            features = np.asarray(checked.features)
-            if problems := list(nonfinite_problems(checked)):  # written into the caller's array since it was checked
-                raise EpisodeError(problems)
         else:
-            features = checked.features
+            features = np.asarray(checked.features) if in_memory else checked.features
         keeper: Keeper = KEEPS_NOTHING
         rng = np.random.default_rng(seeds)
         if checkpoints is not None:
@@ -102,6 +97,20 @@ class EpisodeFitter(BaseEstimator):
         with one_thread(), products_under(threads_for):
             fitted = core(data)
         return self._keep(fitted, encoder, n_users, names)
+
+    def _in_order(self, episodes: EpisodeSet, max_memory: float | None) -> tuple[Any, EpisodeSet, bool]:
+        """What is to encode texts; the episodes in an order of their own; and whether all features can be held."""
+        encoder = None
+        if episodes.features is None:
+            encoder, episodes = self._with_encoder(episodes.canonical())
+        in_memory = max_memory is None or episodes.features is None or fits(episodes, max_memory)
+        if not in_memory:
+            return encoder, in_stored_order(episodes).in_order_of_rows(), False
+        if encoder is not None:
+            return encoder, episodes, True
+        if problems := list(nonfinite_problems(episodes)):  # written into the caller's array since it was checked
+            raise EpisodeError(problems)
+        return None, episodes.canonical(), True
 
     def _check_parameters(self, more: Sequence[str] = ()) -> None:
         """Raise one error for all that is wrong with the parameters, and whatever else is known to be wrong."""
@@ -142,8 +151,6 @@ class EpisodeFitter(BaseEstimator):
 
     def _with_encoder(self, episodes: EpisodeSet) -> tuple[Any, EpisodeSet]:
         """What is to encode texts; and the episodes, with features that are read when needed if they are in a store."""
-        if episodes.features is not None:
-            return None, episodes
         from skmrm.encoders import build_encoder  # scikit-learn's text machinery, not needed for arrays
 
         encoder = build_encoder(
@@ -155,8 +162,7 @@ class EpisodeFitter(BaseEstimator):
         )
         if as_store(encoder.memory) is None:
             return encoder, episodes
-        used = episodes.compact()
-        return encoder, used.with_features(encoder.fit_stored(used.items))
+        return encoder, episodes.with_features(encoder.fit_stored(episodes.items))
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_base_rewards")

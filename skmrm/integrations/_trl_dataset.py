@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from skmrm._support.wording import name_some
 from skmrm.episodes import EpisodeSet, episodes_from_frame
@@ -28,7 +28,12 @@ _OTHER_TYPES = {
 
 
 def from_trl_dataset(
-    dataset: Any, user_column: str = "user_id", *, group: str | Sequence[str] | None = None, min_pairs: int = 1
+    dataset: Any,
+    user_column: str = "user_id",
+    *,
+    group: str | Sequence[str] | None = None,
+    shared_groups: bool | Literal["auto"] = "auto",
+    min_pairs: int = 1,
 ) -> EpisodeSet:
     """Read a preference data set of TRL whose rows say whose choice they are.
 
@@ -43,6 +48,8 @@ def from_trl_dataset(
         Column with users' ids.
     group : str or sequence of str, optional
         Columns whose values tell groups, which no split divides; None groups by prompt.
+    shared_groups : bool or "auto"
+        As of :func:`skmrm.episodes_from_frame`: whether a group is one and the same for all users.
     min_pairs : int
         Fewest pairs that a user may have.
 
@@ -81,4 +88,6 @@ def from_trl_dataset(
             ]
         )
     prompt = "prompt" if "prompt" in names else None
-    return episodes_from_frame(dataset, user_column, prompt, *_PAIR, group, min_pairs=min_pairs)
+    return episodes_from_frame(
+        dataset, user_column, prompt, *_PAIR, group, shared_groups=shared_groups, min_pairs=min_pairs
+    )

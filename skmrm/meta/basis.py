@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from skmrm.meta.tensors.tables import is_half, map_rows, n_cached_rows
+from skmrm.meta.tensors.tables import empty_like, is_half, map_rows, n_cached_rows, transposed_times
 
 __all__ = [
     "Parameters",
     "base_rewards",
+    "column_ranks",
     "gaussian_kernel",
     "init_basis",
     "init_standardisation",
@@ -96,6 +97,12 @@ def init_basis(n_features: int, n_bases: int, generator: torch.Generator, like: 
     """
     draw = torch.randn(n_bases, n_features, generator=generator, dtype=torch.float64) / n_features**0.5
     return {"bases": draw.to(like.dtype).to(like.device)}
+
+
+def column_ranks(table: Tensor) -> Tensor:
+    """A number from 0 for each column of a table (n_items, d), by what it holds and not by where it stands."""
+    weights = torch.randn(table.shape[0], generator=torch.Generator().manual_seed(0)).to(empty_like(table))
+    return transposed_times(table, weights).argsort().argsort()
 
 
 def standardise(params: Parameters, features: Tensor) -> Tensor:

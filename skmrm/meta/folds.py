@@ -18,6 +18,7 @@ __all__ = [
     "CrossFit",
     "Split",
     "cross_fit",
+    "first_least",
     "group_folds",
     "user_folds",
 ]
@@ -26,6 +27,7 @@ MIN_JUDGED_USERS = 8
 MIN_GROUP_FOLDS = 4  # so that most groups are left to learn from
 ENOUGH_VALIDATION_USERS = 1000
 N_SPLITS = 4  # that choices are made on
+ROUNDING = 1e-6  # of losses: what differs by less is one choice, and rounding must not choose
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,12 @@ def cross_fit(
     folds = user_folds(judged, validation_fraction, generator)
     groups = group_folds(pairs, len(folds), generator) if new_groups else []
     return CrossFit(standardisation, table, pairs.bounded(most_pairs(pairs.counts)), splits, judged, folds, groups)
+
+
+def first_least(values: Tensor) -> int:
+    """Place of the first of those values that are the smallest but for rounding; NaN is larger than any."""
+    least = values.nan_to_num(torch.inf).min()
+    return int(torch.nonzero(values <= least + ROUNDING * least.abs())[0]) if least.isfinite() else 0
 
 
 def user_folds(judged: Tensor, validation_fraction: float, generator: torch.Generator) -> list[Tensor]:

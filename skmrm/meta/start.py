@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skmrm.meta.adaptation import Adaptation, InnerRule, MapAdaptation
 from skmrm.meta.adaptation.rule import inner_rule
-from skmrm.meta.basis import Parameters, init_basis
+from skmrm.meta.basis import Parameters, column_ranks, init_basis
 from skmrm.meta.folds import N_SPLITS, CrossFit
 from skmrm.meta.outer.loop import OuterOptions
 from skmrm.meta.outer.streaming import StreamedUsers, refine_pooled
@@ -87,8 +87,8 @@ def random_start(data: CrossFit, options: FitOptions, generator: torch.Generator
     """Random base functions; a user starts with the same weight on each."""
     n_bases, rule = options.n_bases or RANDOM_BASES, inner_rule(options.rule)
     like = empty_like(data.table)
-    params = init_basis(data.table.shape[1], n_bases, generator, like)
-    params |= {"start": rule.random_start(n_bases, like)} | _named(rule.init(n_bases, like))
+    bases = init_basis(data.table.shape[1], n_bases, generator, like)["bases"][:, column_ranks(data.table)]
+    params = {"bases": bases} | {"start": rule.random_start(n_bases, like)} | _named(rule.init(n_bases, like))
     return Start(data.table, params, data.table, params, rule, None, [])
 
 

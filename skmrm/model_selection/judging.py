@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from skmrm._support.arrays import encoded_rows
 from skmrm._support.randomness import RandomState, as_generator
 from skmrm.episodes import EpisodeSet
+from skmrm.episodes.columns import inverse
 from skmrm.metrics import Reliability, reliability, user_accuracies, user_log_losses
 from skmrm.model_selection.curve import AdaptationCurve
 from skmrm.splits import SupportQuery, support_query_split
@@ -32,11 +33,13 @@ def draw_splits(
             support_query_split(episodes, support_fraction=support_fraction, random_state=rng) for _ in range(n_splits)
         ]
     asked = np.asarray(query)
-    rows = np.flatnonzero(~asked)
+    by_content = episodes.canonical_order
+    rows = by_content.pairs[~asked[by_content.pairs]]
+    user = inverse(by_content.users)[episodes.user[rows]]
     splits = []
     for _ in range(n_splits):
         order = np.full(episodes.n_pairs, -1, np.int64)
-        order[rows] = random_places(episodes.user[rows], episodes.n_users, rng)
+        order[rows] = random_places(user, episodes.n_users, rng)
         splits.append(SupportQuery(query=asked, order=order, user=episodes.user, n_users=episodes.n_users))
     return splits
 

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skmrm._support.randomness import RandomState, as_generator
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
+from skmrm.episodes.columns import inverse
 
 __all__ = ["SupportQuery", "draw_support_query", "draw_training_split", "support_query_split"]
 
@@ -88,7 +89,8 @@ def support_query_split(
     support_fraction : float
         Share of a user's pairs to aim at, between 0 and 1.
     random_state : int, numpy Generator, RandomState, or None
-        The same integer gives the same split; None a new one each time.
+        The same integer gives the same split of the same choices, in whatever order they come; None a new one each
+        time.
 
     Returns
     -------
@@ -115,7 +117,12 @@ def support_query_split(
         raise ValueError(f"support_fraction must lie strictly between 0 and 1, got {support_fraction!r}")
     episodes = as_episode_set(episodes, min_pairs=0, context="support_query_split")
     rng = as_generator(random_state)
-    query, order = draw_support_query(episodes.user, episodes.group, episodes.n_users, float(support_fraction), rng)
+    pairs = episodes.canonical_order.pairs
+    user = inverse(episodes.canonical_order.users)[episodes.user[pairs]]
+    query, order = np.empty(episodes.n_pairs, bool), np.empty(episodes.n_pairs, np.int64)
+    query[pairs], order[pairs] = draw_support_query(
+        user, episodes.group[pairs], episodes.n_users, float(support_fraction), rng
+    )
     return SupportQuery(query=query, order=order, user=episodes.user, n_users=episodes.n_users)
 
 

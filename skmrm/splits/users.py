@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from skmrm._support.randomness import RandomState, as_generator
 from skmrm._support.wording import raise_all
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
-from skmrm.episodes.columns import factorize
+from skmrm.episodes.columns import factorize, inverse, number
 
 __all__ = ["split_users", "split_users_and_groups"]
 
@@ -30,7 +30,8 @@ def split_users(
     test_size : float or int
         Share of users (rounded up) or number of users for the test side; each side gets at least one.
     random_state : int, numpy Generator, RandomState, or None
-        The same integer gives the same split; None a new one each time.
+        The same integer gives the same split of the same choices, in whatever order they come; None a new one each
+        time.
 
     Returns
     -------
@@ -45,10 +46,10 @@ def split_users(
         If `test_size` leaves either side without a user.
     """
     episodes = as_episode_set(episodes, min_pairs=0, context="split_users")
-    code, ids = factorize(episodes.users)
-    if problems := _size_problems("test_size", test_size, len(ids), "users"):
+    code, n_users = _users_by_content(episodes)
+    if problems := _size_problems("test_size", test_size, n_users, "users"):
         raise ValueError(problems[0])
-    test = _draw_test(test_size, len(ids), as_generator(random_state))[code]
+    test = _draw_test(test_size, n_users, as_generator(random_state))[code]
     return episodes[~test], episodes[test]
 
 
@@ -60,8 +61,8 @@ def split_users_and_groups(
 ) -> tuple[EpisodeSet, EpisodeSet, NDArray[np.bool_]]:
     """Split users and groups, so that test users are judged on groups (prompts, topics) that nobody was seen on in fit.
 
-    Groups are compared across users here: pairs with the same code in ``episodes.group`` are of one group, whoever
-    made the choice. It is so in every set that was read from one table or list, where codes number the groups' names.
+    Users must share groups: prompts, of which equal texts are one group, or groups of which the caller has said so
+    (``shared_groups=True``). Where nobody shares any, new users bring new groups, and `split_users` is enough.
 
     Parameters
     ----------
@@ -72,7 +73,8 @@ def split_users_and_groups(
     group_test_size : float or int
         Share of groups (rounded up) or number of groups to hold out; each side gets at least one.
     random_state : int, numpy Generator, RandomState, or None
-        The same integer gives the same split; None a new one each time.
+        The same integer gives the same split of the same choices, in whatever order they come; None a new one each
+        time.
 
     Returns
     -------
@@ -89,7 +91,7 @@ def split_users_and_groups(
     TypeError, EpisodeError
         If the data are not episodes, or break a rule.
     ValueError
-        If a side is left without users, groups or pairs; all mistakes are listed.
+        If no two users share a group, or a side is left without users, groups or pairs; all mistakes are listed.
 
     Warns
     -----
@@ -105,16 +107,19 @@ def split_users_and_groups(
     (30, 10, False)
     """
     episodes = as_episode_set(episodes, min_pairs=0, context="split_users_and_groups")
-    code, ids = factorize(episodes.users)
-    group_code, groups = factorize(episodes.group)
+    code, n_users = _users_by_content(episodes)
+    order = episodes.canonical_order.pairs
+    by_content, first = number(episodes.group_across_users[order])
     problems = [
-        *_size_problems("test_size", test_size, len(ids), "users"),
-        *_size_problems("group_test_size", group_test_size, len(groups), "groups"),
+        *_size_problems("test_size", test_size, n_users, "users"),
+        *_size_problems("group_test_size", group_test_size, len(first), "groups"),
+        *_sharing_problems(code[episodes.user[order]], by_content, len(first)),
     ]
     raise_all(problems)
     rng = as_generator(random_state)
-    test_user = _draw_test(test_size, len(ids), rng)[code]
-    test_group = _draw_test(group_test_size, len(groups), rng)[group_code]
+    test_user = _draw_test(test_size, n_users, rng)[code]
+    test_group = np.empty(episodes.n_pairs, bool)
+    test_group[order] = _draw_test(group_test_size, len(first), rng)[by_content]
     test = episodes[test_user]
     train = episodes.take_pairs(~test_group & ~test_user[episodes.user])
     train = train[train.pairs_per_user > 0]
@@ -124,6 +129,23 @@ def split_users_and_groups(
         raise ValueError(f"users and groups cannot both be kept apart here, {side}: pass other sizes or random_state")
     _warn_of_shared_items(train, test.take_pairs(held_out))
     return train, test, held_out
+
+
+def _users_by_content(episodes: EpisodeSet) -> tuple[NDArray[np.int64], int]:
+    """Number each entry's user in an order that does not depend on how they came, and count the users."""
+    order = episodes.canonical_order.users
+    code, ids = factorize(episodes.users[order])
+    return code[inverse(order)], len(ids)
+
+
+def _sharing_problems(user: NDArray[np.int64], group: NDArray[np.int64], n_groups: int) -> list[str]:
+    n_met = len(number(user * n_groups + group)[1])
+    if n_met > n_groups or n_groups < 2 or len(np.unique(user)) < 2:
+        return []
+    return [
+        f"no two users share one of the {n_groups} groups, so that new users bring new groups: split_users is enough; "
+        "if codes mean the same for all users, read the data with shared_groups=True"
+    ]
 
 
 def _warn_of_shared_items(train: EpisodeSet, judged: EpisodeSet) -> None:

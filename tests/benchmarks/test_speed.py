@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 
+import numpy as np
 import pytest
 import torch
 
 from benchmarks import __main__ as every
 from benchmarks._support import timing
 from benchmarks.speed import __main__ as speed
+from benchmarks.speed.forms import forms_of
 from benchmarks.speed.neighbours import busy
 from benchmarks.speed.plain_loop import PlainModel, plain_adapt, plain_map_adapt, plain_map_by_autograd
 from benchmarks.speed.training import train, train_plainly
 from benchmarks.speed.world import World, make_world
+from skmrm.episodes import as_episode_set
 from skmrm.meta.adaptation import GradientAdaptation, MapAdaptation
 from skmrm.meta.adaptation.users import adapt_users
 
@@ -91,7 +94,7 @@ def test__benchmarks__quick__prints_a_table_of_each_part_and_writes_all_numbers(
     printed = capsys.readouterr().out
     found = json.loads((tmp_path / "found.json").read_text())["speed"]
     assert found["bytes_per_second"] > 0
-    assert list(found["parts"]) == ["fit", "adapt", "single", "growth", "neighbours", "gpu"]
+    assert list(found["parts"]) == ["fit", "adapt", "single", "growth", "forms", "neighbours", "gpu"]
     for name, part in found["parts"].items():
         assert part["title"] in printed
         assert len(part["rows"]) > 0 or (name == "gpu" and "nothing was measured" in part["title"])
@@ -112,3 +115,11 @@ def test__train__bfloat16_features__learn_as_from_single_precision():
     expected = train(World(half.table.float(), half.pairs, half.split), 2, 8, 2)
     assert found["bases"].dtype == torch.float32
     torch.testing.assert_close(found["bases"], expected["bases"], atol=1e-5, rtol=1e-4)
+
+
+def test__forms__read__are_the_same_choices(episodes):
+    user, ends = episodes.user, np.stack([episodes.chosen, episodes.rejected], axis=1)
+    sets = [as_episode_set(read()).canonical() for read in forms_of(episodes.features, ends, user).values()]
+    assert len(sets) == 5
+    assert all(one == sets[0] for one in sets)
+    assert sets[0].n_pairs == episodes.n_pairs

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from benchmarks.out_of_core import __main__ as out_of_core
 from benchmarks.out_of_core import memory_limit
-from skmrm import MetaRewardModel, episodes_from_arrays
+from skmrm import EpisodeSet, MetaRewardModel
 from skmrm.datasets import make_user_preferences
 from skmrm.episodes.rows import RowView, read_rows, row_chunks
 from skmrm.estimators import streaming
@@ -41,7 +41,8 @@ def by_user(n_users=60, n_pairs=8, d=5, seed=0, dtype=np.float32):
     ends = np.stack([data.chosen, data.rejected], 1).reshape(-1)
     table = np.asarray(data.features, dtype)[ends]
     first = 2 * np.arange(data.n_pairs)
-    return episodes_from_arrays(table, first, first + 1, data.user, groups=data.group), table
+    columns = {"users": data.users, "user": data.user, "group": data.group}
+    return EpisodeSet(chosen=first, rejected=first + 1, features=table, **columns), table
 
 
 def over(episodes, features):

@@ -194,7 +194,8 @@ def set_by_group(seed=0, n_users=12, n_groups=6, n_pairs=120):
     rng = np.random.default_rng(seed)
     group = rng.integers(0, n_groups, n_pairs)
     items = 4 * group + rng.integers(0, 4, (2, n_pairs))
-    return episodes_from_arrays(rng.normal(size=(4 * n_groups, 2)), *items, rng.integers(0, n_users, n_pairs), group)
+    users = rng.integers(0, n_users, n_pairs)
+    return episodes_from_arrays(rng.normal(size=(4 * n_groups, 2)), *items, users, group, shared_groups=True)
 
 
 @settings(max_examples=40)
@@ -227,7 +228,7 @@ def test__split_users_and_groups__counts__hold_out_so_many_groups():
 def test__split_users_and_groups__items_in_two_groups__are_counted_in_a_warning():
     zeros = [0] * 8
     users = np.repeat(["a", "b"], 4)
-    episodes = episodes_from_arrays(np.eye(3), zeros, [1, 1, 2, 2] * 2, users, [0, 0, 1, 1] * 2)
+    episodes = episodes_from_arrays(np.eye(3), zeros, [1, 1, 2, 2] * 2, users, [0, 0, 1, 1] * 2, shared_groups=True)
     with pytest.warns(UserWarning, match="1 of 2 items of held-out pairs also occur in training pairs") as caught:
         split_users_and_groups(episodes, 1, 1, random_state=0)
     assert caught[0].filename == __file__
@@ -240,26 +241,37 @@ def test__split_users_and_groups__items_apart__no_warning():
 
 
 def test__split_users_and_groups__sides_left_empty__are_all_named_at_once():
-    with pytest.raises(ValueError, match=r"test_size=0 of 9 users.*; group_test_size=4 of 4 groups leaves a side"):
-        split_users_and_groups(random_set(), 0, 4)
+    with pytest.raises(ValueError, match=r"test_size=0 of 12 users.*; group_test_size=6 of 6 groups leaves a side"):
+        split_users_and_groups(set_by_group(), 0, 6)
 
 
-@pytest.mark.parametrize("held_out_first", [True, False])
-def test__split_users_and_groups__a_side_without_pairs__is_an_error(held_out_first, monkeypatch):
-    """Two users, each with a group of their own: holding out the training user's group leaves nothing to learn from."""
-    episodes = episodes_from_arrays(np.eye(4), [0, 2], [1, 3], ["a", "b"], ["x", "y"])
-    draws = iter([np.array([True, False]), np.array([held_out_first, not held_out_first])])
-    monkeypatch.setattr("skmrm.splits.users._draw_test", lambda *_: next(draws))
-    if held_out_first:
-        train, test, held_out = split_users_and_groups(episodes, 1, 1)
-        assert (train.users.tolist(), test.users.tolist(), held_out.tolist()) == (["b"], ["a"], [True])
-    else:
-        with pytest.raises(ValueError, match="cannot both be kept apart here, training users have no pair"):
-            split_users_and_groups(episodes, 1, 1)
+def test__split_users_and_groups__a_side_without_pairs__is_an_error():
+    """Of two users one has a second group: to judge that one on what both were asked leaves nothing to learn from."""
+    columns = np.eye(6), [0, 2, 4], [1, 3, 5], ["a", "a", "b"]
+    episodes = episodes_from_arrays(*columns, ["x", "y", "y"], shared_groups=True)
+
+    def sides(seed):
+        try:
+            train, test, held_out = split_users_and_groups(episodes, 1, 1, random_state=seed)
+        except ValueError as error:
+            return str(error).partition(": ")[0].rpartition(", ")[2]
+        return *train.users, *test.users, test.chosen[held_out].item()
+
+    found = {sides(seed) for seed in range(30)}
+    assert found == {("b", "a", 0), ("a", "b", 4), "training users have no pair", "test users have no held-out pair"}
+
+
+@pytest.mark.parametrize("shared_groups", ["auto", False])
+def test__split_users_and_groups__codes_not_said_to_be_shared__says_what_to_do(shared_groups):
+    episodes = episodes_from_arrays(
+        np.eye(6), [0, 2, 4], [1, 3, 5], ["a", "a", "b"], [0, 1, 1], shared_groups=shared_groups
+    )
+    with pytest.raises(ValueError, match=r"no two users share one of the 3 groups.*shared_groups=True"):
+        split_users_and_groups(episodes, 1, 1)
 
 
 def test__splits__list_of_episodes__give_what_its_set_gives():
-    episodes = random_set()
+    episodes = set_by_group()
     listed = [Episode(one.user, one.chosen, one.rejected, groups=one.groups) for one in episodes]
     whole = as_episode_set(listed)
     assert all(a == b for a, b in zip(split_users(listed, 3, 0), split_users(whole, 3, 0), strict=True))

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from skmrm.meta.adam import Adam
 from skmrm.meta.adaptation.simplex import SimplexAdaptation
-from skmrm.meta.basis import Parameters, init_basis
+from skmrm.meta.basis import Parameters, column_ranks, init_basis
 from skmrm.meta.fit import Fitted
 from skmrm.meta.folds import CrossFit, Split, cross_fit
 from skmrm.meta.objectives import bradley_terry_loss
@@ -176,7 +176,7 @@ def train_lowrank(
         Epochs, instead of ``options.max_epochs``.
     """
     assert options.n_bases is not None
-    noise = init_basis(table.shape[1], options.n_bases, generator, centre)["bases"]
+    noise = init_basis(table.shape[1], options.n_bases, generator, centre)["bases"][:, column_ranks(table)]
     basis = Adam({"bases": centre + START_SPREAD * noise})
     mixtures = Adam({"logits": centre.new_zeros(data.pairs.n_users, options.n_bases)})
     learners = torch.nonzero(~held_out & (data.pairs.counts > 0)).squeeze(1)

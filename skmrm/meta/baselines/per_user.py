@@ -21,7 +21,7 @@ from torch import Tensor
 from skmrm.meta.adaptation.span import DEFAULT_USER_RIDGE, Span, SpanAdaptation
 from skmrm.meta.adaptation.users import MAX_CELLS
 from skmrm.meta.fit import Fitted
-from skmrm.meta.folds import MIN_JUDGED_USERS, CrossFit, Split, cross_fit
+from skmrm.meta.folds import MIN_JUDGED_USERS, CrossFit, Split, cross_fit, first_least
 from skmrm.meta.objectives import bradley_terry_loss
 from skmrm.meta.pooled.choice import ridge_report
 from skmrm.meta.tensors.pairs import Pairs, length_buckets, pack_users
@@ -65,7 +65,7 @@ def choose_user_ridge(data: CrossFit, users: Tensor, ridges: Sequence[float]) ->
             for i, ridge in enumerate(ridges):
                 losses[i, rows] += bradley_terry_loss(span.weights(ridge), *asked)
     losses /= len(data.splits)
-    return ridges[int(losses.mean(1).argmin())], losses
+    return ridges[first_least(losses.mean(1))], losses
 
 
 def _packed(table: Tensor, pairs: Pairs, users: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,7 @@ from torch import Tensor
 from skmrm.meta.adaptation import Adaptation, InnerRule, RuleParameters
 from skmrm.meta.adaptation.mixture import MixtureAdaptation
 from skmrm.meta.adaptation.users import adapt_users, query_losses
-from skmrm.meta.folds import CrossFit, Split
+from skmrm.meta.folds import CrossFit, Split, first_least
 from skmrm.meta.prior.directions import PriorBases, PriorLearner
 from skmrm.meta.tensors.pairs import Pairs
 from skmrm.meta.tensors.tables import empty_like, rows_times
@@ -254,9 +254,9 @@ def least_personalised(losses: Tensor, movement: Tensor, slack: tuple[float, flo
     judged = losses[:, ~losses.isnan().any(0)]
     n_users = judged.shape[1]
     if n_users < 2:
-        return int(movement.argmin())
-    best = int(judged.mean(1).argmin())
+        return first_least(movement)
+    best = first_least(judged.mean(1))
     excess = judged - judged[best]
     errors = torch.where(movement > 0, slack[1], slack[0]).to(excess)
     tolerated = excess.mean(1) <= errors * excess.std(1) / n_users**0.5
-    return int(torch.where(tolerated, movement, torch.inf).argmin())
+    return first_least(torch.where(tolerated, movement, torch.inf))

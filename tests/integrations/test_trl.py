@@ -198,7 +198,7 @@ def test__user_reward__columns_that_cannot_be_read__are_named(users):
 def test__user_reward__rewards_that_are_not_finite__are_an_error(users, monkeypatch):
     width = users._base.n_features
     monkeypatch.setattr(TextEncoder, "transform", lambda _, items: np.full((len(items), width), np.nan, np.float32))
-    with pytest.raises(ValueError, match="features must be finite.*not so for 1 item, the first is item 0"):
+    with pytest.raises(ValueError, match=r"features must be finite.*not so for 1 item, the first is item 0"):
         UserReward(users)(prompts=["Tea?"], completions=["Yes."], user_id=list(users)[:1])
 
 

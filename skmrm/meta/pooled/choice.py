@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from skmrm.meta.adaptation.users import mean_by_user
-from skmrm.meta.folds import CrossFit
+from skmrm.meta.folds import CrossFit, first_least
 from skmrm.meta.pooled.features import PooledFeatures, PooledReward
 from skmrm.meta.pooled.newton import Curvature, fit_pooled
 from skmrm.meta.pooled.nystroem import MAX_LANDMARKS, Nystroem, spread_landmarks
@@ -132,11 +132,11 @@ def choose_ridge(table: Tensor, data: CrossFit, ridges: Sequence[float]) -> tupl
     paths, losses = new_user_losses(table, data.pairs, data.folds, ridges)
     means = losses.nanmean(1)
     finite = [i for i, ridge in enumerate(ridges) if isfinite(ridge)]
-    best = min(finite, key=lambda i: float(means[i]))
+    best = finite[first_least(means[finite])]
     as_good = [i for i in _as_good(losses, best) if i in finite]
     if data.new_groups and len(as_good) > 1:
         apart = new_group_losses(table, data, [ridges[i] for i in as_good])
-        best = as_good[int(apart.nanmean(1).argmin())]
+        best = as_good[first_least(apart.nanmean(1))]
     for none in set(range(len(ridges))).difference(finite):
         excess = _known(losses[best] - losses[none])
         best = none if excess.mean() > 2 * excess.std() / excess.numel() ** 0.5 else best

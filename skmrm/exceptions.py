@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 __all__ = ["EpisodeError", "ModelFileError", "StoreInUseError"]
 
@@ -37,3 +38,28 @@ class ModelFileError(ValueError):
 
 class StoreInUseError(ValueError):
     """An embedding store that somebody else is writing to: there is one writer at a time."""
+
+
+@contextmanager
+def reading(problem: str, remedy: str) -> Iterator[None]:
+    """Make of whatever goes wrong while a file is made something of one error that says so.
+
+    Files are altered in more ways than anyone lists, and each library has errors of its own for them. Errors of ours,
+    missing libraries and warnings are let through.
+
+    Parameters
+    ----------
+    problem : str
+        The file, and what it is not: "x/config.json is not the config of a saved model".
+    remedy : str
+
+    Raises
+    ------
+    ModelFileError
+    """
+    try:
+        yield
+    except (ModelFileError, ImportError, Warning):
+        raise
+    except Exception as error:  # those of safetensors, tokenizers and onnxruntime have no common class
+        raise ModelFileError(f"{problem} ({type(error).__name__}: {error!s:.300}): {remedy}") from error

@@ -2,6 +2,8 @@
 
 import copy
 import os
+import pickle
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import joblib
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
 from skmrm import MetaRewardModel
@@ -129,6 +132,86 @@ def gradient_model(few_episodes):
         random_state=0,
         device="cpu",
     ).fit(few_episodes)
+
+
+@pytest.fixture(scope="session")
+def altered_folder():
+    """Make a copy of a folder of files in which hypothesis changes something, and say what."""
+
+    def alter(data, folder, target, pattern="*"):
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(folder, target)
+        files = sorted(path for path in target.rglob(pattern) if path.is_file())
+        file = data.draw(st.sampled_from(files), label="file")
+        content = file.read_bytes()
+        place = data.draw(st.integers(0, len(content) - 1), label="place")
+        how = data.draw(
+            st.sampled_from(["bit", "cut", "grow", "piece", "swap", "gone", "folder", "pickle"]), label="how"
+        )
+        if how == "bit":
+            file.write_bytes(content[:place] + bytes([content[place] ^ (1 << (place % 8))]) + content[place + 1 :])
+        elif how == "cut":
+            file.write_bytes(content[:place])
+        elif how == "grow":
+            file.write_bytes(content + data.draw(st.binary(min_size=1, max_size=9)))
+        elif how == "piece":
+            file.write_bytes(content[:place] + data.draw(st.binary(max_size=9)) + content[place + 4 :])
+        elif how == "swap":
+            other = data.draw(st.sampled_from(files))
+            file.write_bytes(other.read_bytes())
+            other.write_bytes(content)
+        elif how == "pickle":
+            file.write_bytes(pickle.dumps(RunsCode(target / "code was run")))
+        else:
+            file.unlink()
+            if how == "folder":
+                file.mkdir()
+        return target
+
+    return alter
+
+
+class RunsCode:
+    """Whoever unpickles this makes a file."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return Path.touch, (self.file,)
+
+
+@pytest.fixture(scope="session")
+def altered_document():
+    """A JSON document of which hypothesis replaced or left out one value, wherever it stands."""
+
+    def alter(data, document):
+        document = copy.deepcopy(document)
+        places = list(_places(document))
+        within, key = data.draw(st.sampled_from(places), label="place")
+        if data.draw(st.integers(0, 9)) == 0:
+            del within[key]
+        else:
+            within[key] = copy.deepcopy(data.draw(st.sampled_from(ODD_VALUES), label="value"))
+        return document
+
+    return alter
+
+
+ODD_VALUES = [
+    *(None, True, False, 0, -1, 3, 10**30, 1e308, float("nan"), float("inf"), 0.5, "", "cuda", "float16"),
+    *("../../etc/passwd", "/etc/passwd", "os.system", "a" * 10**4, [], {}, [[]], [0, None], {"a": {"b": []}}),
+    *({"class": "os.system", "params": {}}, {"class": "HFEncoder", "params": {"model": "/nowhere"}}),
+    *({"class": "TextStatistics", "params": {}}, {"kind": "map"}, {"kind": "gradient", "steps": 10**30}),
+]
+
+
+def _places(document):
+    """(what holds it, its key) of every value in a document."""
+    for key, value in document.items() if isinstance(document, dict) else enumerate(document):
+        yield document, key
+        if isinstance(value, dict | list):
+            yield from _places(value)
 
 
 @pytest.fixture(scope="session")

@@ -592,6 +592,7 @@ def test__n_bases__one_or_more_than_features__works(few_episodes, n_bases):
         ({"inner_lr": -1}, "'inner_lr' parameter"),
         ({"random_state": "zero"}, "'random_state' parameter"),
         ({"spectral_init": "yes"}, "'spectral_init' parameter"),
+        ({"n_jobs": 0}, "'n_jobs' parameter.*Got 0"),
     ],
     ids=str,
 )

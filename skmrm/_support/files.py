@@ -21,6 +21,7 @@ __all__ = [
     "content_digest",
     "folder_digest",
     "is_intact",
+    "json_object",
     "move_into_place",
     "sealed",
     "write_whole",
@@ -36,6 +37,14 @@ _MOST_FILES = 10_000
 def as_json(value: Any, **style: Any) -> str:
     """A value as JSON; numbers and arrays of numpy, which searches over parameters leave behind, and paths included."""
     return json.dumps(value, default=_as_json_value, **style)
+
+
+def json_object(text: bytes) -> dict[str, Any]:
+    """Read a JSON document that has to be an object, of whatever bytes; anything else is a ValueError."""
+    document = json.loads(text)
+    if not isinstance(document, dict):
+        raise ValueError(f"a JSON object is needed, got a {type(document).__name__}")
+    return document
 
 
 def sealed(document: Mapping[str, Any]) -> bytes:

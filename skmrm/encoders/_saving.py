@@ -62,10 +62,9 @@ def encoder_to_config(encoder: Any) -> dict[str, Any]:
         )
     if "model" in params:
         params["model"] = os.fspath(params["model"])
-        params |= {"device": "auto", "device_map": None}  # looked up where the model is loaded
     if "memory" in params:
         params["encoder"] = resolve_encoder(params["encoder"], params["memory"])
-        params["memory"] = None  # a cache belongs to a machine
+    params |= _of_any_machine(params)
     if params.get("encoder") is not None:
         params["encoder"] = encoder_to_config(params["encoder"])
     if not isinstance(params.get("random_state"), Integral | None):
@@ -90,12 +89,22 @@ def encoder_from_config(config: Mapping[str, Any], device: str = "auto") -> Any:
         raise ValueError(f"encoder {config['class']} wants trust_remote_code, which no file may grant: save it again")
     if isinstance(params.get("encoder"), Mapping):
         params["encoder"] = encoder_from_config(params["encoder"], device)
-    if "device" in params:
-        params |= {"device": device, "device_map": None}
+    params |= _of_any_machine(params, device)
     for name in _TUPLES:
         if params.get(name) is not None:
             params[name] = tuple(params[name])
-    return _KNOWN[config["class"]](**params)
+    encoder = _KNOWN[config["class"]](**params)
+    if params:
+        encoder._validate_params()
+    return encoder
+
+
+def _of_any_machine(params: Mapping[str, Any], device: str = "auto") -> dict[str, Any]:
+    """Those parameters that belong to a machine, as a file may have them: none names code or pickles to load."""
+    found: dict[str, Any] = {"device": device, "device_map": None, "memory": None}
+    if "/" in str(params.get("attn_implementation")):  # a kernel of the hub; it changes no number beyond rounding
+        found["attn_implementation"] = None
+    return {name: value for name, value in found.items() if name in params}
 
 
 def fitted_arrays(encoder: Any) -> Arrays:

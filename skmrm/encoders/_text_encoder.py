@@ -139,7 +139,7 @@ class TextEncoder(TransformerMixin, BaseEstimator):
         "text_statistics": ["boolean"],
         "memory": [None, str, os.PathLike, HasMethods(["cache"]), HasMethods(["opened_with", "encoded"])],
         "chunk_size": [Interval(Integral, 1, None, closed="left")],
-        "n_jobs": [None, Integral],
+        "n_jobs": [None, Interval(Integral, None, -1, closed="right"), Interval(Integral, 1, None, closed="left")],
         "verbose": ["verbose"],
     }
 

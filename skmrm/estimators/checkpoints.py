@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from skmrm._support.arrays import plain
-from skmrm._support.files import as_json
-from skmrm.exceptions import ModelFileError
+from skmrm._support.files import is_intact, json_object, sealed, write_whole
+from skmrm.exceptions import ModelFileError, reading
 
 if TYPE_CHECKING:
     from skmrm.episodes import EpisodeSet
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["CHECKPOINT_FILE", "Checkpoints", "FileKeeper"]
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
-_FACTS = "skmrm"
+_FACTS, _DIGEST = "skmrm", "tensors_digest"
 # Parameters that change no bit of what is learnt, or only by the features, which count for themselves.
 _NOT_OF_THE_MODEL = ("encoder", "text_statistics", "memory", "n_jobs", "device", "verbose")
 
@@ -79,16 +78,13 @@ class FileKeeper:
 
     def save(self, stage: str, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
         """Write all states in one step: a reader finds the old file or the new one."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         self._tensors = {name: value for name, value in self._tensors.items() if not name.startswith(f"{stage}.")}
         self._tensors |= {f"{stage}.{name}": value.detach().cpu().clone() for name, value in tensors.items()}
         self._facts["stages"][stage] = {"facts": facts, "draws": self.draws.bit_generator.state}
-        part = self._file.with_name(self._file.name + ".part")
-        save_file(self._tensors, part, {_FACTS: as_json(self._facts)})
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(self._file)
+        facts = self._facts | {_DIGEST: _digest_of(self._tensors)}
+        write_whole(self._file, save(self._tensors, {_FACTS: sealed(facts).decode()}))
 
     def load(self, stage: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
         """Read the state last written of a stage."""
@@ -104,15 +100,19 @@ class FileKeeper:
         return tensors, found["facts"]
 
     def _read(self, fingerprint: str) -> None:
-        from safetensors import SafetensorError, safe_open
+        from safetensors import safe_open
 
-        try:
+        with reading(f"{self._file} is no checkpoint that can be read", "remove it"):
             with safe_open(self._file, "pt") as file:
-                facts = json.loads(file.metadata()[_FACTS])
+                facts = json_object(file.metadata()[_FACTS].encode())
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            found = facts["fingerprint"]
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise ModelFileError(f"{self._file} is no checkpoint that can be read ({error}): remove it") from error
+            # earlier versions wrote neither seal nor digest
+            altered = "config_sha256" in facts and not is_intact(facts)
+            digest = _digest_of(tensors)
+            altered |= facts.pop(_DIGEST, digest) != digest
+            found, _ = facts["fingerprint"], facts["seeds"]
+        if altered:
+            raise ModelFileError(f"{self._file} was altered since it was written: remove it")
         if found != fingerprint:
             raise ValueError(
                 f"checkpoint_dir holds a checkpoint of other data or parameters: {self._file}; fit on what it was made "
@@ -155,6 +155,11 @@ class Checkpoints:
         if not isinstance(params["random_state"], Integral):
             del of_model["random_state"]  # drawn once, and kept in the checkpoint
         return FileKeeper(self.folder, int(self.every), _fingerprint(columns, of_model), seeds)
+
+
+def _digest_of(tensors: dict[str, torch.Tensor]) -> str:
+    names = sorted(tensors)
+    return _fingerprint((np.atleast_1d(tensors[name].numpy()) for name in names), {"names": names})
 
 
 def _fingerprint(arrays: Iterable[NDArray[Any]], params: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags, check_random_state
-from sklearn.utils._param_validation import HasMethods
+from sklearn.utils._param_validation import HasMethods, Interval
 
 from skmrm._support.device import device_problems
 from skmrm._support.tensors import Arrays, numpy_parameters
@@ -46,7 +46,7 @@ class EpisodeFitter(BaseEstimator):
         "text_statistics": ["boolean"],
         "memory": [None, str, os.PathLike, HasMethods(["cache"]), HasMethods(["opened_with", "encoded"])],
         "random_state": ["random_state"],
-        "n_jobs": [None, Integral],
+        "n_jobs": [None, Interval(Integral, None, -1, closed="right"), Interval(Integral, 1, None, closed="left")],
         "device": [str],
     }
 

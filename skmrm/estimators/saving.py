@@ -7,8 +7,8 @@ are covered by SHA-256 digests, so that a truncated or altered file is noticed b
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmrm._support.device import device_problems
-from skmrm._support.files import is_intact, sealed, write_whole
+from skmrm._support.files import is_intact, json_object, sealed, write_whole
 from skmrm._support.wording import raise_all
 from skmrm.base_rewards import BaseRewards, make_base_rewards
 from skmrm.encoders._cache import resolve_encoder
 from skmrm.encoders._saving import encoder_from_config, encoder_to_config, fitted_arrays, restore_fitted
-from skmrm.exceptions import ModelFileError
+from skmrm.exceptions import ModelFileError, reading
 from skmrm.meta.adaptation import Adaptation
 from skmrm.meta.adaptation.registry import rule_config, rule_of_config
 
@@ -31,6 +31,9 @@ __all__ = ["SCHEMA_VERSION", "load_model", "load_user", "save_model", "save_user
 SCHEMA_VERSION = 1
 CONFIG_FILE = "config.json"
 ARRAYS_FILE = "arrays.safetensors"
+_AXES = {"mean": 1, "scale": 1, "bases": 2, "kernel.points": 2, "kernel.precision": 0, "kernel.out": 2}
+_NETWORK = "encoder.facts"  # an array that models with an HFEncoder have
+_AGAIN = "save the model again"
 
 
 Arrays = dict[str, NDArray[Any]]
@@ -47,7 +50,14 @@ class Saved(Protocol):
     _base_rewards: BaseRewards
     adaptation_: Adaptation
 
+    @property
+    def start_weights_(self) -> NDArray[Any]:
+        """Weights (n_bases,) of a user without choices."""
+        ...
+
     def __init__(self, **params: Any) -> None: ...
+
+    def _validate_params(self) -> None: ...
 
     def _keep_learnt(
         self, params: Arrays, encoder: Any, rule: Adaptation, feature_names: Sequence[str] | None
@@ -104,15 +114,18 @@ def load_model(kind: type[Model], path: str | Path, device: str) -> Model:
     """Read an estimator; see :meth:`skmrm.MetaRewardModel.load`."""
     _check_device(device)
     config, arrays = _read(path, kind._file_kind)
-    model = kind(**_params_from_config(config["params"], device) | {"device": device})
-    learnt = _with_prefix(arrays, "base.") | _with_prefix(arrays, "adaptation.")
-    encoder, rule = _fitted_encoder(config, arrays, device), _rule_from_config(config["rule"])
-    model._keep_learnt(learnt, encoder, rule, config.get("feature_names"))
-    fitted = _with_prefix(arrays, "fitted.")
-    for name in kind._fitted_values:
-        setattr(model, name, config["fitted"][name])
-    for name in kind._fitted_arrays:
-        setattr(model, name, fitted.get(name))
+    with _reading(path):
+        model = kind(**_params_from_config(config["params"], device) | {"device": device})
+        model._validate_params()
+        learnt = _with_prefix(arrays, "base.") | _with_prefix(arrays, "adaptation.")
+        encoder, rule = _fitted_encoder(config, arrays, device), rule_of_config(config["rule"])
+        model._keep_learnt(learnt, encoder, rule, config.get("feature_names"))
+        _check_fit(model._base_rewards, arrays, {"start": model.start_weights_})
+        fitted = _with_prefix(arrays, "fitted.")
+        for name in kind._fitted_values:
+            setattr(model, name, config["fitted"][name])
+        for name in kind._fitted_arrays:
+            setattr(model, name, fitted.get(name))
     return model
 
 
@@ -131,12 +144,12 @@ def _params_to_config(params: dict[str, Any], problems: list[str]) -> dict[str, 
 
 
 def _params_from_config(config: Mapping[str, Any], device: str) -> dict[str, Any]:
-    params = dict(config)
-    params.pop("hidden_layers", None)  # which earlier versions wrote
+    # Earlier versions wrote both. A cache holds pickles, and belongs to a machine: no file says which to trust.
+    params = {name: value for name, value in config.items() if name not in ("hidden_layers", "memory")}
     if isinstance(params["encoder"], dict):
-        params["encoder"] = _encoder_from_config(params["encoder"], device)
+        params["encoder"] = encoder_from_config(params["encoder"], device)
     if isinstance(params.get("adaptation"), dict):
-        params["adaptation"] = _rule_from_config(params["adaptation"])
+        params["adaptation"] = rule_of_config(params["adaptation"])
     return params
 
 
@@ -158,9 +171,11 @@ def load_user(
     """Read one user's model; see :meth:`skmrm.UserRewardModel.load`."""
     _check_device(device)
     config, arrays = _read(path, "skmrm user model")
-    encoder = _fitted_encoder(config, arrays, device)
-    base = make_base_rewards(_with_prefix(arrays, "base."), encoder, device, config.get("feature_names"))
-    return kind(base, arrays["user.weights"], arrays.get("user.weights_cov"), int(config["n_pairs"]))
+    with _reading(path):
+        encoder = _fitted_encoder(config, arrays, device)
+        base = make_base_rewards(_with_prefix(arrays, "base."), encoder, device, config.get("feature_names"))
+        _check_fit(base, arrays, arrays)
+        return kind(base, arrays["user.weights"], arrays.get("user.weights_cov"), int(config["n_pairs"]))
 
 
 def _base_to_files(base: BaseRewards, problems: list[str]) -> tuple[dict[str, Any], Arrays]:
@@ -175,8 +190,10 @@ def _base_to_files(base: BaseRewards, problems: list[str]) -> tuple[dict[str, An
 
 def _fitted_encoder(config: Mapping[str, Any], arrays: Arrays, device: str) -> Any:
     if config["encoder"] is None:
+        if any(name.startswith("encoder.") for name in arrays):
+            raise ValueError("it has what an encoder learnt, and no encoder")
         return None
-    encoder = _encoder_from_config(config["encoder"], device)
+    encoder = encoder_from_config(config["encoder"], device)
     restore_fitted(encoder, _with_prefix(arrays, "encoder."))
     return encoder
 
@@ -193,18 +210,20 @@ def _encoder_config(encoder: Any, problems: list[str]) -> dict[str, Any]:
         return {}
 
 
-def _encoder_from_config(config: dict[str, Any], device: str) -> Any:
-    try:
-        return encoder_from_config(config, device)
-    except ValueError as error:
-        raise ModelFileError(str(error)) from None
-
-
-def _rule_from_config(config: Mapping[str, Any]) -> Adaptation:
-    try:
-        return rule_of_config(config)
-    except ValueError as error:
-        raise ModelFileError(str(error)) from None
+def _check_fit(base: BaseRewards, arrays: Arrays, weights: Arrays) -> None:
+    """Score an item, for an error now and not when somebody asks: arrays may be whole, and of different models."""
+    base = base.on("cpu")
+    wrong = [name for name, n_axes in _AXES.items() if name in base.params and base.params[name].ndim != n_axes]
+    if wrong:
+        raise ValueError(f"another number of axes than there should be: {', '.join(wrong)}")
+    if base.encoder is None or _NETWORK in arrays:  # which is looked up when it is needed
+        found = base._of_features(np.zeros((1, base.n_features), base.params["mean"].dtype))
+    else:
+        found = base.of_items([("", "a")])
+    shapes = {"start": (base.n_bases,), "user.weights": (base.n_bases,), "user.weights_cov": 2 * (base.n_bases,)}
+    wrong = [name for name, shape in shapes.items() if name in weights and weights[name].shape != shape]
+    if found.shape != (1, base.n_bases) or wrong:
+        raise ValueError(f"arrays of other shapes than {base.n_bases} base reward functions have: {', '.join(wrong)}")
 
 
 def _with_prefix(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Arrays:
@@ -236,13 +255,10 @@ def _read(path: str | Path, kind: str) -> tuple[dict[str, Any], Arrays]:
 
     folder = Path(path)
     text, data = (_bytes_of(folder / name) for name in (CONFIG_FILE, ARRAYS_FILE))
-    try:
-        document = json.loads(text)
+    with reading(f"{folder / CONFIG_FILE} is not the config of a saved model", _AGAIN):
+        document = json_object(text)
         version = document["schema_version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelFileError(
-            f"{folder / CONFIG_FILE} is not the config of a saved model ({error}): save the model again"
-        ) from None
+        altered = not is_intact(document)
     if not isinstance(version, int) or version > SCHEMA_VERSION:
         raise ModelFileError(
             f"{folder} has schema version {version}; this skmrm reads up to {SCHEMA_VERSION}: upgrade skmrm "
@@ -252,13 +268,12 @@ def _read(path: str | Path, kind: str) -> tuple[dict[str, Any], Arrays]:
         raise ModelFileError(
             f"{folder} holds a {document.get('kind')}, not a {kind}: load it with the class that saved it"
         )
-    if not is_intact(document):
-        raise ModelFileError(f"{folder / CONFIG_FILE} was altered since it was written: save the model again")
-    if document["arrays_sha256"] != hashlib.sha256(data).hexdigest():
-        raise ModelFileError(
-            f"{folder / ARRAYS_FILE} is truncated or was altered since it was written: save the model again"
-        )
-    arrays = load(data)
+    if altered:
+        raise ModelFileError(f"{folder / CONFIG_FILE} was altered since it was written: {_AGAIN}")
+    if document.get("arrays_sha256") != hashlib.sha256(data).hexdigest():
+        raise ModelFileError(f"{folder / ARRAYS_FILE} is truncated or was altered since it was written: {_AGAIN}")
+    with _reading(path):
+        arrays = load(data)
     if "base.hidden.out" in arrays:  # which earlier versions had
         raise ModelFileError(f"{folder} has base rewards with hidden layers, which this skmrm does not have: fit again")
     return document, arrays
@@ -271,3 +286,9 @@ def _bytes_of(file: Path) -> bytes:
         raise ModelFileError(
             f"{file} is missing: pass the folder that save was given, with {CONFIG_FILE} and {ARRAYS_FILE} in it"
         ) from None
+    except OSError as error:
+        raise ModelFileError(f"{file} cannot be read ({error.strerror}): see who may read it, or {_AGAIN}") from None
+
+
+def _reading(path: str | Path) -> AbstractContextManager[None]:
+    return reading(f"{Path(path)} does not hold what save writes", _AGAIN)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 import zipfile
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from skmrm._support.files import is_intact
-from skmrm.exceptions import ModelFileError
+from skmrm._support.files import is_intact, json_object
+from skmrm.exceptions import ModelFileError, reading
 from skmrm.serving._external_data import external_files
 
 __all__ = [
@@ -45,6 +45,8 @@ Source = str | os.PathLike[str] | Mapping[str, bytes] | bytes
 _NAMES = {MODEL_FILE, DATA_FILE, TOKENIZER_FILE, ENCODER_FILE, WEIGHTS_FILE}
 _FACTS = ("scorer", "inputs", "dtype", "n_features", "n_bases", "encoder", "adaptation", "files")
 _AGAIN = "export the model again"
+# A bundle is numbers, which hardly shrink: what does so by more was made to fill the memory of who unpacks it.
+_MOST_UNPACKED, _SMALL = 200, 1 << 26  # times the archive; bytes that do no harm
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,17 @@ class Bundle:
 
     def __getitem__(self, name: str) -> bytes:
         if name not in self.contents:
-            raise ModelFileError(f"the bundle's config lists no {name}, which its scorer needs: {_AGAIN}")
+            raise ModelFileError(f"{CONFIG_FILE} of {self.where} lists no {name}, which its scorer needs: {_AGAIN}")
         return self.contents[name]
+
+    @property
+    def where(self) -> str:
+        """How errors name it."""
+        return _where(self.folder)
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Say of whatever goes wrong within that the bundle is not what it should be."""
+        return _reading(self.where)
 
 
 def open_bundle(source: Source) -> Bundle:
@@ -80,7 +91,12 @@ def open_bundle(source: Source) -> Bundle:
         not the bundle's.
     """
     folder, given = _source(source)
-    where = str(folder) if folder is not None else "the bundle"
+    where = _where(folder)
+    with _reading(where):
+        return _checked(folder, given, where)
+
+
+def _checked(folder: Path | None, given: Mapping[str, bytes], where: str) -> Bundle:
     config = _config(_content(CONFIG_FILE, folder, given, where), where)
     contents: dict[str, bytes] = {}
     for name, facts in config["files"].items():
@@ -98,20 +114,39 @@ def open_bundle(source: Source) -> Bundle:
     return bundle
 
 
+def _where(folder: Path | None) -> str:
+    return "the bundle" if folder is None else str(folder)
+
+
+def _reading(where: str) -> AbstractContextManager[None]:
+    return reading(f"{where} does not hold what export_onnx writes", _AGAIN)
+
+
 def _source(source: Source) -> tuple[Path | None, Mapping[str, bytes]]:
     if isinstance(source, Mapping):
         return None, source
     if not isinstance(source, bytes):
         return Path(source), {}
-    try:
-        with zipfile.ZipFile(io.BytesIO(source)) as archive:
-            files = [info for info in archive.infolist() if not info.is_dir()]
-            return None, {Path(info.filename).name: archive.read(info) for info in files}
-    except zipfile.BadZipFile:
-        raise ModelFileError(
-            "a bundle as bytes is a zip archive of its files, these bytes are none: pass the folder, the bytes of an "
-            "archive (shutil.make_archive(name, 'zip', folder)), or a mapping of file names to bytes"
-        ) from None
+    with reading(
+        "a bundle as bytes is a zip archive of its files, these bytes are none that can be read",
+        "pass the folder, the bytes of an archive (shutil.make_archive(name, 'zip', folder)), or a mapping of file "
+        "names to bytes",
+    ):
+        return None, _unpacked(source)
+
+
+def _unpacked(archived: bytes) -> dict[str, bytes]:
+    """The bundle's own files in an archive, in whatever folder of it they are."""
+    with zipfile.ZipFile(io.BytesIO(archived)) as archive:
+        known = _NAMES | {CONFIG_FILE}
+        files = {name: info for info in archive.infolist() if (name := Path(info.filename).name) in known}
+        size = sum(info.file_size for info in files.values())  # no more is unpacked than is said here
+        if size > max(_SMALL, _MOST_UNPACKED * len(archived)):
+            raise ModelFileError(
+                f"the archive of {len(archived)} bytes would unpack to {size}, more than {_MOST_UNPACKED} times as "
+                "many: find out who made it, or pass the folder"
+            )
+        return {name: archive.read(info) for name, info in files.items()}
 
 
 def _content(name: str, folder: Path | None, given: Mapping[str, bytes], where: str) -> bytes:
@@ -138,11 +173,10 @@ def _missing(name: str, where: str) -> ModelFileError:
 
 
 def _config(text: bytes, where: str) -> dict[str, Any]:
-    try:
-        document = json.loads(text)
+    with reading(f"{CONFIG_FILE} of {where} is not that of an exported model", _AGAIN):
+        document = json_object(text)
         kind, version = document["kind"], document["schema_version"]
-    except (ValueError, KeyError, TypeError):
-        raise ModelFileError(f"{CONFIG_FILE} of {where} is not that of an exported model: {_AGAIN}") from None
+        altered = not is_intact(document)
     if kind != KIND:
         raise ModelFileError(f"{where} holds a {kind}, not an exported scorer: pass what export_onnx wrote")
     if version != SCHEMA_VERSION:
@@ -150,7 +184,7 @@ def _config(text: bytes, where: str) -> dict[str, Any]:
             f"{where} has schema version {version!r}; this skmrm reads version {SCHEMA_VERSION}: install the skmrm "
             f"that wrote it ({document.get('package_version')}), or {_AGAIN}"
         )
-    if not is_intact(document):
+    if altered:
         raise ModelFileError(f"{CONFIG_FILE} of {where} was altered since it was written: {_AGAIN}")
     missing = [name for name in _FACTS if name not in document]
     if missing:

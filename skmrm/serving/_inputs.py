@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from skmrm.episodes.items import Item, encodable
 from skmrm.serving._bundle import ENCODER_FILE, TOKENIZER_FILE, Bundle
 
-__all__ = ["Batch", "Inputs", "make_inputs"]
+__all__ = ["Batch", "Inputs", "make_inputs", "max_length_problems"]
 
 Rows = slice | NDArray[np.intp]
 Batch = tuple[Rows, dict[str, NDArray[Any]]]
@@ -36,13 +36,23 @@ def make_inputs(bundle: Bundle, max_length: int | None, max_batch: int | None) -
     encoder = bundle.config["encoder"]
     if encoder is not None and encoder["kind"] == "tokens":
         return TokenInputs(bundle, max_length, max_batch or _TEXTS_AT_A_TIME)
-    if max_length is not None:
-        raise ValueError(
-            f"max_length is of models that read tokens, got max_length={max_length} for one that reads "
-            f"{'feature vectors' if encoder is None else 'n-grams'}: leave it out"
-        )
     n_rows = max_batch or _FEATURES_AT_A_TIME
     return FeatureInputs(n_rows) if encoder is None else NgramInputs(bundle, n_rows)
+
+
+def max_length_problems(encoder: Any, max_length: int | None) -> list[str]:
+    """What is wrong with the length asked for, of a bundle with this encoder."""
+    if max_length is None:
+        return []
+    if encoder is None or encoder["kind"] != "tokens":
+        return [
+            f"max_length is of models that read tokens, got max_length={max_length} for one that reads "
+            f"{'feature vectors' if encoder is None else 'n-grams'}: leave it out"
+        ]
+    longest = int(encoder["max_length"])
+    if not 1 <= max_length <= longest:
+        return [f"max_length must be between 1 and {longest}, what the model was exported with; got {max_length}"]
+    return []
 
 
 class FeatureInputs:
@@ -111,16 +121,12 @@ class TokenInputs:
             raise ImportError("this bundle reads texts with a tokenizer: pip install tokenizers") from error
 
         encoder = bundle.config["encoder"]
-        longest = int(encoder["max_length"])
-        if max_length is not None and not 1 <= max_length <= longest:
-            raise ValueError(
-                f"max_length must be between 1 and {longest}, what the model was exported with; got {max_length}"
-            )
         self._n_rows, self._pad_id = n_rows, int(encoder["pad_id"])
         self._statistics = _style_encoder() if encoder["statistics"] else None
         self._tokenizer = Tokenizer.from_str(bundle[TOKENIZER_FILE].decode())
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(int(max_length or longest), direction=encoder["truncation_side"])
+        longest = int(max_length or encoder["max_length"])
+        self._tokenizer.enable_truncation(longest, direction=encoder["truncation_side"])
 
     def batches(self, items: Items) -> Iterator[Batch]:
         """Texts sorted by their number of tokens, so that little of a batch is padding."""

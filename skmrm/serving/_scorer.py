@@ -20,12 +20,14 @@ from skmrm.episodes.items import check_features, check_items, responses_to_rank,
 from skmrm.episodes.rules import check_rewards_to_learn
 from skmrm.serving._adaptation import adapt_weights
 from skmrm.serving._bundle import WEIGHTS_FILE, Bundle, Source, open_bundle
-from skmrm.serving._inputs import make_inputs
+from skmrm.serving._inputs import make_inputs, max_length_problems
 from skmrm.serving._session import make_session
 
 __all__ = ["OnnxScorer"]
 
 _RULE = "rule."
+_MOST_STEPS = 1_000_000
+_OF = {"user": "one user", "users": "users", "model": "a model"}
 
 
 class OnnxScorer:
@@ -101,13 +103,18 @@ class OnnxScorer:
     ) -> None:
         _check_parameters(intra_op_threads, max_length, max_batch)
         opened = open_bundle(bundle)
+        with opened.reading():
+            problems = max_length_problems(opened.config["encoder"], max_length)
+        raise_all(problems)
         arrays: dict[str, NDArray[Any]] = {}
-        if WEIGHTS_FILE in opened.config["files"]:
-            from safetensors.numpy import load
+        with opened.reading():
+            if WEIGHTS_FILE in opened.config["files"]:
+                from safetensors.numpy import load
 
-            arrays = load(opened[WEIGHTS_FILE])
-        kept = {name: content for name, content in opened.contents.items() if name != WEIGHTS_FILE}
-        self._open(replace(opened, contents=kept), arrays, (intra_op_threads, max_length, max_batch))
+                arrays = load(opened[WEIGHTS_FILE])
+            kept = {name: content for name, content in opened.contents.items() if name != WEIGHTS_FILE}
+            self._open(replace(opened, contents=kept), arrays, (intra_op_threads, max_length, max_batch))
+            self._try_out()
 
     def _open(
         self, opened: Bundle, arrays: dict[str, NDArray[Any]], options: tuple[int, int | None, int | None]
@@ -116,6 +123,7 @@ class OnnxScorer:
         self._state = (opened, arrays, options)
         intra_op_threads, max_length, max_batch = options
         self.config = MappingProxyType(opened.config)
+        self._of = _OF[opened.config["scorer"]]
         self.kind = "features" if opened.config["encoder"] is None else "text"
         self.n_features = int(opened.config["n_features"])
         self.n_bases = int(opened.config["n_bases"])
@@ -133,6 +141,21 @@ class OnnxScorer:
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self._open(*state)
+
+    def _try_out(self) -> None:
+        """Score an item and adapt on a pair, for an error now and not when somebody asks, if files do not fit."""
+        weights = None if self.weights is None else np.zeros(self.n_bases)
+        item = np.zeros((1, self.n_features), self._dtype) if self.kind == "features" else [("", "a")]
+        rewards = self._run(item, "rewards", weights)
+        if rewards.shape != (1,) or rewards.dtype != self._dtype:
+            raise ValueError(f"one item has rewards of shape {rewards.shape} and dtype {rewards.dtype}")
+        if self.weights is not None and self.weights.shape[1:] != (self.n_bases,):
+            raise ValueError(f"weights of shape {self.weights.shape} for {self.n_bases} base reward functions")
+        rule = self.config["adaptation"] or {}
+        if rule.get("steps", 0) > _MOST_STEPS:
+            raise ValueError(f"an inner rule of {rule['steps']} steps would not end")
+        if "kind" in rule:
+            self._adapted(np.zeros((1, self.n_bases)))
 
     def predict(self, X: Any, *, weights: Any = None) -> NDArray[Any]:
         """Rewards of responses.
@@ -251,11 +274,13 @@ class OnnxScorer:
         self._check_names(episodes.feature_names)
         items = episodes.items if self.kind == "text" else episodes.features
         base = self.transform(items) if episodes.n_pairs else np.empty((0, self.n_bases))
-        learnt = {name.removeprefix(_RULE): value for name, value in self._arrays.items() if name.startswith(_RULE)}
         check_rewards_to_learn(base, episodes, "adapt")
-        gaps = base[episodes.chosen] - base[episodes.rejected]
+        return self._adapted(base[episodes.chosen] - base[episodes.rejected])
+
+    def _adapted(self, gaps: NDArray[Any]) -> NDArray[np.float64]:
+        learnt = {name.removeprefix(_RULE): value for name, value in self._arrays.items() if name.startswith(_RULE)}
         with one_thread():
-            return adapt_weights({**rule, **learnt}, self._arrays["start"], gaps)
+            return adapt_weights({**self.config["adaptation"], **learnt}, self._arrays["start"], gaps)
 
     def _checked(self, X: Any, caller: str) -> Any:
         if self.kind == "text":
@@ -322,8 +347,7 @@ class OnnxScorer:
             )
 
     def __repr__(self) -> str:
-        of = {"user": "one user", "users": "users", "model": "a model"}[self.config["scorer"]]
-        return f"OnnxScorer(of {of}, kind={self.kind!r}, n_features={self.n_features}, n_bases={self.n_bases})"
+        return f"OnnxScorer(of {self._of}, kind={self.kind!r}, n_features={self.n_features}, n_bases={self.n_bases})"
 
 
 def _check_parameters(intra_op_threads: Any, max_length: Any, max_batch: Any) -> None:

@@ -32,8 +32,8 @@ def make_session(bundle: Bundle, intra_op_threads: int) -> Any:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common class of their own
         raise ModelFileError(
-            f"onnxruntime {onnxruntime.__version__} cannot run {MODEL_FILE} ({error}): install onnxruntime 1.20 or "
-            "later, or export the model again"
+            f"onnxruntime {onnxruntime.__version__} cannot run {MODEL_FILE} of {bundle.where} ({error}): install "
+            "onnxruntime 1.20 or later, or export the model again"
         ) from error
 
 

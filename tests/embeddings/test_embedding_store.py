@@ -14,7 +14,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator, TransformerMixin, clone
@@ -771,6 +771,35 @@ def test__store_file__damaged_or_newer__is_reported_on_opening(store, change, ma
     file.write_text(change(file.read_text(encoding="utf-8")), encoding="utf-8")
     with pytest.raises(ModelFileError, match=match):
         EmbeddingStore(store.folder, Letters())
+
+
+def readings(folder):
+    """What a store gives for all texts, or the error that it cannot be read; None where there is no store any more."""
+    try:
+        opened = EmbeddingStore(folder)
+        return opened.features(ITEMS)[:] if opened.missing(ITEMS) == [] else None
+    except (ModelFileError, IsADirectoryError) as error:
+        return str(error)
+    except ValueError as error:
+        assert "store.json" in str(error) or "no store" in str(error)  # noqa: PT017
+        return None
+
+
+def is_right(folder, found):
+    if isinstance(found, str):
+        return str(folder) in found
+    return found is None or np.array_equal(found, expected(ITEMS))
+
+
+@pytest.mark.parametrize("pattern", ["store.json", "index.safetensors"])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(data=st.data())
+def test__store__any_altered_file__is_an_error_that_names_it_or_changes_no_number(
+    store, altered_folder, tmp_path, pattern, data
+):
+    folder = altered_folder(data, store.folder, tmp_path / "altered", pattern)
+    assert is_right(folder, readings(folder))
+    assert not (folder / "code was run").exists()
 
 
 # -- opening -------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -12,6 +13,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from skmrm import MetaRewardModel
 from skmrm.datasets import make_user_preferences
@@ -234,6 +239,47 @@ def test__fit__damaged_checkpoint__says_which_file(episodes, tmp_path):
     (tmp_path / CHECKPOINT_FILE).write_bytes(b"damaged")
     with pytest.raises(ModelFileError, match=f"{CHECKPOINT_FILE} is no checkpoint that can be read.*remove it"):
         MetaRewardModel(**RANDOM).fit(episodes, checkpoint_dir=tmp_path)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(episodes, tmp_path_factory):
+    """A finished fit, its file, and what it learnt."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    model = MetaRewardModel(**RANDOM, random_state=0, device="cpu").fit(episodes, checkpoint_dir=folder)
+    return folder, model
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@given(data=st.data())
+def test__fit__altered_checkpoint__is_an_error_that_names_it_or_changes_no_bit(
+    episodes, checkpoint, altered_folder, tmp_path, data
+):
+    folder = altered_folder(data, checkpoint[0], tmp_path / "altered")
+    model = MetaRewardModel(**RANDOM, random_state=0, device="cpu")
+    try:
+        model.fit(episodes, checkpoint_dir=folder)
+    except ModelFileError as error:
+        message = str(error)
+    else:
+        message = None
+    if message is None:
+        assert same_bits(model, checkpoint[1])
+    else:
+        assert str(folder / CHECKPOINT_FILE) in message
+        assert message.endswith(": remove it")
+    assert not (folder / "code was run").exists()
+
+
+def test__fit__checkpoint_without_seal_and_digest__is_gone_on_from(episodes, checkpoint, tmp_path, monkeypatch):
+    """Earlier versions wrote neither."""
+    with safe_open(checkpoint[0] / CHECKPOINT_FILE, "pt") as file:
+        facts = json.loads(file.metadata()["skmrm"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    del facts["config_sha256"], facts["tensors_digest"]
+    save_file(tensors, tmp_path / CHECKPOINT_FILE, {"skmrm": json.dumps(facts)})
+    monkeypatch.setattr("skmrm.meta.outer.loop.pack_epoch", lambda *given: pytest.fail("an epoch was run"))
+    model = MetaRewardModel(**RANDOM, random_state=0, device="cpu").fit(episodes, checkpoint_dir=tmp_path)
+    assert same_bits(model, checkpoint[1])
 
 
 def test__fit__bad_checkpoint_arguments__are_all_listed_before_any_work(episodes, tmp_path):

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from safetensors.numpy import load_file, save_file
 from sklearn.base import clone
@@ -17,9 +19,12 @@ from skmrm._support.files import is_intact, sealed
 from skmrm.baselines import LowRankRewards, PerUserBradleyTerry, PooledBradleyTerry
 from skmrm.datasets import load_style_preferences, make_user_preferences
 from skmrm.encoders import HashedTextEncoder, TextEncoder
+from skmrm.encoders._saving import encoder_from_config, encoder_to_config
+from skmrm.encoders.huggingface._transformers import HFEncoder
 from skmrm.estimators.saving import ARRAYS_FILE, CONFIG_FILE, SCHEMA_VERSION, _read, _write
 from skmrm.exceptions import ModelFileError
 from skmrm.meta.adaptation import MapAdaptation
+from skmrm.meta.adaptation.mixture import MixtureAdaptation
 from skmrm.meta.adaptation.registry import rule_config, rule_of_config
 
 
@@ -210,6 +215,138 @@ def test__save__home_made_encoder__is_refused_with_a_remedy_and_nothing_is_writt
     with pytest.raises(ValueError, match=r"HomeMadeEncoder.*joblib"):
         model.save(tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+# -- altered files ---------------------------------------------------------------------------------------------------
+
+UNSEEN = [("What is love?", "Maybe it is patience; for example, waiting."), ("", "")]
+KINDS = ["model", "kinds", "gradient", "text", "user", "text user", "pooled", "low rank", "per user"]
+
+
+class Written:
+    """A folder, how it is read, and what is asked of what was read; said in one word where a test fails."""
+
+    def __init__(self, folder, load, ask, expected):
+        self.folder, self.load, self.ask, self.expected = folder, load, ask, expected
+
+    def check(self, folder, *, is_the_same=False):
+        """That a folder is read and works, or is an error that names it and says what to do."""
+        try:
+            model = self.load(folder, device="cpu")
+        except ModelFileError as error:
+            return str(folder) in str(error) and ": " in str(error).rpartition(str(folder))[2]
+        found = self.ask(model)
+        return found.shape == self.expected.shape and (not is_the_same or np.array_equal(found, self.expected))
+
+
+@pytest.fixture(scope="module")
+def written(arrays, texts, fitted, tmp_path_factory):
+    quick = {"random_state": 0, "device": "cpu"}
+    text_model = MetaRewardModel(max_epochs=0, n_bases=3, **quick).fit(texts[:20])
+    models = {
+        "model": fitted,
+        "kinds": clone(fitted).set_params(adaptation=MixtureAdaptation(n_components=2), max_epochs=0).fit(arrays[:25]),
+        "gradient": MetaRewardModel(adaptation="gradient", max_epochs=1, n_bases=2, **quick).fit(arrays[:25]),
+        "text": text_model,
+        "user": fitted.adapt(arrays[26]),
+        "text user": text_model.adapt(texts[21]),
+        "pooled": PooledBradleyTerry(**quick).fit(arrays[:25]),
+        "low rank": LowRankRewards(n_bases=2, ridge=0.1, **quick).fit(arrays[:25]),
+        "per user": PerUserBradleyTerry(ridge=1.0, **quick).fit(arrays[:25]),
+    }
+    items = {False: np.asarray(arrays.features)[:5], True: UNSEEN}
+    pairs = {False: arrays[26], True: texts[21]}
+
+    def ask(kind, model):
+        is_text = "text" in kind
+        user = model if "user" in kind.split() and kind != "per user" else model.adapt(pairs[is_text])
+        return np.concatenate([model.predict(items[is_text]), user.weights_])
+
+    found = {}
+    for kind, model in models.items():
+        folder = tmp_path_factory.mktemp("written") / kind
+        model.save(folder)
+        found[kind] = Written(folder, type(model).load, lambda model, kind=kind: ask(kind, model), ask(kind, model))
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
+@given(data=st.data())
+def test__load__any_altered_file__is_an_error_that_names_it_or_changes_no_number(
+    written, altered_folder, tmp_path, kind, data
+):
+    folder = altered_folder(data, written[kind].folder, tmp_path / "altered")
+    assert written[kind].check(folder, is_the_same=True)
+    assert not (folder / "code was run").exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
+@given(data=st.data())
+def test__load__any_value_in_a_config_that_was_sealed_again__is_an_error_or_a_model_that_works(
+    written, altered_document, tmp_path, kind, data
+):
+    """Whoever seals a config may say other numbers in it, and can neither crash whoever reads it nor run code there."""
+    shutil.copytree(written[kind].folder, tmp_path / "altered", dirs_exist_ok=True)
+    document = json.loads((written[kind].folder / CONFIG_FILE).read_text())
+    del document["config_sha256"]
+    (tmp_path / "altered" / CONFIG_FILE).write_bytes(sealed(altered_document(data, document)))
+    assert written[kind].check(tmp_path / "altered")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10)
+@given(data=st.data())
+def test__load__arrays_of_other_shapes_that_were_sealed_again__are_an_error_or_work(written, tmp_path, kind, data):
+    folder = written[kind].folder
+    config, numbers = _read(folder, json.loads((folder / CONFIG_FILE).read_text())["kind"])
+    del config["arrays_sha256"]
+    name = data.draw(st.sampled_from(sorted(numbers)))
+    array = numbers[name]
+    odd = [array[:-1] if array.ndim else array[None], array[None], np.zeros(0), array.astype(bool), None]
+    other = data.draw(st.sampled_from(odd))
+    numbers = {key: value for key, value in (numbers | {name: other}).items() if value is not None}
+    _write(tmp_path / "altered", config.pop("kind"), config, numbers)
+    assert written[kind].check(tmp_path / "altered")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"[" * 100_000, b"[]", b"null", b"\xff\xfe\xff", b'{"schema_version": 1, "kind": "\\ud800"}', b"1" * 10**5],
+    ids=["nested", "list", "null", "bytes", "surrogate", "number"],
+)
+def test__load__config_that_is_none__is_the_error_that_says_so(saved, text):
+    (saved / CONFIG_FILE).write_bytes(text)
+    with pytest.raises(ModelFileError, match=r"config\.json is not the config of a saved model .*: save the model"):
+        MetaRewardModel.load(saved)
+
+
+def test__load__config_that_names_a_cache__reads_none(fitted, texts, saved, tmp_path):
+    """Caches hold pickles."""
+    rewritten(saved, "skmrm model", params={"memory": str(tmp_path / "cache")})
+    assert MetaRewardModel.load(saved).memory is None
+    encoder = TextEncoder(HashedTextEncoder(), memory=str(tmp_path / "cache"))
+    config = encoder_to_config(encoder)
+    config["params"]["memory"] = str(tmp_path / "cache")
+    assert encoder_from_config(config).memory is None
+    assert not (tmp_path / "cache").exists()
+
+
+def test__encoder_from_config__what_would_run_code__is_refused_or_left_out():
+    config = encoder_to_config(HFEncoder("a/model", attn_implementation="sdpa", device="cuda"))
+    assert (
+        encoder_from_config(config, "cpu").get_params()
+        == HFEncoder("a/model", attn_implementation="sdpa", device="cpu").get_params()
+    )
+    config["params"]["attn_implementation"] = "somebody/kernel"
+    assert encoder_from_config(config).attn_implementation is None
+    for change, message in (
+        ({"params": config["params"] | {"trust_remote_code": True}}, "wants trust_remote_code, which no file may"),
+        ({"class": "os.system"}, "encoder 'os.system' is not known to this version of skmrm: upgrade skmrm"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            encoder_from_config(config | change)
 
 
 # -- device ----------------------------------------------------------------------------------------------------------

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import pickle
 import shutil
 import subprocess
 import sys
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import joblib
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skmrm import Episode, MetaRewardModel, split_users
@@ -322,6 +325,107 @@ def test__bundle__config_without_a_fact__is_refused(bundle, tmp_path):
 
     with pytest.raises(ModelFileError, match="does not say dtype, n_bases"):
         OnnxScorer(altered(bundle, tmp_path / "bundle", change))
+
+
+SOURCES = {"features": "bundle", "texts": "text_bundle", "user": "user_bundle"}
+
+
+@pytest.fixture(scope="module")
+def user_bundle(model, episodes, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("of a user") / "user"
+    model.adapt(episodes[0]).export_onnx(folder)
+    return folder
+
+
+def answers(source):
+    """What a scorer says, and the weights that it gives a new user, if it does."""
+    scorer = OnnxScorer(source)
+    X = [("Why?", "Because."), ("", "")] if scorer.kind == "text" else np.eye(scorer.n_features)
+    pairs = [(X[0], X[1])] if scorer.kind == "features" else [("Why?", "Because.", "No.")]
+    weights = scorer.adapt(pairs) if "kind" in (scorer.config["adaptation"] or {}) else ()
+    assert repr(scorer)
+    return np.concatenate([scorer.predict(X, weights=weights if len(weights) else None), weights])
+
+
+expected_answers = cache(answers)
+
+
+def holds(source, name, expected=None):
+    """Whether a bundle answers (as expected), or is refused by an error with its name and a remedy."""
+    try:
+        found = answers(source)
+    except ModelFileError as error:
+        return name in str(error) and ": " in str(error).rpartition(name)[2]
+    return expected is None or np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@given(data=st.data())
+def test__bundle__any_altered_file__is_an_error_that_names_it_or_changes_no_number(
+    request, altered_folder, tmp_path, kind, data
+):
+    whole = request.getfixturevalue(SOURCES[kind])
+    folder = altered_folder(data, whole, tmp_path / "altered")
+    assert holds(folder, str(folder), expected_answers(whole))
+    files = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+    assert holds(files, "the bundle", expected_answers(whole))
+    assert not (folder / "code was run").exists()
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@given(data=st.data())
+def test__bundle__any_value_in_a_config_that_was_sealed_again__is_an_error_or_a_scorer_that_works(
+    request, altered_document, tmp_path, kind, data
+):
+    folder = request.getfixturevalue(SOURCES[kind])
+    shutil.rmtree(tmp_path / "altered", ignore_errors=True)
+    altered(folder, tmp_path / "altered", lambda _, config: altered_document(data, config))
+    assert holds(tmp_path / "altered", str(tmp_path / "altered"))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@given(data=st.data())
+def test__bundle__graph_that_was_altered_and_hashed_again__is_an_error_or_runs(bundle, tmp_path, data):
+    """Whoever can do so could write any graph; it must not crash the interpreter all the same."""
+    content = (bundle / "model.onnx").read_bytes()
+    place, bit = data.draw(st.integers(0, len(content) - 1)), data.draw(st.integers(0, 7))
+
+    def change(target, config):
+        graph = content[:place] + bytes([content[place] ^ (1 << bit)]) + content[place + 1 :]
+        (target / "model.onnx").write_bytes(graph)
+        rehashed(target, config, "model.onnx")
+
+    shutil.rmtree(tmp_path / "altered", ignore_errors=True)
+    assert holds(altered(bundle, tmp_path / "altered", change), str(tmp_path / "altered"))
+
+
+@given(data=st.data())
+def test__bundle__altered_archive__is_an_error_or_changes_no_number(bundle, data):
+    archive = archived({file.name: file.read_bytes() for file in bundle.iterdir()})
+    place, bit = data.draw(st.integers(0, len(archive) - 1)), data.draw(st.integers(0, 7))
+    cut = data.draw(st.sampled_from([0, 0, 0, place]))
+    other = archive[cut:place] + bytes([archive[place] ^ (1 << bit)]) + archive[place + 1 :]
+    assert holds(other, "bundle", expected_answers(bundle))
+
+
+def archived(files):
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return written.getvalue()
+
+
+def test__bundle__archive__is_unpacked_as_far_as_it_is_a_bundle(bundle, tmp_path):
+    files = {file.name: file.read_bytes() for file in bundle.iterdir()}
+    others = {"../../escaped": b"x", "/etc/escaped": b"x", "large.bin": bytes(1 << 28)}
+    source = archived({f"../../model/{name}": content for name, content in files.items()} | others)
+    assert np.array_equal(answers(source), expected_answers(bundle))  # what is not of a bundle is not unpacked
+    assert not list(tmp_path.parent.rglob("escaped"))
+    with pytest.raises(ModelFileError, match=r"archive of \d+ bytes would unpack to \d+, more than 200 times"):
+        OnnxScorer(archived(files | {"model.onnx": bytes(1 << 27)}))
 
 
 def test__bundle__what_is_no_bundle__is_refused(tmp_path):

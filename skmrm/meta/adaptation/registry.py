@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from skmrm.meta.adaptation.fixed import FixedAdaptation
 from skmrm.meta.adaptation.gradient import GradientAdaptation
@@ -15,6 +15,8 @@ from skmrm.meta.adaptation.simplex import SimplexAdaptation
 from skmrm.meta.adaptation.span import SpanAdaptation
 
 __all__ = ["RULES", "Rule", "rule_config", "rule_of_config"]
+
+_MOST_STEPS = 1_000_000
 
 Rule = MapAdaptation | MixtureAdaptation | GradientAdaptation | FixedAdaptation | SimplexAdaptation | SpanAdaptation
 
@@ -44,7 +46,7 @@ def rule_of_config(config: Mapping[str, Any]) -> Adaptation:
     Raises
     ------
     ValueError
-        If no rule has that kind.
+        If no rule has that kind, or it has no such fields.
     """
     fields = dict(config)
     kind, tempering = fields.pop("kind", None), fields.pop("tempering", 0)  # which earlier versions wrote
@@ -52,4 +54,21 @@ def rule_of_config(config: Mapping[str, Any]) -> Adaptation:
         raise ValueError(f"inner rule with tempering={tempering:g}, which this version does not have: fit again")
     if kind not in RULES:
         raise ValueError(f"inner rule {kind!r} is not known to this version of skmrm: upgrade skmrm")
+    hints = get_type_hints(RULES[kind])
+    wrong = [f"{name}={value!r:.80}" for name, value in fields.items() if not _is_a(value, hints.get(name))]
+    if wrong:
+        raise ValueError(f"inner rule {kind!r} has no {', '.join(wrong)}: upgrade skmrm, or save the model again")
     return RULES[kind](**fields)
+
+
+def _is_a(value: Any, hint: Any) -> bool:
+    """Whether a value of JSON is of a field's type; no number is NaN, and so many steps end."""
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_args(hint):
+        return any(_is_a(value, one) for one in get_args(hint))
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_STEPS
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+    return isinstance(value, hint or ())

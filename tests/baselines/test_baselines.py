@@ -233,15 +233,42 @@ def test__pooled__more_users__come_closer_to_the_mean_of_their_tastes():
     assert found[2] > 0.99
 
 
-def test__pooled__given_ridge__equals_logistic_regression(episodes):
-    ridge = 0.05
-    fitted = PooledBradleyTerry(ridge=ridge, **QUICK).fit(episodes)
-    X = np.asarray(episodes.features)
-    scale = fitted.base_rewards_.params["scale"]
-    gaps = (X[episodes.chosen] - X[episodes.rejected]) / scale
-    plain = LogisticRegression(C=1 / (ridge * 2 * len(gaps)), fit_intercept=False, tol=1e-10)
-    plain.fit(np.vstack([gaps, -gaps]), np.repeat([1, 0], len(gaps)))
-    assert_allclose(fitted.coef_, plain.coef_[0] / scale, rtol=1e-4)
+@pytest.mark.parametrize("ridge", [2.0, 0.05, 0.001])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-4), (np.float32, 2e-3)])
+@pytest.mark.parametrize("times", [1, [4, 1, 1, 2] * 3], ids=["once", "repeated"])
+def test__pooled__given_ridge__equals_logistic_regression(episodes, ridge, dtype, tolerance, times):
+    """Every user judged some pairs several times, which counts as a weight."""
+    X = np.asarray(episodes.features, dtype)
+    times = np.tile(np.broadcast_to(times, 12), len(episodes))
+    rows = np.repeat(np.arange(episodes.n_pairs), times)
+    repeated = episodes_from_arrays(X, episodes.chosen[rows], episodes.rejected[rows], episodes.user[rows])
+    fitted = PooledBradleyTerry(ridge=ridge, **QUICK).fit(repeated)
+    scale = fitted.base_rewards_.params["scale"].astype(float)
+    gaps = (X[episodes.chosen].astype(float) - X[episodes.rejected]) / scale
+    plain = LogisticRegression(C=1 / (ridge * times.sum()), fit_intercept=False, solver="newton-cholesky", tol=1e-10)
+    plain.fit(np.vstack([gaps, -gaps]), np.repeat([1, 0], len(gaps)), np.tile(times / 2, 2))
+    assert_allclose(fitted.coef_ * scale, plain.coef_[0], rtol=tolerance, atol=tolerance)
+    assert fitted.coef_.dtype == dtype
+
+
+def test__pooled__items_undefeated_or_in_leagues_apart__have_the_penalised_strengths():
+    """One column an item: without the ridge an undefeated item has no strength, and leagues no common scale."""
+    league = np.array([(0, 1), (0, 2), (1, 2), (2, 1)])
+    games = np.vstack([league, league + 3, [(6, 0)]])  # 6 is undefeated, 3 in its league; nobody met both leagues
+    chosen, rejected = np.tile(games, (3, 1)).T
+    episodes = episodes_from_arrays(np.eye(7), chosen, rejected, np.repeat(list("abc"), len(games)))
+    fitted = PooledBradleyTerry(ridge=0.01, **QUICK).fit(episodes)
+    gaps = (np.eye(7)[games[:, 0]] - np.eye(7)[games[:, 1]]) / fitted.base_rewards_.params["scale"]
+    plain = minimize(
+        lambda b: np.logaddexp(0, -gaps @ b).mean() + 0.005 * b @ b,
+        np.zeros(7),
+        jac=lambda b: -(expit(-gaps @ b) @ gaps) / len(gaps) + 0.01 * b,
+        options={"gtol": 1e-9},
+    )
+    expected = np.eye(7) / fitted.base_rewards_.params["scale"] @ plain.x
+    rewards = fitted.predict(np.eye(7))
+    assert_allclose(rewards - rewards[0], expected - expected[0], rtol=1e-3, atol=1e-3)
+    assert rewards[6] > rewards[0] > max(rewards[1:3])
 
 
 def test__pooled__adapted_on_anything__is_the_same_reward(episodes):

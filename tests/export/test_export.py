@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from skmrm import Episode, MetaRewardModel, UserRewardModel, episodes_from_arrays
-from skmrm.base_rewards import make_base_rewards
+from skmrm.base_rewards import BaseRewards, make_base_rewards
 from skmrm.baselines import LowRankRewards, PerUserBradleyTerry, PooledBradleyTerry
 from skmrm.datasets import make_user_preferences
 from skmrm.estimators.user_model import UserModels
@@ -99,6 +99,21 @@ def test__export__many_rows__do_not_depend_on_the_batch(parts, folder):
         split = OnnxScorer(path / "users", max_batch=n)
         weights = many.weights[np.arange(50) % 4]
         np.testing.assert_allclose(split.predict(X, weights=weights), many.predict(X, weights=weights), atol=1e-6)
+
+
+@pytest.mark.parametrize("parts", PARTS)
+@given(
+    X=arrays(float, (3, N_FEATURES), elements=st.floats(-100, 100)),
+    weights=arrays(float, N_FEATURES, elements=st.floats(-10, 10)),
+)
+def test__folded__any_weights__is_one_base_reward_function_that_is_the_users_reward(parts, X, weights):
+    base = make_base_rewards(random_params(parts, "float64"), None, "cpu")
+    weights = weights[: base.n_bases]
+    one = BaseRewards(base.folded(weights), None, "cpu")
+    assert one.n_bases == 1
+    rewards = base.of_items(X)
+    size = 1 + np.abs(rewards) @ np.abs(weights)
+    assert (np.abs(one.of_items(X)[:, 0] - rewards @ weights) <= 1e-12 * size).all()
 
 
 def episodes_of(d):

@@ -6,6 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import expit
+from scipy.stats import bootstrap
+from sklearn import metrics as sk_metrics
+from sklearn.calibration import calibration_curve
 
 from skmrm.metrics import (
     Interval,
@@ -120,6 +124,49 @@ def test__summaries__any_pairs__agree_with_the_users_they_summarise(pairs):
     assert log_loss(margins, user) == pytest.approx(user_log_losses(margins, user).mean())
 
 
+# -- the same by scikit-learn ----------------------------------------------------------------------------------------
+
+
+@st.composite
+def judged_both_ways(draw):
+    """Pairs of which either response may be the chosen one: probability of the first, label, margin of the chosen."""
+    n = draw(st.integers(3, 60))
+    gap = np.random.default_rng(draw(st.integers(0, 10**6))).normal(
+        scale=draw(st.sampled_from([0.1, 1.0, 5.0])), size=n
+    )
+    label = draw(arrays(int, n, elements=st.integers(0, 1)))
+    label[:2] = 0, 1
+    return expit(gap), label, np.where(label == 1, gap, -gap)
+
+
+@given(judged_both_ways(), st.integers(0, 10**6))
+def test__user_metrics__several_users__are_those_of_scikit_learn_on_each(pairs, seed):
+    chance, label, margins = pairs
+    user = np.random.default_rng(seed).integers(0, 3, len(margins))
+    accuracies, losses = user_accuracies(margins, user, 3), user_log_losses(margins, user, 3)
+    for one in np.unique(user):
+        own = user == one
+        assert_allclose(accuracies[one], sk_metrics.accuracy_score(label[own], chance[own] > 0.5), rtol=1e-12)
+        assert_allclose(losses[one], sk_metrics.log_loss(label[own], chance[own], labels=[0, 1]), rtol=1e-6)
+
+
+@given(judged_both_ways(), st.integers(1, 12))
+def test__reliability__any_pairs__is_the_calibration_curve_of_scikit_learn(pairs, n_bins):
+    """Of pairs from both sides that curve is symmetric, and its upper half ours."""
+    chance, label, margins = pairs
+    found = reliability(margins, n_bins=n_bins)
+    filled = found.weight > 0
+    both, right = np.concatenate([chance, 1 - chance]), np.concatenate([label, 1 - label])
+    confident = both > 0.5
+    accuracy, confidence = calibration_curve(right[confident], both[confident], n_bins=2 * n_bins)
+    assert_allclose(found.accuracy[filled], accuracy, rtol=1e-9, atol=1e-12)
+    assert_allclose(found.confidence[filled], confidence, rtol=1e-9)
+    counts = np.histogram(both[confident], 2 * n_bins, (0, 1))[0][n_bins:]
+    assert_allclose(found.weight, counts / len(margins), rtol=1e-12)
+    distance = np.abs(accuracy - confidence) @ counts[counts > 0] / len(margins)
+    assert_allclose(expected_calibration_error(margins, n_bins=n_bins), distance, rtol=1e-9, atol=1e-12)
+
+
 # -- bootstrap -------------------------------------------------------------------------------------------------------
 
 
@@ -187,6 +234,26 @@ def test__bootstrap_interval__mean__equals_a_plain_loop_over_resamples():
     low, high = np.quantile([(one - other)[drawn].mean() for drawn in draws], [0.025, 0.975])
     found = bootstrap_interval(one, other, n_resamples=500, random_state=7)
     assert_allclose([found.low, found.high], [low, high], rtol=1e-12)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.99])
+@pytest.mark.parametrize("statistic", [np.mean, np.median, worst_decile], ids=lambda statistic: statistic.__name__)
+def test__bootstrap_interval__any_statistic__is_that_of_scipy(statistic, level):
+    """The same resamples of users, so the same percentiles; of a difference between models, users are paired."""
+    one, other = np.random.default_rng(4).random((2, 30))
+    options = {"confidence_level": level, "n_resamples": 400, "method": "percentile", "vectorized": False}
+    plain = bootstrap((one,), statistic, **options, random_state=np.random.default_rng(7)).confidence_interval
+    found = bootstrap_interval(one, statistic=statistic, level=level, n_resamples=400, random_state=7)
+    assert_allclose([found.low, found.high], plain, rtol=1e-9)
+
+    def difference(a, b):
+        return statistic(a) - statistic(b)
+
+    plain = bootstrap(
+        (one, other), difference, paired=True, **options, random_state=np.random.default_rng(7)
+    ).confidence_interval
+    found = bootstrap_interval(one, other, statistic=statistic, level=level, n_resamples=400, random_state=7)
+    assert_allclose([found.low, found.high], plain, rtol=1e-9, atol=1e-12)
 
 
 def test__bootstrap_interval__worst_decile__equals_a_plain_loop_over_resamples():

@@ -4,6 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
+from scipy.special import expit
 
 from skmrm.meta.adaptation import Adaptation, GradientAdaptation, MapAdaptation, with_pullback
 from skmrm.meta.adaptation.map import _step_length
@@ -167,20 +168,62 @@ def test__gradient__first_order__drops_second_derivatives_only():
     assert (curved - plain).abs().max() > 1e-3
 
 
-@given(seed=st.integers(0, 10**6))
-@settings(max_examples=15)
-def test__map__mode__equals_a_general_optimiser(seed):
-    start, gaps, mask = problem(seed, users=1, pairs=5)
-    scale = torch.tensor([0.3, 1.0, 2.0], dtype=torch.float64)
-    weights = MapAdaptation().adapt(start, gaps, mask, {"prior_scale": scale})[0]
-    g, w0, s = gaps[0].numpy(), start.numpy(), scale.numpy()
+def plain_posterior(start, scale, gaps):
+    """Minus the log posterior of the weights that the prior lets move, with derivatives, from the definition."""
+    free = scale > 0
+    fixed = gaps[:, ~free] @ start[~free]
 
     def objective(w):
-        return np.logaddexp(0, -g @ w).sum() + 0.5 * (((w - w0) / s) ** 2).sum()
+        return (
+            np.logaddexp(0, -(fixed + gaps[:, free] @ w)).sum() + 0.5 * (((w - start[free]) / scale[free]) ** 2).sum()
+        )
 
-    best = minimize(objective, w0, method="BFGS", options={"gtol": 1e-10})
-    np.testing.assert_allclose(weights, best.x, atol=1e-6)
-    assert objective(weights.numpy()) <= best.fun + 1e-12
+    def gradient(w):
+        return (w - start[free]) / scale[free] ** 2 - expit(-(fixed + gaps[:, free] @ w)) @ gaps[:, free]
+
+    def hessian(w):
+        margin = fixed + gaps[:, free] @ w
+        curvature = expit(margin) * expit(-margin)
+        return np.diag(scale[free] ** -2.0) + (gaps[:, free] * curvature[:, None]).T @ gaps[:, free]
+
+    return objective, gradient, hessian
+
+
+def a_user(seed, n_pairs, n_bases, size, separable, still):
+    """Start, scale, and gaps of one user; of a scale of zero are `still` bases."""
+    rng = np.random.default_rng(seed)
+    gaps = size * rng.normal(size=(n_pairs, n_bases))
+    if separable:
+        gaps = np.abs(gaps) * rng.choice([-1, 1], n_bases)
+    scale = rng.uniform(0.2, 2, n_bases)
+    scale[: min(still, n_bases - 1)] = 0
+    return rng.normal(size=n_bases), scale, gaps
+
+
+USERS = {
+    "seed": st.integers(0, 10**6),
+    "n_pairs": st.sampled_from([1, 2, 5, 30]),
+    "n_bases": st.sampled_from([1, 3, 8]),
+    "size": st.sampled_from([0.01, 1.0, 10.0]),
+    "separable": st.booleans(),
+    "still": st.sampled_from([0, 0, 2]),
+}
+
+
+@given(**USERS)
+@settings(max_examples=60)
+def test__map__any_user__is_the_mode_that_scipy_finds(**user):
+    """Separable, one pair, fewer pairs than bases, and bases that the prior holds still, among others."""
+    start, scale, gaps = a_user(**user)
+    objective, gradient, hessian = plain_posterior(start, scale, gaps)
+    given_pairs = torch.tensor(gaps)[None], torch.ones(1, len(gaps), dtype=torch.float64)
+    params = {"prior_scale": torch.tensor(scale)}
+    weights = MapAdaptation().adapt(torch.tensor(start), *given_pairs, params)[0].numpy()
+    free = scale > 0
+    best = minimize(objective, start[free], jac=gradient, hess=hessian, method="trust-exact", options={"gtol": 1e-10})
+    np.testing.assert_array_equal(weights[~free], start[~free])
+    np.testing.assert_allclose(weights[free], best.x, rtol=1e-6, atol=1e-7)
+    assert objective(weights[free]) <= best.fun + 1e-10 * (1 + best.fun)
 
 
 @given(
@@ -240,20 +283,30 @@ def test__map__more_pairs_of_the_same_kind__outweigh_the_prior():
     assert moved[-1] > moved[0]
 
 
-def test__map__covariance__is_the_inverse_of_a_numerical_hessian():
-    start, gaps, mask = problem(6)
-    rule = MapAdaptation()
-    params = {"prior_scale": torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)}
-    weights = rule.adapt(start, gaps, mask, params)
-    covariance = rule.covariance(weights, start, gaps, mask, params)
-    for user in range(4):
-
-        def negative_log_posterior(w, user=user):
-            fit = torch.nn.functional.softplus(-gaps[user] @ w) * mask[user]
-            return fit.sum() + 0.5 * (((w - start) / params["prior_scale"]) ** 2).sum()
-
-        hessian = torch.autograd.functional.hessian(negative_log_posterior, weights[user])
-        torch.testing.assert_close(covariance[user], torch.linalg.inv(hessian))
+@given(**USERS)
+@settings(max_examples=40)
+def test__map__covariance__is_the_inverse_of_a_numerical_hessian(**user):
+    """Of finite differences of the log posterior itself, in prior standard deviations."""
+    start, scale, gaps = a_user(**user)
+    free, rule, params = scale > 0, MapAdaptation(), {"prior_scale": torch.tensor(scale)}
+    given_pairs = torch.tensor(start), torch.tensor(gaps)[None], torch.ones(1, len(gaps), dtype=torch.float64)
+    weights = rule.adapt(*given_pairs, params)
+    covariance = rule.covariance(weights, *given_pairs, params)[0].numpy()
+    objective, mode, unit = plain_posterior(start, scale, gaps)[0], weights[0].numpy()[free], np.diag(scale[free])
+    h = 1e-3 / max(1.0, user["size"])
+    curvature = np.array(
+        [
+            [
+                sum(a * b * objective(mode + h * (a * one + b * other)) for a in (1, -1) for b in (1, -1))
+                for other in unit
+            ]
+            for one in unit
+        ]
+    ) / (4 * h**2)
+    found = covariance[np.ix_(free, free)] / np.outer(scale[free], scale[free])
+    np.testing.assert_allclose(found @ curvature, np.eye(free.sum()), atol=2e-3)
+    assert not covariance[~free].any()
+    assert not covariance[:, ~free].any()
 
 
 def test__map__covariance__without_pairs_is_the_prior_and_pairs_shrink_it():

@@ -5,6 +5,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import minimize
+from scipy.special import expit, softmax
 
 from skmrm import Episode, MetaRewardModel
 from skmrm.datasets import make_user_preferences
@@ -72,6 +74,44 @@ def test__mixture__posterior_mean__is_that_of_numerical_integration():
         posterior = prior * likelihood.prod(1)
         mean = (posterior[:, None] * grid).sum(0) / posterior.sum()
         np.testing.assert_allclose(found[user], mean, atol=0.06)
+
+
+@given(seed=st.integers(0, 10**6), n_pairs=st.sampled_from([1, 3, 12]), n_kinds=st.integers(1, 4))
+@settings(max_examples=25)
+def test__mixture__any_user__is_what_a_plain_implementation_gives(seed, n_pairs, n_kinds):
+    """A mode, a Hessian and an evidence for each kind, one after the other, by a general optimiser."""
+    rng = np.random.default_rng(seed)
+    centres, shares, scale = 2 * rng.normal(size=(n_kinds, 2)), rng.dirichlet(np.ones(n_kinds)), rng.uniform(0.3, 2, 2)
+    gaps, start = 2 * rng.normal(size=(n_pairs, 2)), START.numpy()
+    modes, within, evidence = [], [], []
+    for centre, share in zip(start + centres - shares @ centres, shares, strict=True):
+
+        def objective(w, centre=centre):
+            return np.logaddexp(0, -gaps @ w).sum() + 0.5 * (((w - centre) / scale) ** 2).sum()
+
+        def gradient(w, centre=centre):
+            return (w - centre) / scale**2 - gaps.T @ expit(-gaps @ w)
+
+        found = minimize(objective, centre, jac=gradient, method="BFGS", options={"gtol": 1e-11})
+        chance = expit(gaps @ found.x)
+        hessian = np.diag(scale**-2) + (gaps * (chance * (1 - chance))[:, None]).T @ gaps
+        modes.append(found.x)
+        within.append(np.linalg.inv(hessian))
+        evidence.append(
+            np.log(share) - objective(found.x) - 0.5 * np.linalg.slogdet(hessian * np.outer(scale, scale))[1]
+        )
+    chances = softmax(evidence)
+    mean = chances @ np.array(modes)
+    apart = np.array(modes) - mean
+    covariance = np.einsum("c,ckl->kl", chances, np.array(within) + apart[:, :, None] * apart[:, None, :])
+    params = params_of(centres.tolist(), shares.tolist()) | {"prior_scale": torch.tensor(scale)}
+    rule, given_pairs = (
+        MixtureAdaptation(n_components=n_kinds),
+        (START, torch.tensor(gaps)[None], torch.ones(1, n_pairs)),
+    )
+    weights = rule.adapt(*given_pairs, params)
+    np.testing.assert_allclose(weights[0], mean, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(rule.covariance(weights, *given_pairs, params)[0], covariance, rtol=1e-5, atol=1e-7)
 
 
 @given(

@@ -1,16 +1,18 @@
 """What the pooled reward is fitted on and how: rank, scales, weights of users; held against scikit-learn."""
 
+from dataclasses import replace
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from sklearn.linear_model import LogisticRegression
 
 from skmrm import MetaRewardModel, episodes_from_arrays
 from skmrm.baselines import PooledBradleyTerry
 from skmrm.meta.basis import init_standardisation, standardise
-from skmrm.meta.pooled.newton import fit_pooled, row_space
+from skmrm.meta.pooled.newton import Curvature, fit_pooled, item_pull, pooled_hessian, row_space
 from skmrm.meta.tensors.pairs import MEDIANS, Pairs, most_pairs
 from skmrm.metrics import user_level_accuracy
 
@@ -80,6 +82,123 @@ def test__standardisation__more_than_the_precision_holds__says_which_column():
     X[:, 1] = torch.tensor([3e38, -3e38, 3e38, -3e38])
     with pytest.raises(ValueError, match=r"not so in 1 columns, the first is column 1"):
         init_standardisation(X)
+
+
+def choices(seed=0, n_pairs=60, n_features=6, n_items=40):
+    """Choices by Bradley-Terry between random items, all of one user."""
+    rng = np.random.default_rng(seed)
+    table = rng.normal(size=(n_items, n_features))
+    first = rng.integers(n_items, size=n_pairs)
+    second = (first + rng.integers(1, n_items, n_pairs)) % n_items
+    gaps = (table[first] - table[second]).sum(1)
+    wins = gaps + rng.logistic(size=n_pairs) > 0
+    return torch.tensor(table), pairs_of(np.where(wins, first, second), np.where(wins, second, first))
+
+
+def pairs_of(chosen, rejected):
+    return Pairs(torch.as_tensor(chosen), torch.as_tensor(rejected), torch.tensor([0, len(chosen)]))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-6), (torch.float32, 2e-3)])
+@given(
+    seed=seeds,
+    ridge=st.sampled_from([10.0, 1.0, 0.1, 0.01, 0.001]),
+    n_pairs=st.sampled_from([1, 3, 60]),
+    n_features=st.sampled_from([1, 6, 12]),
+)
+@settings(max_examples=25)
+def test__fit_pooled__any_ridge_and_repeated_pairs__equals_logistic_regression(
+    dtype, tolerance, seed, ridge, n_pairs, n_features
+):
+    """A pair that was judged c times has weight c; few pairs are separable, and fewer than features."""
+    table, pairs = choices(seed, n_pairs, n_features)
+    times = torch.tensor(np.random.default_rng([seed, 1]).integers(1, 5, n_pairs))
+    gaps, weight = pairs.gaps(table).numpy(), times.numpy() / 2
+    plain = LogisticRegression(
+        C=1 / (ridge * int(times.sum())), fit_intercept=False, solver="newton-cholesky", tol=1e-12, max_iter=1000
+    )
+    # each pair from both sides, since a classifier needs both classes
+    plain.fit(np.vstack([gaps, -gaps]), np.repeat([1, 0], n_pairs), np.concatenate([weight, weight]))
+    repeated = pairs_of(pairs.chosen.repeat_interleave(times), pairs.rejected.repeat_interleave(times))
+    for same in (repeated, replace(pairs, weight=times.double())):
+        found = fit_pooled(table.to(dtype), same, ridge, tolerance=1e-3 * tolerance)
+        np.testing.assert_allclose(found, plain.coef_[0], rtol=tolerance, atol=tolerance)
+
+
+def strengths(chosen, rejected, n_items, ridge):
+    """Penalised maximum likelihood of the strengths of items, written out: Newton's method, steps halved if need be."""
+    incidence = np.zeros((len(chosen), n_items))
+    incidence[np.arange(len(chosen)), chosen] += 1
+    incidence[np.arange(len(chosen)), rejected] -= 1
+
+    def objective(strength):
+        return np.logaddexp(0, -incidence @ strength).mean() + ridge / 2 * strength @ strength
+
+    strength = np.zeros(n_items)
+    for _ in range(100):
+        wrong = 1 / (1 + np.exp(incidence @ strength))
+        gradient = ridge * strength - incidence.T @ wrong / len(chosen)
+        curvature = incidence.T @ ((wrong * (1 - wrong))[:, None] * incidence) / len(chosen)
+        step = np.linalg.solve(curvature + ridge * np.eye(n_items), gradient)
+        while objective(strength - step) > objective(strength) and np.abs(step).max() > 1e-12:
+            step = step / 2
+        strength = strength - step
+    return strength
+
+
+def leagues(chosen, rejected, n_items):
+    """Items that comparisons connect, as sets."""
+    league = list(range(n_items))
+    for a, b in zip(chosen, rejected, strict=True):
+        league = [league[a] if one == league[b] else one for one in league]
+    return [np.flatnonzero(np.array(league) == one) for one in sorted(set(league))]
+
+
+GAMES = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)).filter(lambda game: game[0] != game[1]), min_size=1)
+
+
+@given(games=GAMES, ridge=st.sampled_from([1.0, 0.01, 1e-4]))
+@settings(max_examples=60)
+def test__fit_pooled__items_undefeated_or_never_compared__have_the_penalised_strengths(games, ridge):
+    """Without the ridge an undefeated item has no strength, and leagues that never met no common scale."""
+    chosen, rejected = np.array(games).T
+    found = fit_pooled(torch.eye(7, dtype=torch.float64), pairs_of(chosen, rejected), ridge, tolerance=1e-10).numpy()
+    np.testing.assert_allclose(found, strengths(chosen, rejected, 7, ridge), rtol=1e-5, atol=1e-6)
+    for members in leagues(chosen, rejected, 7):
+        assert abs(found[members].sum()) < 1e-6  # nothing is said of one league against another
+    assert (found[list(set(chosen) - set(rejected))] > 0).all()
+    assert (found[list(set(range(7)) - {*chosen, *rejected})] == 0).all()
+
+
+def test__fit_pooled__warm_start_and_shared_curvature__change_nothing():
+    table, pairs = choices(1)
+    cold = fit_pooled(table, pairs, 0.01, tolerance=1e-9)
+    warm = fit_pooled(
+        table, pairs, 0.01, curvature=Curvature(table, pairs), start=fit_pooled(table, pairs, 1.0), tolerance=1e-9
+    )
+    torch.testing.assert_close(cold, warm, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test__fit_pooled__separable_or_collinear__is_finite_and_optimal(dtype):
+    table = torch.zeros(4, 3, dtype=dtype)
+    table[:2] = 100.0  # chosen items; all features equal, perfectly separable
+    pairs = pairs_of([0, 1], [2, 3])
+    found = fit_pooled(table, pairs, 1e-3)
+    margin = table @ found
+    pull = torch.sigmoid(margin[pairs.rejected] - margin[pairs.chosen]) / 2
+    gradient = 1e-3 * found - table.T @ item_pull(pairs, pull, 4)
+    assert torch.isfinite(found).all()
+    assert gradient.abs().max() < 1e-2
+    torch.testing.assert_close(found, found[:1].expand(3), rtol=1e-2, atol=0)
+
+
+def test__pooled_hessian__laplacian_form__equals_the_sum_over_gaps():
+    table, pairs = choices(2, n_pairs=480, n_items=9)  # few items: many judgements of the same pair
+    weight = torch.rand(pairs.chosen.numel(), dtype=table.dtype, generator=torch.Generator().manual_seed(0))
+    gaps = pairs.gaps(table)
+    expected = torch.einsum("p,pi,pj->ij", weight, gaps, gaps) / len(gaps)
+    torch.testing.assert_close(pooled_hessian(table, pairs, weight), expected)
 
 
 def drawn(rng, counts, d=4):

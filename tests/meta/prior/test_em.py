@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import logsumexp
 
 from skmrm.meta.pooled.newton import fit_pooled, pooled_hessian
 from skmrm.meta.prior import directions
@@ -108,6 +109,42 @@ def test__sweeps__each__raise_the_bound_of_the_likelihood(seed, n_components):
     slack = 1e-4 if n_components == 1 else 0.1
     assert (np.diff(bounds) > -slack).all()
     assert bounds[-1] > bounds[0]
+
+
+def log_evidence(gaps, offset, user, prior):
+    """Log likelihood of the choices with the users' weights integrated out, by quadrature, of a prior of rank one."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    factor, total = prior.factor[0, 0].item(), 0.0
+    for one in np.unique(user):
+        own = user == one
+        kinds = [float(centre) + nodes for centre in prior.centres[:, 0]]
+        logs = [-np.logaddexp(0, -(offset[own, None] + factor * gaps[own, None] * a)).sum(0) for a in kinds]
+        shares = prior.shares.numpy()[:, None] * weights / weights.sum()
+        total += logsumexp(np.array(logs), b=shares)
+    return total
+
+
+@given(seed=st.integers(0, 10**6), n_components=st.sampled_from([1, 2]))
+@settings(max_examples=15)
+def test__sweeps__of_one_direction__stay_below_the_likelihood_by_quadrature_and_raise_it(seed, n_components):
+    """From too narrow a prior: nobody differs much, and the choices say that they do."""
+    rng = np.random.default_rng(seed)
+    weights = 2 * (rng.choice([-1.0, 1.0], (30, 1)) if n_components == 2 else rng.normal(size=(30, 1)))
+    rewards, pairs = crowd(weights, 8, seed)
+    mean = torch.tensor([0.3], dtype=torch.float64)
+    centres = torch.linspace(-1, 1, n_components, dtype=torch.float64)[:, None] * (n_components > 1)
+    shares = torch.full((n_components,), 1 / n_components, dtype=torch.float64)
+    prior = Prior(torch.full((1, 1), 0.2, dtype=torch.float64), centres, shares)
+    gaps, user = pairs.gaps(rewards), pairs.user.numpy()
+    square, found = ((gaps @ mean) ** 2 + ((gaps @ prior.factor) ** 2).sum(1)).clamp_min(1e-4), []
+    for _ in range(8):
+        found.append(log_evidence(gaps[:, 0].numpy(), (gaps @ mean).numpy(), user, prior))
+        posteriors, square = _sweep(gaps @ prior.factor, gaps @ mean, square, pairs, prior)
+        bound = bound_of(rewards, pairs, mean, prior, square)
+        assert found[-1] - 0.05 * len(gaps) < bound < found[-1]
+        prior, _ = _update(prior, posteriors, pairs.counts > 0)
+    assert (np.diff(found) > -0.02).all()
+    assert found[-1] > found[0] + 5
 
 
 def test__fit_prior__many_users__finds_the_planted_covariance():

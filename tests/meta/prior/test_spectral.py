@@ -1,15 +1,14 @@
-"""Pooled Bradley-Terry, the spectral start, and the choice of its prior."""
+"""The spectral start, and the choice of its prior."""
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.linear_model import LogisticRegression
 
 from skmrm.meta.folds import CrossFit, group_folds, user_folds
 from skmrm.meta.pooled.choice import choose_ridge
-from skmrm.meta.pooled.newton import Curvature, fit_pooled, item_pull, pooled_hessian
+from skmrm.meta.pooled.newton import fit_pooled
 from skmrm.meta.prior.spectral import spectral_bases, user_gradients
 from skmrm.meta.prior.strength import least_personalised
 from skmrm.meta.tensors.pairs import Pairs
@@ -32,49 +31,6 @@ def simulate(seed=0, n_users=40, n_pairs=12, n_features=6, coefficients=None, di
     chosen, rejected = np.where(swap, ends[1], ends[0]), np.where(swap, ends[0], ends[1])
     offsets = torch.arange(n_users + 1) * n_pairs
     return torch.tensor(table), Pairs(torch.tensor(chosen), torch.tensor(rejected), offsets)
-
-
-@given(seed=st.integers(0, 10**6), ridge=st.sampled_from([1.0, 0.1, 0.001]))
-@settings(max_examples=10)
-def test__fit_pooled__any_ridge__equals_logistic_regression_on_gaps(seed, ridge):
-    table, pairs = simulate(seed, coefficients=np.array([1.0, -1, 0.5, 0, 0, 2]))
-    gaps = pairs.gaps(table).numpy()
-    signs = np.where(np.arange(len(gaps)) % 2, 1, -1)
-    reference = LogisticRegression(C=1 / (ridge * len(gaps)), fit_intercept=False, tol=1e-10, max_iter=1000)
-    reference.fit(gaps * signs[:, None], signs)
-    found = fit_pooled(table, pairs, ridge, tolerance=1e-9)
-    np.testing.assert_allclose(found, reference.coef_[0], rtol=1e-5, atol=1e-6)
-
-
-def test__fit_pooled__warm_start_and_shared_curvature__change_nothing():
-    table, pairs = simulate(1, coefficients=np.ones(6))
-    cold = fit_pooled(table, pairs, 0.01, tolerance=1e-9)
-    warm = fit_pooled(
-        table, pairs, 0.01, curvature=Curvature(table, pairs), start=fit_pooled(table, pairs, 1.0), tolerance=1e-9
-    )
-    torch.testing.assert_close(cold, warm, rtol=1e-6, atol=1e-8)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test__fit_pooled__separable_or_collinear__is_finite_and_optimal(dtype):
-    table = torch.zeros(4, 3, dtype=dtype)
-    table[:2] = 100.0  # chosen items; all features equal, perfectly separable
-    pairs = Pairs(torch.tensor([0, 1]), torch.tensor([2, 3]), torch.tensor([0, 2]))
-    found = fit_pooled(table, pairs, 1e-3)
-    margin = table @ found
-    pull = torch.sigmoid(margin[pairs.rejected] - margin[pairs.chosen]) / 2
-    gradient = 1e-3 * found - table.T @ item_pull(pairs, pull, 4)
-    assert torch.isfinite(found).all()
-    assert gradient.abs().max() < 1e-2
-    torch.testing.assert_close(found, found[:1].expand(3), rtol=1e-2, atol=0)
-
-
-def test__pooled_hessian__laplacian_form__equals_the_sum_over_gaps():
-    table, pairs = simulate(2, n_items=9)  # few items: many judgements of the same pair
-    weight = torch.rand(pairs.chosen.numel(), dtype=table.dtype, generator=torch.Generator().manual_seed(0))
-    gaps = pairs.gaps(table)
-    expected = torch.einsum("p,pi,pj->ij", weight, gaps, gaps) / len(gaps)
-    torch.testing.assert_close(pooled_hessian(table, pairs, weight), expected)
 
 
 def test__user_gradients__every_user__match_autograd():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,7 +37,7 @@ def row_chunks(features: Any) -> Iterator[tuple[int, NDArray[Any]]]:
     return ((start, np.asarray(features[start : start + step])) for start in range(0, features.shape[0], step))
 
 
-class LazyRows:
+class LazyRows(ABC):
     """A two-dimensional array of which rows are read when they are asked for."""
 
     shape: tuple[int, int]
@@ -53,9 +54,9 @@ class LazyRows:
     def __repr__(self) -> str:
         return f"{type(self).__name__}(shape={self.shape}, dtype={self.dtype})"
 
+    @abstractmethod
     def __getitem__(self, key: Any) -> NDArray[Any]:
         """Rows by a slice, an int array or a mask; one row by an integer."""
-        raise NotImplementedError
 
 
 class RowView(LazyRows):
@@ -90,9 +91,9 @@ class PlacedRows(LazyRows):
 
     rows: NDArray[np.int64]
 
+    @abstractmethod
     def taken(self, places: NDArray[np.integer]) -> PlacedRows:
         """Some of these rows in another order, not read yet."""
-        raise NotImplementedError
 
 
 class JoinedRows(PlacedRows):

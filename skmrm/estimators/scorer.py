@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,16 @@ from skmrm.metrics.margins import sigmoid
 __all__ = ["RewardScorer"]
 
 
-class RewardScorer:
+class RewardScorer(ABC):
     """Scoring with some weights over shared base reward functions.
 
     Rewards are in logits: a difference of 1 is odds of e. They have no natural zero, and only differences under one
     user's weights mean anything.
     """
 
+    @abstractmethod
     def _scorer(self) -> tuple[BaseRewards, NDArray[Any]]:
         """Base reward functions and the weights (n_bases,) to score with."""
-        raise NotImplementedError
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Rewards of responses.

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+from scipy.sparse import csr_array
 
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set, episodes_from_arrays
 from skmrm.episodes.messages import Conversation, as_conversation, extract_prompt, is_messages
@@ -376,6 +377,16 @@ def test__as_episode_set__text_prompt_beside_replies_only__prompt_is_kept():
 FINE = Episode("fine", ["a", "b"], ["c", "d"])
 
 
+class Elsewhere:
+    """A tensor of a library that NumPy does not know."""
+
+    def __len__(self):
+        return 1
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("on the moon")
+
+
 @pytest.mark.parametrize(
     ("episode", "match"),
     [
@@ -386,6 +397,12 @@ FINE = Episode("fine", ["a", "b"], ["c", "d"])
         (Episode("u", {"a"}, ["b"]), "a set, which has no order"),
         (Episode("u", TALK, ["b"]), "keys 'role', 'content' where a list of messages is needed for each pair: wrap"),
         (Episode("u", 3, ["b"]), "an int: pass a list or an array"),
+        (Episode("u", {"a": 1}, ["b"]), "a dict: pass a list with one entry for each pair"),
+        (Episode("u", csr_array(np.ones((1, 2))), np.ones((1, 2))), r"a sparse matrix: pass its \.toarray"),
+        (
+            Episode("u", Elsewhere(), ["b"]),
+            r"an? Elsewhere that NumPy cannot read \(on the moon\): convert it to a float",
+        ),
         (Episode("u", ["a", None], ["b", "c"]), r"chosen must hold .*'u' \(pair 1: missing\)"),
         (Episode("u", ["a", float("nan")], ["b", "c"]), r"pair 1: missing"),
         (Episode("u", ["a", 3], ["b", "c"]), r"pair 1: an int in place of a text"),
@@ -564,6 +581,8 @@ def test__episodes_from_arrays__columns__are_read_only_and_the_users_arrays_are_
         ({"chosen": [[0], [1]]}, "chosen must be one-dimensional"),
         ({"chosen": [0]}, "one entry for each pair, got 1 chosen, 2 rejected, 2 users"),
         ({"groups": [0]}, "got 2 chosen, 2 rejected, 2 users, 1 groups"),
+        ({"users": np.array([["a"], ["b"]])}, r"users must be one-dimensional, got shape \(2, 1\)"),
+        ({"groups": np.zeros((2, 1))}, r"groups must be one-dimensional, got shape \(2, 1\)"),
         ({"users": ["a", None]}, "users must not be missing, got None or NaN at pairs 1"),
         ({"users": np.array([0.0, np.nan])}, "users must not be missing"),
         ({"users": ["a", []]}, "users must be hashable"),

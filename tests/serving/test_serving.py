@@ -18,7 +18,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from skmrm import Episode, MetaRewardModel, split_users
@@ -312,10 +312,22 @@ def test__bundle__missing_and_altered_files__are_named(bundle, tmp_path):
         ({"files": {"../model.onnx": {"sha256": ""}}}, r"lists the file '\.\./model\.onnx', which no bundle has"),
         ({"files": {"/etc/passwd": {"sha256": ""}}}, "lists the file '/etc/passwd'"),
         ({"files": {}}, "lists no model.onnx, which its scorer needs"),
+        ({"files": {"model.onnx.data": {"sha256": ""}}}, "model.onnx.data is missing from"),
+        ({"adaptation": {"kind": "map", "tempering": 0.5}}, "inner rule has tempering=0.5: fit and export again"),
     ],
 )
 def test__bundle__facts_that_cannot_be__are_refused(bundle, tmp_path, facts, message):
     with pytest.raises(ModelFileError, match=message):
+        OnnxScorer(altered(bundle, tmp_path / "bundle", lambda _, config: config | facts))
+
+
+TOKENS = {"kind": "tokens", "max_length": 8, "pad_id": 0, "statistics": False, "truncation_side": "right"}
+
+
+@pytest.mark.parametrize(("library", "facts"), [("onnxruntime", {}), ("tokenizers", {"encoder": TOKENS})])
+def test__bundle__library_that_is_not_installed__is_named(bundle, tmp_path, monkeypatch, library, facts):
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(ImportError, match=f"pip install {library}"):
         OnnxScorer(altered(bundle, tmp_path / "bundle", lambda _, config: config | facts))
 
 
@@ -499,6 +511,7 @@ def test__external_files__wherever_a_tensor_can_be__are_found():
 
 
 @given(st.binary(max_size=60))
+@example(b"\xff" * 12)
 def test__external_files__any_bytes__are_an_answer_or_a_value_error(content):
     try:
         found = external_files(content)

@@ -312,6 +312,44 @@ def test__load__arrays_of_other_shapes_that_were_sealed_again__are_an_error_or_w
 
 
 @pytest.mark.parametrize(
+    ("kind", "facts", "change", "message"),
+    [
+        (
+            "user",
+            {},
+            {"user.weights": lambda a: a[:-1]},
+            r"arrays of other shapes than 3 base .* have: user\.weights\)",
+        ),
+        ("user", {}, {"user.weights_cov": lambda a: a[0]}, r"have: user\.weights_cov\)"),
+        ("model", {}, {"adaptation.start": lambda a: a[:-1]}, "does not hold what save writes"),
+        ("user", {}, {"base.bases": lambda a: a[None]}, "another number of axes than there should be: bases"),
+        ("model", {}, {"base.scale": lambda a: a[:-1]}, "does not hold what save writes"),
+        ("text", {"encoder": None}, {}, "it has what an encoder learnt, and no encoder"),
+        ("text", {}, {"encoder.components": lambda a: a[:-1]}, "does not hold what save writes"),
+        (
+            "gradient",
+            {"rule": {"kind": "gradient", "steps": 10**9}},
+            {},
+            "inner rule 'gradient' has no steps=1000000000",
+        ),
+        ("model", {"rule": {"kind": "map", "max_steps": True}}, {}, "inner rule 'map' has no max_steps=True: upgrade"),
+        ("model", {"rule": {"kind": "evil"}}, {}, "inner rule 'evil' is not known to this version"),
+        ("model", {"fitted": {}}, {}, r"\(KeyError: 'ridge_'\): save the model again"),
+    ],
+)
+def test__load__what_does_not_fit_together__is_refused_where_it_is_read(
+    written, tmp_path, kind, facts, change, message
+):
+    folder = written[kind].folder
+    config, numbers = _read(folder, json.loads((folder / CONFIG_FILE).read_text())["kind"])
+    del config["arrays_sha256"]
+    numbers |= {name: alter(numbers[name]) for name, alter in change.items()}
+    _write(tmp_path, config.pop("kind"), config | facts, numbers)
+    with pytest.raises(ModelFileError, match=message):
+        written[kind].load(tmp_path)
+
+
+@pytest.mark.parametrize(
     "text",
     [b"[" * 100_000, b"[]", b"null", b"\xff\xfe\xff", b'{"schema_version": 1, "kind": "\\ud800"}', b"1" * 10**5],
     ids=["nested", "list", "null", "bytes", "surrogate", "number"],

@@ -20,6 +20,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
 
 from skmrm import Episode, MetaRewardModel, split_users
 from skmrm._support.files import sealed
@@ -319,6 +320,33 @@ def test__bundle__missing_and_altered_files__are_named(bundle, tmp_path):
 def test__bundle__facts_that_cannot_be__are_refused(bundle, tmp_path, facts, message):
     with pytest.raises(ModelFileError, match=message):
         OnnxScorer(altered(bundle, tmp_path / "bundle", lambda _, config: config | facts))
+
+
+@pytest.mark.parametrize(
+    ("facts", "weights", "message"),
+    [
+        ({"n_features": 5}, {}, "onnxruntime|INVALID_ARGUMENT|InvalidArgument"),
+        ({"n_bases": 2}, {}, "InvalidArgument"),
+        ({"dtype": "float32"}, {}, "InvalidArgument"),
+        ({"scorer": "evil"}, {}, "KeyError: 'evil'"),
+        ({"adaptation": {"kind": "evil"}}, {}, "KeyError: 'evil'"),
+        ({"adaptation": {"kind": "gradient", "steps": 10**9}}, {}, "an inner rule of 1000000000 steps would not end"),
+        ({}, {"weights": np.ones((1, 2))}, r"weights of shape \(1, 2\) for 3 base reward functions"),
+        ({}, {"start": np.ones(2)}, "ValueError"),
+        ({}, {"rule.prior_scale": np.ones(2)}, "ValueError"),
+    ],
+)
+def test__bundle__parts_that_do_not_fit_together__are_found_out_at_once(bundle, tmp_path, facts, weights, message):
+    def change(target, config):
+        arrays = load_file(target / "weights.safetensors") | weights
+        save_file(arrays, target / "weights.safetensors")
+        rehashed(target, config, "weights.safetensors")
+        return config | facts
+
+    with pytest.raises(ModelFileError, match=message) as error:
+        OnnxScorer(altered(bundle, tmp_path / "bundle", change))
+    assert f"{tmp_path / 'bundle'} does not hold what export_onnx writes" in str(error.value)
+    assert str(error.value).endswith(": export the model again")
 
 
 TOKENS = {"kind": "tokens", "max_length": 8, "pad_id": 0, "statistics": False, "truncation_side": "right"}

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
@@ -21,7 +22,7 @@ from safetensors.torch import save_file
 from skmrm import MetaRewardModel
 from skmrm.datasets import make_user_preferences
 from skmrm.estimators import checkpoints
-from skmrm.estimators.checkpoints import CHECKPOINT_FILE
+from skmrm.estimators.checkpoints import CHECKPOINT_FILE, FileKeeper
 from skmrm.estimators.progress import EpochBar
 from skmrm.exceptions import ModelFileError
 from skmrm.meta import fit
@@ -268,6 +269,24 @@ def test__fit__altered_checkpoint__is_an_error_that_names_it_or_changes_no_bit(
         assert str(folder / CHECKPOINT_FILE) in message
         assert message.endswith(": remove it")
     assert not (folder / "code was run").exists()
+
+
+def test__checkpoint__any_byte_altered__is_an_error_or_the_same_state(tmp_path):
+    tensors = {"best": torch.arange(5.0, dtype=torch.float64), "generator": torch.tensor([3, 1], dtype=torch.uint8)}
+    FileKeeper(tmp_path, 1, "ours", [1, 2]).save("train", tensors, {"history": [{"loss": 0.5}]})
+    file = tmp_path / CHECKPOINT_FILE
+    content = file.read_bytes()
+    n_refused = 0
+    for place in range(len(content)):
+        file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        try:
+            found, facts = FileKeeper(tmp_path, 1, "ours", [1, 2]).load("train")
+        except ModelFileError:
+            n_refused += 1
+        else:
+            assert facts == {"history": [{"loss": 0.5}]}
+            assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+    assert n_refused > 0.8 * len(content)
 
 
 def test__fit__checkpoint_without_seal_and_digest__is_gone_on_from(episodes, checkpoint, tmp_path, monkeypatch):

@@ -31,7 +31,7 @@ __all__ = ["SCHEMA_VERSION", "load_model", "load_user", "save_model", "save_user
 SCHEMA_VERSION = 1
 CONFIG_FILE = "config.json"
 ARRAYS_FILE = "arrays.safetensors"
-_AXES = {"mean": 1, "scale": 1, "bases": 2, "kernel.points": 2, "kernel.precision": 0, "kernel.out": 2}
+_AXES = {"mean": 1, "scale": 1, "bases": 2, "kernel.points": 2, "kernel.out": 2}
 _NETWORK = "encoder.facts"  # an array that models with an HFEncoder have
 _AGAIN = "save the model again"
 

@@ -67,8 +67,8 @@ def _is_a(value: Any, hint: Any) -> bool:
         return value in get_args(hint)
     if get_args(hint):
         return any(_is_a(value, one) for one in get_args(hint))
-    if hint is int:
+    if hint is float and isinstance(value, float):
+        return value == value
+    if hint in (int, float):
         return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_STEPS
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and value == value
     return isinstance(value, hint or ())

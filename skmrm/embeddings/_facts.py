@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from skmrm._support.files import is_intact, sealed, write_durably
-from skmrm.exceptions import ModelFileError
+from skmrm._support.files import is_intact, json_object, sealed, write_durably
+from skmrm.exceptions import ModelFileError, reading
 
 __all__ = ["FACTS_FILE", "StoreFacts", "read_facts"]
 
@@ -63,18 +62,28 @@ def read_facts(folder: Path) -> StoreFacts | None:
         If the file is damaged, or of a newer format.
     """
     file = folder / FACTS_FILE
-    try:
-        found = json.loads(file.read_bytes())
+    with reading(f"{file} cannot be read", _REMEDY):
+        try:
+            found = json_object(file.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
         intact = is_intact(found)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ModelFileError(f"{file} cannot be read ({error}): {_REMEDY}") from error
     if found.pop("format", None) != _FORMAT:
         raise ModelFileError(f"{file} is of a format that this version of skmrm does not know: upgrade skmrm")
     if not intact:
         raise ModelFileError(f"{file} was altered after it was written: {_REMEDY}")
-    return StoreFacts(**found)
+    with reading(f"{file} does not say what a store holds", _REMEDY):
+        facts = StoreFacts(**found)
+        _check_kinds(facts)
+    return facts
+
+
+def _check_kinds(facts: StoreFacts) -> None:
+    sizes = facts.n_features, facts.rows_per_shard
+    if not all(isinstance(size, int) and not isinstance(size, bool) and 0 < size < 1 << 40 for size in sizes):
+        raise ValueError(f"n_features and rows_per_shard have to be positive integers, got {sizes}")
+    if facts.dtype not in ("float32", "float16") or not isinstance(facts.identity, dict):
+        raise ValueError(f"dtype={facts.dtype!r:.40}, identity of {type(facts.identity).__name__}")
 
 
 _REMEDY = "put the file back, or encode into another folder"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from skmrm._support.wording import described, name_some
 from skmrm.episodes.arrays import feature_dtype_problem, is_missing, without_torch
 
-__all__ = ["check_names", "feature_array", "feature_names", "is_frame", "numbered_columns"]
+__all__ = ["check_kept_names", "check_names", "feature_array", "feature_names", "is_frame", "numbered_columns"]
 
 _REMEDIES = {
     "c": "convert it to floats, real and imaginary parts as columns of their own",
@@ -119,6 +119,14 @@ def check_names(names: Sequence[str] | None, fitted: Sequence[str] | None, owner
         "the feature names should match those that were passed during fit, in the same order; got "
         f"{' and '.join(came) or 'the same names in another order'}: pass X[list(feature_names_in_)]"
     )
+
+
+def check_kept_names(names: Any, n_features: int) -> None:
+    """Hold the names of columns that a file has against the number of features: a name for each, or none."""
+    if names is not None and not (
+        isinstance(names, list | tuple) and len(names) == n_features and all(isinstance(name, str) for name in names)
+    ):
+        raise ValueError(f"feature_names must be {n_features} texts or none, got {names!r:.80}")
 
 
 def _dense(values: Any) -> Any:

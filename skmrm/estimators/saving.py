@@ -22,6 +22,7 @@ from skmrm._support.wording import raise_all
 from skmrm.base_rewards import BaseRewards, make_base_rewards
 from skmrm.encoders._cache import resolve_encoder
 from skmrm.encoders._saving import encoder_from_config, encoder_to_config, fitted_arrays, restore_fitted
+from skmrm.episodes.features import check_kept_names
 from skmrm.exceptions import ModelFileError, reading
 from skmrm.meta.adaptation import Adaptation
 from skmrm.meta.adaptation.registry import rule_config, rule_of_config
@@ -120,7 +121,7 @@ def load_model(kind: type[Model], path: str | Path, device: str) -> Model:
         learnt = _with_prefix(arrays, "base.") | _with_prefix(arrays, "adaptation.")
         encoder, rule = _fitted_encoder(config, arrays, device), rule_of_config(config["rule"])
         model._keep_learnt(learnt, encoder, rule, config.get("feature_names"))
-        _check_fit(model._base_rewards, arrays, {"start": model.start_weights_})
+        _check_fit(config, model._base_rewards, arrays, {"start": model.start_weights_})
         fitted = _with_prefix(arrays, "fitted.")
         for name in kind._fitted_values:
             setattr(model, name, config["fitted"][name])
@@ -174,7 +175,7 @@ def load_user(
     with _reading(path):
         encoder = _fitted_encoder(config, arrays, device)
         base = make_base_rewards(_with_prefix(arrays, "base."), encoder, device, config.get("feature_names"))
-        _check_fit(base, arrays, arrays)
+        _check_fit(config, base, arrays, arrays)
         return kind(base, arrays["user.weights"], arrays.get("user.weights_cov"), int(config["n_pairs"]))
 
 
@@ -210,9 +211,10 @@ def _encoder_config(encoder: Any, problems: list[str]) -> dict[str, Any]:
         return {}
 
 
-def _check_fit(base: BaseRewards, arrays: Arrays, weights: Arrays) -> None:
+def _check_fit(config: Mapping[str, Any], base: BaseRewards, arrays: Arrays, weights: Arrays) -> None:
     """Score an item, for an error now and not when somebody asks: arrays may be whole, and of different models."""
     base = base.on("cpu")
+    check_kept_names(config.get("feature_names"), base.n_features)
     wrong = [name for name, n_axes in _AXES.items() if name in base.params and base.params[name].ndim != n_axes]
     if wrong:
         raise ValueError(f"another number of axes than there should be: {', '.join(wrong)}")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from skmrm._support.threads import one_thread
 from skmrm._support.wording import raise_all
-from skmrm.episodes.features import check_names, feature_names
+from skmrm.episodes.features import check_kept_names, check_names, feature_names
 from skmrm.episodes.from_user import read_user_pairs
 from skmrm.episodes.items import check_features, check_items, responses_to_rank, responses_to_score
 from skmrm.episodes.rules import check_rewards_to_learn
@@ -144,6 +144,7 @@ class OnnxScorer:
 
     def _try_out(self) -> None:
         """Score an item and adapt on a pair, for an error now and not when somebody asks, if files do not fit."""
+        check_kept_names(self.config.get("feature_names"), self.n_features)
         weights = None if self.weights is None else np.zeros(self.n_bases)
         item = np.zeros((1, self.n_features), self._dtype) if self.kind == "features" else [("", "a")]
         rewards = self._run(item, "rewards", weights)

@@ -250,7 +250,7 @@ def checkpoint(episodes, tmp_path_factory):
     return folder, model
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=30)
 @given(data=st.data())
 def test__fit__altered_checkpoint__is_an_error_that_names_it_or_changes_no_bit(
     episodes, checkpoint, altered_folder, tmp_path, data

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from safetensors.numpy import load_file, save_file
@@ -271,7 +271,7 @@ def written(arrays, texts, fitted, tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=20)
 @given(data=st.data())
 def test__load__any_altered_file__is_an_error_that_names_it_or_changes_no_number(
     written, altered_folder, tmp_path, kind, data
@@ -282,7 +282,7 @@ def test__load__any_altered_file__is_an_error_that_names_it_or_changes_no_number
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=20)
 @given(data=st.data())
 def test__load__any_value_in_a_config_that_was_sealed_again__is_an_error_or_a_model_that_works(
     written, altered_document, tmp_path, kind, data
@@ -296,7 +296,7 @@ def test__load__any_value_in_a_config_that_was_sealed_again__is_an_error_or_a_mo
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=10)
 @given(data=st.data())
 def test__load__arrays_of_other_shapes_that_were_sealed_again__are_an_error_or_work(written, tmp_path, kind, data):
     folder = written[kind].folder
@@ -333,6 +333,7 @@ def test__load__arrays_of_other_shapes_that_were_sealed_again__are_an_error_or_w
             "inner rule 'gradient' has no steps=1000000000",
         ),
         ("model", {"rule": {"kind": "map", "max_steps": True}}, {}, "inner rule 'map' has no max_steps=True: upgrade"),
+        ("pooled", {"feature_names": "four"}, {}, r"feature_names must be 4 texts or none"),
         ("model", {"rule": {"kind": "evil"}}, {}, "inner rule 'evil' is not known to this version"),
         ("model", {"fitted": {}}, {}, r"\(KeyError: 'ridge_'\): save the model again"),
     ],

@@ -329,6 +329,7 @@ def test__bundle__facts_that_cannot_be__are_refused(bundle, tmp_path, facts, mes
         ({"n_bases": 2}, {}, "InvalidArgument"),
         ({"dtype": "float32"}, {}, "InvalidArgument"),
         ({"scorer": "evil"}, {}, "KeyError: 'evil'"),
+        ({"feature_names": ["a"]}, {}, r"feature_names must be 4 texts or none, got \['a'\]"),
         ({"adaptation": {"kind": "evil"}}, {}, "KeyError: 'evil'"),
         ({"adaptation": {"kind": "gradient", "steps": 10**9}}, {}, "an inner rule of 1000000000 steps would not end"),
         ({}, {"weights": np.ones((1, 2))}, r"weights of shape \(1, 2\) for 3 base reward functions"),
@@ -396,11 +397,13 @@ def holds(source, name, expected=None):
         found = answers(source)
     except ModelFileError as error:
         return name in str(error) and ": " in str(error).rpartition(name)[2]
+    except EpisodeError:  # base rewards too large to learn from
+        return expected is None
     return expected is None or np.array_equal(found, expected)
 
 
 @pytest.mark.parametrize("kind", SOURCES)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=25)
 @given(data=st.data())
 def test__bundle__any_altered_file__is_an_error_that_names_it_or_changes_no_number(
     request, altered_folder, tmp_path, kind, data
@@ -414,7 +417,7 @@ def test__bundle__any_altered_file__is_an_error_that_names_it_or_changes_no_numb
 
 
 @pytest.mark.parametrize("kind", SOURCES)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=25)
 @given(data=st.data())
 def test__bundle__any_value_in_a_config_that_was_sealed_again__is_an_error_or_a_scorer_that_works(
     request, altered_document, tmp_path, kind, data
@@ -425,7 +428,7 @@ def test__bundle__any_value_in_a_config_that_was_sealed_again__is_an_error_or_a_
     assert holds(tmp_path / "altered", str(tmp_path / "altered"))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=25)
 @given(data=st.data())
 def test__bundle__graph_that_was_altered_and_hashed_again__is_an_error_or_runs(bundle, tmp_path, data):
     """Whoever can do so could write any graph; it must not crash the interpreter all the same."""

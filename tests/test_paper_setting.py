@@ -69,7 +69,8 @@ def oracle(features, episodes, initial, split, batches, inner_lr=1e-3, outer_lr=
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-9), (np.float32, 1e-5)])
 def test__fit__paper_setting__equals_a_plain_autograd_loop(monkeypatch, dtype, tolerance):
-    episodes = make_user_preferences(n_users=6, n_pairs=20, n_features=5, n_bases=2, random_state=3).episodes.compact()
+    episodes = make_user_preferences(n_users=6, n_pairs=20, n_features=5, n_bases=2, random_state=3).episodes
+    episodes = episodes.canonical()  # the order in which draws are made
     episodes = episodes.with_features(np.asarray(episodes.features, dtype))
     splits, batches = [], []
     draw, batch = core_data._draw_split, loop.user_batches

@@ -120,7 +120,8 @@ class _Content:
             found = mixed(self.same_as.astype(np.uint64))
         else:
             columns = mixed(np.arange(1, self._features.shape[1] + 1, dtype=np.uint64))
-            found[self._distinct] = Rows(self._features, self._distinct).keys(columns)
+            rows = Rows(self._features, self._distinct)
+            found[self._distinct] = rows.keys(columns, rows.inverse_scale())
         return found
 
 

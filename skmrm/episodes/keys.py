@@ -54,14 +54,26 @@ class Rows:
     def __init__(self, features: NDArray[Any], rows: NDArray[np.integer]) -> None:
         self._features, self._rows = features, rows
 
-    def keys(self, column_keys: Keys) -> Keys:
-        """Key of each row, (n,): that of the set of its (number, column key); -0.0 and 0.0 are one number."""
+    def keys(self, column_keys: Keys, scale: NDArray[np.float64] | None = None) -> Keys:
+        """Key of each row, (n,): that of the set of its (number, column key); -0.0 and 0.0 are one number.
+
+        With a scale (n_features,), the numbers are multiplied by it in double precision.
+        """
         found = np.empty(len(self._rows), np.uint64)
         for own, chunk in self._chunks():
-            bits = _bits(chunk)
+            with np.errstate(all="ignore"):
+                bits = _bits(chunk if scale is None else chunk * scale)
             bits ^= column_keys
             found[own] = _mix(bits).sum(1, dtype=np.uint64)
         return found
+
+    def inverse_scale(self) -> NDArray[np.float64]:
+        """Power of two of which the largest number of each column is at most one, (n_features,)."""
+        largest = np.zeros(self._features.shape[1])
+        for _, chunk in self._chunks():
+            np.maximum(largest, np.abs(chunk).max(0), out=largest)
+        # of nothing but the smallest numbers that there are, the inverse is no number
+        return np.ldexp(1.0, -np.maximum(np.frexp(largest)[1], -1000))
 
     def same_as(self, rows: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Whether each row has the numbers of another one's, (n,) bool."""

@@ -90,7 +90,8 @@ def test__episodes__any_container__are_those_of_the_array(container, table):
     rows = {"chosen": [0, 1], "rejected": [1, 2], "users": ["ann", "bo"]}
     plain = episodes_from_arrays(table, **rows)
     assert episodes_from_arrays(made, **rows) == plain
-    assert plain.with_features(made) == plain
+    columns = {"users": ["ann", "bo"], "user": [0, 1], "chosen": [0, 1], "rejected": [1, 2], "group": [0, 1]}
+    assert EpisodeSet(features=made, **columns) == EpisodeSet(features=table, **columns)
     assert_array_equal(as_episode_set([Episode("ann", made, made)])[0].chosen, table)
 
 

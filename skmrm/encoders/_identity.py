@@ -440,7 +440,7 @@ def _imports(code: CodeType, known: Mapping[str, Any]) -> set[str]:
 
 
 def _written(code: CodeType, loads: tuple[str, ...]) -> Iterator[str]:
-    """Names, loaded so, whose values the code changes: it assigns to one, to an entry, or calls what adds to one."""
+    """Names, loaded so, whose values the code changes: assigns to one or an entry, adds to one, calls what adds."""
     for inner in _codes_within(code):
         steps = list(dis.get_instructions(inner))
         yield from (str(step.argval) for step in steps if step.opname in ("STORE_GLOBAL", "STORE_DEREF"))
@@ -449,6 +449,10 @@ def _written(code: CodeType, loads: tuple[str, ...]) -> Iterator[str]:
             is_method = after.opname in ("LOAD_ATTR", "LOAD_METHOD") and after.argval in _WRITES
             if step.opname in loads and (is_entry or is_method):
                 yield str(step.argval)
+            if (
+                "LOAD_ATTR" in loads and step.opname in ("SWAP", "ROT_TWO") and after.opname == "STORE_ATTR"
+            ):  # += of one
+                yield str(after.argval)
 
 
 @lru_cache(maxsize=4096)

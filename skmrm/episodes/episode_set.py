@@ -330,7 +330,8 @@ class EpisodeSet(Sequence[Episode]):
             features: Any = self.features
             if features is not None and not in_memory(features):
                 size = self.n_items * features.shape[1] * np.dtype(features.dtype).itemsize
-                features = np.asarray(features) if size <= _READ_FOR_ORDER else self.n_items
+                read = self.items is None and size <= _READ_FOR_ORDER
+                features = np.asarray(features) if read else self.n_items
             object.__setattr__(self, "_order", canonical_order(self._choices(), self.items, features))
         return cast("CanonicalOrder", self._order)
 

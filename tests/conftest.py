@@ -22,10 +22,9 @@ from skmrm.datasets import make_user_preferences
 
 torch.set_num_threads(1)  # should something have imported it before
 threadpool_limits(1)  # and numpy
-# No law is about time. Where a test does not say how many examples it draws, --full draws twice as many.
+# No law is about time.
 _TIMELESS = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("skmrm", max_examples=50, **_TIMELESS)
-settings.register_profile("full", max_examples=100, **_TIMELESS)
 settings.register_profile("campaign", max_examples=16_000, print_blob=True, **_TIMELESS)  # of test_campaign.py
 settings.load_profile("skmrm")
 
@@ -55,8 +54,6 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    if config.getoption("full"):
-        settings.load_profile("full")
     config.addinivalue_line("markers", "full: repeats at length what a shorter test shows; runs with --full")
     if find_spec("transformers") is None:
         package = TESTS.parent / "skmrm"

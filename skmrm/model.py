@@ -172,7 +172,7 @@ class MetaRewardModel(RewardEstimator):
         The pooled model that a spectral start began from; what personalisation has to beat.
     n_features_in_ : int
         Number of features of an item, after encoding.
-    feature_names_in_ : ndarray of object of shape (n_features_in_,)
+    feature_names_in_ : ndarray of object of shape (n_features,)
         Names of the columns, where fit was given a data frame of features whose columns have texts as names.
     n_users_ : int
         Number of users seen in fit.

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 
 from skmrm import Episode, MetaRewardModel, episodes_from_arrays, episodes_from_frame
 from skmrm.baselines import LowRankRewards, PerUserBradleyTerry, PooledBradleyTerry
+from skmrm.meta.adaptation import MapAdaptation
 from skmrm.serving import OnnxScorer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -189,7 +190,9 @@ def test__adapt__own_choices__no_worse_than_before(drawn):
     def losses(margins):
         return np.bincount(drawn.user, np.logaddexp(0, -margins.astype(float)))
 
-    assert (losses(after) <= losses(before) * (1 + 1e-4) + 1e-4).all()
+    # a mode is better to rounding; the mean over kinds of users is none, and a hundredth worse at most
+    slack = 1e-4 if isinstance(model.adaptation_, MapAdaptation) else 1e-2
+    assert (losses(after) <= losses(before) * (1 + slack) + 1e-4).all()
 
 
 @of_sets
@@ -282,8 +285,12 @@ def test__fit__the_same_choices_in_another_form__is_the_same_model(drawn, model,
     close(rewards_of(other, drawn), rewards_of(one, drawn))
 
 
+# Columns that nothing but their place tells apart, as of one-hot features, have another part each of a random start.
 @of_sets
-@given(drawn=choices(spoilers=(constant, repeated, shifted), dtypes=(np.float64,)), model=models)
+@given(
+    drawn=choices(spoilers=(constant, repeated, shifted), dtypes=(np.float64,)),
+    model=models.filter(lambda model: model.spectral_init == "auto" and model.weight_constraint is None),
+)
 def test__fit__columns_in_another_order__is_the_same_model(drawn, model):
     order = np.random.default_rng(0).permutation(drawn.features.shape[1])
     turned = replace(drawn, features=np.ascontiguousarray(drawn.features[:, order]))

@@ -4,8 +4,9 @@ Who was asked about which items together says mostly who is who: keys go from it
 to users, and back to items, a few times (colour refinement, as in tests of isomorphic graphs). They are the same
 whatever was answered, and whatever the items are known by: texts, features of any unit and precision. Where that leaves
 users or pairs alike, as responses that occur once may be, it is their answers that decide; then the items: first a
-score of their numbers, which rounding hardly moves, then a digest. Users whom all this leaves alike are in the order of
-a digest of their ids.
+score of their numbers, which rounding hardly moves, then a digest. All this is the same if every choice is turned
+round; only what even that leaves alike, as opposite choices of one user may be, goes by which item was chosen. Users
+whom all leave alike are in the order of a digest of their ids.
 """
 
 from __future__ import annotations
@@ -72,7 +73,10 @@ def canonical_order(choices: Choices, items: Sequence[tuple[str, str]] | None, f
     alike = np.ones(len(content.same_as), np.uint64)  # of which sums and mixtures are no longer one; of zero they are
     ties = [graph.keys(alike, answers=False)]
     if not graph.tells_apart(ties[0]):
-        ties += [graph.keys(alike), graph.sums(content.scores()), graph.keys(content.keys())]
+        scores, keys = content.scores(), content.keys()
+        ties += [graph.keys(alike), graph.sums(scores), graph.keys(keys)]
+        if not graph.tells_apart(ties[-1]):
+            ties += [graph.sums(scores, sign=-1), graph.keys(keys, both_ways=False)]
     ties.reverse()  # to np.lexsort, the last one counts most
     order = np.lexsort((_digests(choices.users, ties), *(keys.users for keys in ties)))
     of_pairs = (keys.pairs for keys in ties)
@@ -148,19 +152,19 @@ class _Graph:
         self.group, first = number(self._user * self._n_shared + code)
         self._owner, self._shared = self._user[first], code[first]
 
-    def keys(self, items: Keys, *, answers: bool = True) -> _Keys:
+    def keys(self, items: Keys, *, answers: bool = True, both_ways: bool = True) -> _Keys:
         """Keys after some rounds from those of items; the same if all choices are turned round.
 
-        Without `answers`, the same whatever the choices were.
+        Without `answers`, the same whatever the choices were; not `both_ways`, others if all are turned round.
         """
-        if not answers:
+        if not (answers and both_ways):
             return self._refined(items, *self._ends, answers)
         found = (self._refined(items, *ends, answers) for ends in (self._ends, self._ends[::-1]))
         return _Keys(*(mixed(ours) + mixed(theirs) for ours, theirs in zip(*found, strict=True)))
 
-    def sums(self, scores: NDArray[np.int64]) -> _Keys:
-        """Scores of items, summed over those of each pair, group and user."""
-        pairs = scores[self._ends[0]] + scores[self._ends[1]]
+    def sums(self, scores: NDArray[np.int64], sign: int = 1) -> _Keys:
+        """Scores of items, summed over those of each pair, group and user; of sign -1, chosen less rejected."""
+        pairs = scores[self._ends[0]] + sign * scores[self._ends[1]]
         groups = np.zeros(len(self._owner), np.int64)
         np.add.at(groups, self.group, pairs)
         users = np.zeros(self._n_users, np.int64)

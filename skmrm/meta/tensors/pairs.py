@@ -63,11 +63,11 @@ class Pairs:
         return Pairs(self.chosen[keep], self.rejected[keep], self.offsets_where(keep), group, weight)
 
     def bounded(self, most: float) -> Pairs:
-        """Nobody counts for more than so many pairs in what is learnt of all users together."""
+        """Nobody counts for more than so many pairs in what is learnt of all users together, whatever was bounded."""
         counts = self.counts
         if not bool((counts > most).any()):
-            return self
-        weight = (most / counts.clamp_min(1)).clamp_max(1.0).double()
+            return replace(self, weight=None)
+        weight = (most / counts.clamp_min(1).double()).clamp_max(1.0)
         return replace(self, weight=weight[self.user])
 
     def weighted_mean(self, values: Tensor) -> Tensor:

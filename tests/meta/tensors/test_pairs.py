@@ -13,6 +13,15 @@ def pairs_of(counts):
     return Pairs(torch.arange(n), torch.arange(n, 2 * n), offsets)
 
 
+@given(counts=counts_lists, most=st.integers(1, 50), earlier=st.integers(1, 50))
+def test__bounded__any_counts__weighs_nobody_above_the_last_bound(counts, most, earlier):
+    pairs = pairs_of(counts)
+    found = pairs.bounded(earlier).bounded(most)
+    weight = torch.ones(int(sum(counts)), dtype=torch.float64) if found.weight is None else found.weight
+    expected = [min(1, most / count) for count in counts for _ in range(count)]
+    assert weight.tolist() == expected
+
+
 @given(counts=counts_lists, data=st.data())
 @settings(max_examples=40)
 def test__pack_users__any_users__holds_exactly_their_pairs(counts, data):

@@ -19,6 +19,7 @@ __all__ = [
     "PARTIAL",
     "as_json",
     "content_digest",
+    "file_digest",
     "folder_digest",
     "is_intact",
     "json_object",
@@ -120,8 +121,13 @@ def content_digest(file: Path) -> str:
 
 @lru_cache(maxsize=4096)
 def _known_digest(file: str, *facts: int) -> str:
+    return file_digest(Path(file))
+
+
+def file_digest(file: Path) -> str:
+    """SHA-256 of a file, a block at a time: it may be larger than memory."""
     digest = hashlib.sha256()
-    with Path(file).open("rb") as stream:
+    with file.open("rb", buffering=0) as stream:
         while block := stream.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import onnx
 
-from skmrm._support.files import move_into_place, sealed
+from skmrm._support.files import file_digest, move_into_place, sealed
 from skmrm.serving._bundle import (
     CONFIG_FILE,
     DATA_FILE,
@@ -87,8 +86,4 @@ def _shape(value: onnx.ValueInfoProto) -> list[str | int]:
 
 
 def _facts(file: Path) -> dict[str, Any]:
-    found = hashlib.sha256()
-    with file.open("rb") as stream:
-        while piece := stream.read(1 << 20):
-            found.update(piece)
-    return {"sha256": found.hexdigest(), "bytes": file.stat().st_size}
+    return {"sha256": file_digest(file), "bytes": file.stat().st_size}

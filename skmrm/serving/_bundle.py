@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from skmrm._support.files import is_intact, json_object
+from skmrm._support.files import file_digest, is_intact, json_object
 from skmrm.exceptions import ModelFileError, reading
 from skmrm.serving._external_data import external_files
 
@@ -157,15 +157,10 @@ def _content(name: str, folder: Path | None, given: Mapping[str, bytes], where: 
 
 
 def _digest_of_file(file: Path, where: str) -> str:
-    """SHA-256 of a file, a piece at a time: it may be larger than memory."""
-    found = hashlib.sha256()
     try:
-        with file.open("rb", buffering=0) as stream:
-            while piece := stream.read(1 << 18):
-                found.update(piece)
+        return file_digest(file)
     except FileNotFoundError:
         raise _missing(file.name, where) from None
-    return found.hexdigest()
 
 
 def _missing(name: str, where: str) -> ModelFileError:

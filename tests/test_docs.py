@@ -107,7 +107,7 @@ def test__how_it_works__numbers_and_files_that_it_names__are_those_of_the_code()
     kinds = f"{' or '.join(map(str, tried.kinds))} of them ({tried.more_kinds} where {max(tried.kinds)} are"
     kind_scales = ", ".join(f"{scale:g}" for scale in strength.KIND_SCALES)
     for words in (
-        f"{len(choice.RIDGES) - 1} candidates from {choice.RIDGES[1]:g} to {min(choice.RIDGES):g}",
+        f"{len(choice.RIDGES)} candidates from {max(choice.RIDGES):g} to {min(choice.RIDGES):g}",
         f"its ridge at {choice.DEFAULT_RIDGE:g}",
         rf"s = (0, c, \dots, c)$ with $c \in \{{{scales}\}}$",
         f"guess of its standard deviation: {directions.POOLED_SCALE:g}",

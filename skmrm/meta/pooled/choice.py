@@ -4,7 +4,10 @@ r"""The pooled reward, as users left out have chosen it: its ridge, and whether 
     b = \arg\min_b \tfrac1n \textstyle\sum_p \mathrm{softplus}(-b \cdot g_p) + \tfrac\lambda2 \lVert b \rVert^2
 
 with :math:`g_p` the difference of standardised features of pair p. :math:`\lambda` has the smallest log loss on users
-that no fit has seen, mean over users, or on new prompts among what is as good for new users (:func:`choose_ridge`).
+that no fit has seen, mean over users, or on new prompts among what is as good for new users (:func:`choose_ridge`). It
+is infinite, no shared reward, where users left out lose by the best of them, by more than two standard errors: where
+they do not, a reward close to zero does no harm, and may order what is new.
+
 Nyström features (:mod:`skmrm.meta.pooled.nystroem`) stand beside the features where that helps users left out.
 """
 
@@ -12,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import inf, isfinite, log
 from typing import Any, Literal
 
 import torch
@@ -44,7 +47,7 @@ __all__ = [
 
 Kernel = Literal["auto", "rbf"] | None
 
-RIDGES = (inf, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+RIDGES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 DEFAULT_RIDGE = 0.1  # where no users can be left out to choose by
 MAX_CELLS = 1 << 27  # of linear and Nyström features, to try the latter on: half a gigabyte in single precision
 
@@ -93,8 +96,12 @@ def fit_pooled_reward(data: CrossFit, ridge: float | None = None, kernel: Kernel
     held_out, losses = list[Tensor](), None
     if data.folds:
         chosen, held_out, losses = choose_ridge(features.table, data, candidates)
-        # what is shared may be bent, where nothing linear is
-        bent = chosen if isfinite(chosen) else candidates[1 + int(losses[1:].nanmean(1).argmin())]
+        bent = chosen  # what is shared may be bent, where nothing linear is
+    if losses is not None and ridge is None:
+        best, nothing = losses[candidates.index(chosen)], torch.where(losses[0].isnan(), torch.nan, log(2))
+        candidates, losses = (inf, *candidates), torch.cat([nothing.unsqueeze(0), losses])
+        if _is_gain(best - nothing):
+            chosen, held_out = inf, [torch.zeros_like(solution) for solution in held_out]
     nystroem = choose_nystroem(data, chosen, bent, kernel)
     if nystroem is not None:
         chosen, features = bent, PooledFeatures(data.table, nystroem)
@@ -109,8 +116,7 @@ def choose_ridge(table: Tensor, data: CrossFit, ridges: Sequence[float]) -> tupl
     Where users share groups (prompts, topics), the training users have judged the very responses that the held-out
     users judge: little ridge lets the model learn those by heart, at the cost of all others. Of the ridges that are as
     good as the best but for noise (two standard errors), the one is taken with the smallest loss of new users on new
-    groups. An infinite ridge, no shared reward, is taken where the best other one is worse by more than two
-    standard errors: where it is not, a reward close to zero does no harm, and may order what is new.
+    groups.
 
     Parameters
     ----------
@@ -119,7 +125,7 @@ def choose_ridge(table: Tensor, data: CrossFit, ridges: Sequence[float]) -> tupl
     data : CrossFit
         Each fold's model is fitted on all other users. Without new groups, new users choose alone.
     ridges : sequence of float
-        Candidates, from the strongest (the path is warm-started); an infinite one is no shared reward.
+        Candidates, from the strongest: the path is warm-started.
 
     Returns
     -------
@@ -130,16 +136,11 @@ def choose_ridge(table: Tensor, data: CrossFit, ridges: Sequence[float]) -> tupl
         NaN for users in no fold or without pairs.
     """
     paths, losses = new_user_losses(table, data.pairs, data.folds, ridges)
-    means = losses.nanmean(1)
-    finite = [i for i, ridge in enumerate(ridges) if isfinite(ridge)]
-    best = finite[first_least(means[finite])]
-    as_good = [i for i in _as_good(losses, best) if i in finite]
+    best = first_least(losses.nanmean(1))
+    as_good = _as_good(losses, best)
     if data.new_groups and len(as_good) > 1:
         apart = new_group_losses(table, data, [ridges[i] for i in as_good])
         best = as_good[first_least(apart.nanmean(1))]
-    for none in set(range(len(ridges))).difference(finite):
-        excess = _known(losses[best] - losses[none])
-        best = none if excess.mean() > 2 * excess.std() / excess.numel() ** 0.5 else best
     return ridges[best], [path[best] for path in paths], losses
 
 
@@ -224,17 +225,19 @@ def kernel_helps(data: CrossFit, nystroem: Nystroem, ridge: float, bent: float) 
 
     def gains(folds: Sequence[Tensor]) -> Tensor:
         without, with_it = (new_user_losses(table, data.pairs, folds, own)[1] for table, own in tried)
-        return _known(without - with_it)
+        return without - with_it
 
     gain = gains(data.folds[:1])
-    if not gain.mean() > 0:  # nor where nobody was judged, of which the mean is NaN
+    if not gain.nanmean() > 0:  # nor where nobody was judged, of which the mean is NaN
         return False
     gain = torch.cat([gain, gains(data.folds[1:])])
     if data.new_groups:
         without, with_it = (new_group_losses(table, data, own) for table, own in tried)
-        gain = torch.cat([gain, _known(without - with_it)])
-    return bool(gain.mean() > 2 * gain.std() / gain.numel() ** 0.5)
+        gain = torch.cat([gain, without - with_it])
+    return _is_gain(gain)
 
 
-def _known(values: Tensor) -> Tensor:
-    return values[~values.isnan()]
+def _is_gain(gains: Tensor) -> bool:
+    """Whether users gain by more than two standard errors; NaN for whom nobody judged."""
+    known = gains[~gains.isnan()]
+    return bool(known.mean() > 2 * known.std() / known.numel() ** 0.5)

@@ -125,8 +125,9 @@ def row_gaps(table: Tensor, chosen: Tensor, rejected: Tensor) -> Tensor:
 def gram(table: Tensor) -> Tensor:
     """Z' Z of a table Z (n_items, d), in double precision: (d, d)."""
     total = table.new_zeros(table.shape[1], table.shape[1], dtype=torch.float64)
-    for rows in table.split(n_cached_rows(table)):
-        total.addmm_(rows.T.double(), rows.double())
+    with around_product(table.shape[0] * table.shape[1] ** 2):
+        for rows in table.split(n_cached_rows(table)):
+            total.addmm_(rows.T.double(), rows.double())
     return total
 
 

@@ -15,7 +15,8 @@ from skmrm.meta.tensors.tables import around_product
 
 __all__ = ["cholesky", "eigh"]
 
-# Shares of a matrix's size that are added to its diagonal, one after the other, where the one before was not enough.
+# Shares of a matrix's size that are added to its diagonal, one after the other, where the one before was not enough. To
+# a Cholesky factor they reach to what rounding may have taken from k rows of the matrix's precision, if that is more.
 _JITTERS = (0.0, 1e-14, 1e-12, 1e-10, 1e-8)
 
 
@@ -33,6 +34,7 @@ def cholesky(matrix: Tensor, *, upper: bool = False) -> Tensor:
         return factor
     double = matrix.double()
     level = double.diagonal(dim1=-2, dim2=-1).mean(-1)
+    level = level * max(1.0, torch.finfo(matrix.dtype).eps * matrix.shape[-1] / _JITTERS[-1])
     for share in _JITTERS:
         added = torch.diag_embed((share * level).unsqueeze(-1).expand(*matrix.shape[:-1]))
         factor, failed = torch.linalg.cholesky_ex(double + added, upper=upper)

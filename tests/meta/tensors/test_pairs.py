@@ -1,3 +1,4 @@
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ def test__bounded__any_counts__weighs_nobody_above_the_last_bound(counts, most, 
     found = pairs.bounded(earlier).bounded(most)
     weight = torch.ones(int(sum(counts)), dtype=torch.float64) if found.weight is None else found.weight
     expected = [min(1, most / count) for count in counts for _ in range(count)]
-    assert weight.tolist() == expected
+    assert weight.tolist() == pytest.approx(expected, rel=1e-15)
 
 
 @given(counts=counts_lists, data=st.data())

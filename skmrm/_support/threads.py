@@ -60,6 +60,7 @@ class _Shared:
         self._before: dict[_Setting, int] = {}
 
     def enter(self, settings: Sequence[_Setting]) -> None:
+        """Set to one what allows more, and is not set yet."""
         with self._lock:
             self._n_inside += 1
             for setting in settings:
@@ -68,6 +69,7 @@ class _Shared:
                     setting.set(1)
 
     def leave(self) -> None:
+        """Restore all when the last one leaves."""
         with self._lock:
             self._n_inside -= 1
             if self._n_inside == 0:

@@ -447,11 +447,10 @@ def _written(code: CodeType, loads: tuple[str, ...]) -> Iterator[str]:
         for step, after, then in zip(steps, steps[1:], steps[2:], strict=False):
             is_entry = after.opname.startswith("LOAD_") and then.opname in ("STORE_SUBSCR", "DELETE_SUBSCR")
             is_method = after.opname in ("LOAD_ATTR", "LOAD_METHOD") and after.argval in _WRITES
+            is_added_to = step.opname in ("SWAP", "ROT_TWO") and after.opname == "STORE_ATTR"  # an attribute, by +=
             if step.opname in loads and (is_entry or is_method):
                 yield str(step.argval)
-            if (
-                "LOAD_ATTR" in loads and step.opname in ("SWAP", "ROT_TWO") and after.opname == "STORE_ATTR"
-            ):  # += of one
+            if is_added_to and "LOAD_ATTR" in loads:
                 yield str(after.argval)
 
 

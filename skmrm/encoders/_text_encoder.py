@@ -181,10 +181,8 @@ class TextEncoder(TransformerMixin, BaseEstimator):
             or what it returns cannot be used.
         """
         distinct, _ = self._fit(X)
-        if as_store(self.memory) is None:
-            self._encode_chunk(
-                CheckedItems(distinct[:1]), self._identity()
-            )  # shows how many columns there are, and that they will do
+        if as_store(self.memory) is None:  # one text shows how many columns there are, and that they will do
+            self._encode_chunk(CheckedItems(distinct[:1]), self._identity())
         return self
 
     def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:

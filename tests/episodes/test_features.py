@@ -169,6 +169,50 @@ def test__features__no_table_of_real_numbers__are_refused_wherever_they_come_in(
             call()
 
 
+class Unreadable:
+    """What NumPy asks for an array, and gets an error."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError("not now")
+
+
+class OnAGpu:
+    """What says of itself that it lies on a GPU."""
+
+    __cuda_array_interface__ = {"shape": (4, 4)}  # noqa: RUF012
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (Unreadable(), r"an Unreadable that NumPy cannot read \(not now\)"),
+        (OnAGpu(), "an OnAGpu on a GPU: pass it as a NumPy array"),
+        (pl.LazyFrame({"a": [1.0]}), r"a LazyFrame, which is lazy: pass its \.collect\(\)"),
+        (torch.zeros(4, 4, dtype=torch.float8_e4m3fn), r"NumPy cannot read .*pass its \.float\(\)"),
+        (np.zeros(4, [("a", float)]), "convert it to a float32 or float64 NumPy array"),
+        ([[10**400, 1]], "numbers beyond float64"),
+    ],
+    ids=lambda made: type(made).__name__,
+)
+def test__feature_array__what_cannot_be_read__says_what_to_pass(made, message):
+    with pytest.raises(ValueError, match=message):
+        feature_array(made)
+
+
+def test__fit__features_spoilt_after_they_were_checked__names_users_and_rows():
+    features = np.random.default_rng(0).normal(size=(6, 2))
+    episodes = episodes_from_arrays(features, [0, 1, 2, 3], [1, 2, 3, 4], ["ann", "ann", "bo", "bo"])
+    features[3, 1] = np.nan
+    with pytest.raises(EpisodeError, match=r"features must be finite; not so for .*bo.*row 3 of the features"):
+        MetaRewardModel(max_epochs=0).fit(episodes)
+
+
+def test__adapt__features_far_from_those_of_fit__are_refused_with_their_pairs(model):
+    rows = np.full((2, model.n_features_in_), 1e12) * np.array([[1.0], [-1.0]])
+    with pytest.raises(EpisodeError, match=r"adapt needs features of the size .* a million logits.*as pair 0.*scale"):
+        model.adapt(Episode("ann", rows[:1], rows[1:]))
+
+
 MISSING = {
     "masked": lambda table, gap: np.ma.masked_array(table, gap),
     "masked integers": lambda table, gap: np.ma.masked_array((10 * table).astype(int), gap),

@@ -597,3 +597,10 @@ def test__check_items__messages_that_cannot_be_read__are_all_counted():
     items = [("Tea?", [YES]), ("Tea?", [{"role": "user"}]), ("Tea?", [{"content": "x"}])]
     with pytest.raises(ValueError, match=r"not so in 2 items of 3, at 1, 2 .the first: message 0 has no 'content'"):
         check_items(items, "predict")
+
+
+def test__messages__a_role_that_is_no_text__is_refused():
+    answer = [{"role": 5, "content": "Yes."}]
+    row = {"user_id": "ann", "prompt": "Tea?", "chosen": answer, "rejected": "No."}
+    with pytest.raises(EpisodeError, match="the role of message 0 is an int; a str is needed"):
+        episodes_from_frame([row | {"rejected": [{"role": "assistant", "content": "No."}]}])

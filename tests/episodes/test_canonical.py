@@ -338,3 +338,16 @@ def test__adaptation_curve__shuffled_and_over_an_own_query__is_the_same():
         curve = adaptation_curve(model, episodes, support_sizes=[2], query=judged[rows][place], random_state=0)
         found.append(dict(zip(curve.users, curve.log_loss[0], strict=True)))
     assert found[0] == pytest.approx(found[1], rel=1e-6)
+
+
+def test__canonical__opposite_choices_of_one_user_between_users_who_disagree__do_not_depend_on_their_order():
+    """Turned round, all these choices are the same set: only which item was chosen tells the pairs apart."""
+    user, chosen = np.array([0, 1, 2, 2, 2, 2]), np.array([1, 0, 0, 1, 0, 1])
+    features, found = np.array([[0.0, 0.0], [1.0, 1.0]]), []
+    for order in ([0, 1, 2, 3, 4, 5], [0, 1, 3, 2, 5, 4], [1, 5, 2, 4, 3, 0]):
+        episodes = episodes_from_arrays(
+            np.array([[0.0, 0.0], [1.0, 1.0]]), chosen[order], 1 - chosen[order], user[order]
+        )
+        ordered = episodes.canonical()
+        found.append((ordered.users[ordered.user].tolist(), ordered.features[ordered.chosen].tolist()))
+    assert found[0] == found[1] == found[2]

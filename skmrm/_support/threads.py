@@ -147,6 +147,7 @@ def in_threads(work: Callable[[_Part], _Result], parts: Sequence[_Part]) -> list
     """
 
     def alone(part: _Part) -> _Result:
+        """Work on one thread."""
         with one_thread():
             return work(part)
 

@@ -157,6 +157,7 @@ def _content(name: str, folder: Path | None, given: Mapping[str, bytes], where: 
 
 
 def _digest_of_file(file: Path, where: str) -> str:
+    """SHA-256 of a file that must be there."""
     try:
         return file_digest(file)
     except FileNotFoundError:

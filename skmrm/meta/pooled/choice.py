@@ -97,11 +97,11 @@ def fit_pooled_reward(data: CrossFit, ridge: float | None = None, kernel: Kernel
     if data.folds:
         chosen, held_out, losses = choose_ridge(features.table, data, candidates)
         bent = chosen  # what is shared may be bent, where nothing linear is
-    if losses is not None and ridge is None:
-        best, nothing = losses[candidates.index(chosen)], torch.where(losses[0].isnan(), torch.nan, log(2))
-        candidates, losses = (inf, *candidates), torch.cat([nothing.unsqueeze(0), losses])
-        if _is_gain(best - nothing):
-            chosen, held_out = inf, [torch.zeros_like(solution) for solution in held_out]
+        if ridge is None:
+            best, nothing = losses[candidates.index(chosen)], torch.where(losses[0].isnan(), torch.nan, log(2))
+            candidates, losses = (inf, *candidates), torch.cat([nothing.unsqueeze(0), losses])
+            if _is_gain(best - nothing):
+                chosen, held_out = inf, [torch.zeros_like(solution) for solution in held_out]
     nystroem = choose_nystroem(data, chosen, bent, kernel)
     if nystroem is not None:
         chosen, features = bent, PooledFeatures(data.table, nystroem)

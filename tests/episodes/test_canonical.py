@@ -345,9 +345,6 @@ def test__canonical__opposite_choices_of_one_user_between_users_who_disagree__do
     user, chosen = np.array([0, 1, 2, 2, 2, 2]), np.array([1, 0, 0, 1, 0, 1])
     features, found = np.array([[0.0, 0.0], [1.0, 1.0]]), []
     for order in ([0, 1, 2, 3, 4, 5], [0, 1, 3, 2, 5, 4], [1, 5, 2, 4, 3, 0]):
-        episodes = episodes_from_arrays(
-            np.array([[0.0, 0.0], [1.0, 1.0]]), chosen[order], 1 - chosen[order], user[order]
-        )
-        ordered = episodes.canonical()
+        ordered = episodes_from_arrays(features, chosen[order], 1 - chosen[order], user[order]).canonical()
         found.append((ordered.users[ordered.user].tolist(), ordered.features[ordered.chosen].tolist()))
     assert found[0] == found[1] == found[2]

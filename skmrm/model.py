@@ -10,17 +10,20 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy.special import softmax
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from skmrm._support.tensors import as_tensors
 from skmrm.estimators.checkpoints import Checkpoints
 from skmrm.estimators.core_data import CoreData
 from skmrm.estimators.estimator import RewardEstimator
 from skmrm.estimators.progress import EpochBar
 from skmrm.meta.adaptation import Adaptation, GradientAdaptation, MapAdaptation
+from skmrm.meta.adaptation.mixture import MixturePrior
 from skmrm.meta.adaptation.rule import inner_rule
+from skmrm.meta.adaptation.users import rule_parameters
 from skmrm.meta.fit import Fitted, meta_fit
 from skmrm.meta.folds import MIN_JUDGED_USERS
 from skmrm.meta.outer.loop import OuterOptions
@@ -37,6 +40,7 @@ __all__ = ["MetaRewardModel"]
 
 # A learnt step size starts here: with base rewards of unit variance, a step that moves a margin by about a tenth.
 _INITIAL_STEP_SIZE = 0.1
+_MAX_EPOCHS = 20
 # The paper's reference setting. All epochs run and the best one on validation users is kept.
 _PAPER: dict[str, Any] = {
     "n_bases": 2,
@@ -88,9 +92,9 @@ class MetaRewardModel(RewardEstimator):
         spectral start. "auto" does where that helps validation users by more than two standard errors; it tries where
         all features take half a gigabyte at most.
     adaptation : {"map", "gradient"} or object
-        Inner rule: mode of the posterior under a Gaussian prior on the weights (or its mean under a mixture, where
-        users turn out to be of several kinds); or `inner_steps` gradient steps, the paper's. An object with the
-        interface of :class:`skmrm.meta.adaptation.Adaptation` plugs in another rule.
+        Inner rule: mode of the posterior under Gaussian priors of the weights and kinds of users, a mean over them
+        that is weighed on validation users; or `inner_steps` gradient steps, the paper's. An object with the interface
+        of :class:`skmrm.meta.adaptation.Adaptation` plugs in another rule.
     inner_steps : int
         Gradient adaptation: number of steps.
     inner_lr : float, optional
@@ -110,9 +114,10 @@ class MetaRewardModel(RewardEstimator):
         plugged in, None.
     users_per_batch : int
         Users in a step of the outer loop.
-    max_epochs : int
-        Epochs of the outer loop, at most. With `spectral_init`, its result is used only if it helped validation users
-        by more than two standard errors. 0 for none.
+    max_epochs : int or "auto"
+        Epochs of the outer loop, at most; 0 for none. With `spectral_init`, its result is used only if it helped
+        validation users by more than two standard errors. "auto" is 20, and 0 under MAP from a spectral start in
+        memory, which has learnt what the outer loop would learn.
     learning_rate : float
         Of the outer loop (Adam, 5 % warm-up, cosine decay).
     support_fraction : float, optional
@@ -151,19 +156,21 @@ class MetaRewardModel(RewardEstimator):
     start_weights_ : ndarray of shape (n_bases,)
         Weights of a user without choices.
     prior_scale_ : ndarray of shape (n_bases,)
-        MAP adaptation: prior standard deviation of each weight; within a kind where there are kinds of users.
-    prior_centres_ : ndarray of shape (n_kinds, n_bases)
-        MAP adaptation: mean weights of each kind of user; one row, the starting weights, where there is one kind.
-    prior_shares_ : ndarray of shape (n_kinds,)
-        MAP adaptation: share of users of each kind; they sum to one.
+        MAP adaptation: prior standard deviation of each weight over all users.
+    prior_centres_ : ndarray of shape (n_components, n_bases)
+        MAP adaptation: mean weights of each component of the prior, kinds of users among them; one row, the starting
+        weights, where it is one Gaussian.
+    prior_shares_ : ndarray of shape (n_components,)
+        MAP adaptation: share of each component in the prior; they sum to one.
     adaptation_ : Adaptation
         The inner rule, with what was chosen.
     ridge_ : float or None
         L2 penalty of the pooled model of the spectral start: best on validation users; where users share groups, best
         on new groups among the penalties that are as good for validation users. Infinite where nothing is shared.
     selection_ : list of dict
-        Validation loss of every strength of personalisation, with its standard error against none; the chosen one is
-        marked.
+        Validation loss of every prior of how users differ (or step size of a gradient step), with its change against
+        "none" and that one's standard error, and the weight it has in the model; under MAP also of their weighted mean,
+        on users that the weights were not chosen on. What the model uses is marked as chosen.
     history_ : list of dict
         One record an epoch of the outer loop; epoch 0 is its start.
     kernel_ : "rbf" or None
@@ -215,7 +222,7 @@ class MetaRewardModel(RewardEstimator):
         "robust_ratio": [Interval(Real, 0, 1, closed="right")],
         "robust_temperature": [None, Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "users_per_batch": [Interval(Integral, 1, None, closed="left")],
-        "max_epochs": [Interval(Integral, 0, None, closed="left")],
+        "max_epochs": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "support_fraction": [None, Interval(Real, 0, 1, closed="neither")],
         "validation_fraction": [Interval(Real, 0, 0.5, closed="both")],
@@ -242,7 +249,7 @@ class MetaRewardModel(RewardEstimator):
         robust_ratio: float = 0.5,
         robust_temperature: float | Literal["auto"] | None = "auto",
         users_per_batch: int = 64,
-        max_epochs: int = 20,
+        max_epochs: int | Literal["auto"] = "auto",
         learning_rate: float = 1e-3,
         support_fraction: float | None = None,
         validation_fraction: float = 0.2,
@@ -323,7 +330,7 @@ class MetaRewardModel(RewardEstimator):
             If the checkpoint cannot be read.
         """
         checkpoints = None if checkpoint_dir is None else Checkpoints(checkpoint_dir, checkpoint_every)
-        with EpochBar(self.max_epochs, bool(self.verbose)) as bar:
+        with EpochBar(_MAX_EPOCHS if self.max_epochs == "auto" else self.max_epochs, bool(self.verbose)) as bar:
             return self._fit(
                 episodes,
                 partial(self._meta_fit, bar.show),
@@ -380,27 +387,33 @@ class MetaRewardModel(RewardEstimator):
 
     @property
     def prior_scale_(self) -> NDArray[Any]:
-        """Prior standard deviation of each weight, (n_bases,); MAP adaptation only."""
-        check_is_fitted(self)
-        try:
-            return np.abs(self._rule_params["rule.prior_scale"])
-        except KeyError:
-            raise AttributeError("prior_scale_ exists only under adaptation='map'") from None
+        """Prior standard deviation of each weight over all users, (n_bases,); MAP adaptation only."""
+        shares, centres, spread = self._prior("prior_scale_")
+        return np.sqrt(shares @ (spread + (centres - self.start_weights_) ** 2))
 
     @property
     def prior_shares_(self) -> NDArray[Any]:
-        """Share of users of each kind, (n_kinds,); MAP adaptation only."""
-        if not hasattr(self, "prior_scale_"):
-            raise AttributeError("prior_shares_ exists only under adaptation='map'")
-        logits = self._rule_params.get("rule.logits", np.zeros(1, self.start_weights_.dtype))
-        return softmax(logits)
+        """Share of each component in the prior, (n_components,); MAP adaptation only."""
+        return self._prior("prior_shares_")[0]
 
     @property
     def prior_centres_(self) -> NDArray[Any]:
-        """Mean weights of each kind of user, (n_kinds, n_bases); MAP adaptation only."""
-        shares = self.prior_shares_
-        centres = self._rule_params.get("rule.centres", np.zeros((1, len(self.start_weights_)), shares.dtype))
-        return self.start_weights_ + centres - shares @ centres
+        """Mean weights of each component of the prior, (n_components, n_bases); MAP adaptation only."""
+        return self._prior("prior_centres_")[1]
+
+    def _prior(self, name: str) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Shares, means and variances of the prior's components."""
+        check_is_fitted(self)
+        params = self._rule_params
+        if "rule.logits" in params:
+            prior = MixturePrior.of(rule_parameters(as_tensors(params, torch.device("cpu"))))
+            shares = prior.weights[prior.prior] * prior.log_shares.exp()
+            spread = (prior.factors**2).sum(-1).expand_as(prior.centres)
+            return shares.numpy(), self.start_weights_ + prior.centres.numpy(), spread.numpy()
+        if "rule.prior_scale" in params:
+            scale = params["rule.prior_scale"][None]
+            return np.ones(1, scale.dtype), self.start_weights_[None], scale**2
+        raise AttributeError(f"{name} exists only under adaptation='map'")
 
     def _problems(self) -> list[str]:
         problems = []
@@ -423,7 +436,10 @@ class MetaRewardModel(RewardEstimator):
         return problems + super()._problems()
 
     def _meta_fit(self, progress: Callable[[dict[str, Any]], None], data: CoreData) -> Fitted:
-        options = self._options() if data.others is None else replace(self._options(), kernel=None)
+        options = self._options()
+        if data.others is not None:
+            outer = replace(options.outer, max_epochs=self._max_epochs(streamed=True))
+            options = replace(options, kernel=None, outer=outer)
         if data.others is not None and self.kernel == "rbf":
             warnings.warn(
                 f"kernel='rbf' needs all features in memory, and max_memory={self.max_memory:g} has a part of them "
@@ -472,6 +488,12 @@ class MetaRewardModel(RewardEstimator):
     def _is_constrained(self) -> bool:
         return self.weight_constraint == "simplex" or inner_rule(self._rule()).is_constrained
 
+    def _max_epochs(self, streamed: bool = False) -> int:
+        """Epochs of the outer loop; none where the spectral start has seen all users, and learnt their prior by EM."""
+        if self.max_epochs == "auto":
+            return 0 if self._spectral() and self.adaptation == "map" and not streamed else _MAX_EPOCHS
+        return int(self.max_epochs)
+
     def _robust_temperature(self) -> float | None:
         if not isinstance(self.robust_temperature, str):
             return self.robust_temperature
@@ -489,7 +511,7 @@ class MetaRewardModel(RewardEstimator):
             validation_fraction=float(self.validation_fraction),
             outer=OuterOptions(
                 users_per_batch=int(self.users_per_batch),
-                max_epochs=int(self.max_epochs),
+                max_epochs=self._max_epochs(),
                 learning_rate=float(self.learning_rate),
                 robust_ratio=float(self.robust_ratio),
                 robust_temperature=self._robust_temperature(),

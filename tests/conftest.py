@@ -1,9 +1,11 @@
 """What all tests share: their settings, and small data and models; whoever needs a variation makes it from these."""
 
 import copy
+import math
 import os
 import pickle
 import shutil
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from skmrm import MetaRewardModel
 from skmrm.datasets import make_user_preferences
+from skmrm.meta.prior.stacking import StackOptions, stack_priors
 
 torch.set_num_threads(1)  # should something have imported it before
 threadpool_limits(1)  # and numpy
@@ -102,14 +105,21 @@ def small():
     return MetaRewardModel(n_bases=3, max_epochs=2, validation_fraction=0.5, random_state=0, device="cpu")
 
 
+def one_gaussian(learners, data, options):
+    """In place of `stack_priors`: believe in one Gaussian prior, as it was learnt."""
+    candidates = StackOptions(scales=(1.0,), narrow_scales=(), kinds=(), required_gain=-math.inf)
+    found = stack_priors(learners, data, candidates)
+    return replace(found, weights=torch.tensor([0.0, 1.0]))
+
+
 @pytest.fixture(scope="session")
 def model(small, episodes):
     """Fitted on all of `episodes`, MAP adaptation under one Gaussian, and not to be changed."""
     from sklearn.base import clone
 
     with pytest.MonkeyPatch.context() as patch:
-        # one kind of user, so that tests can compute posteriors by hand; test_mixture.py has models of several
-        patch.setattr("skmrm.meta.prior.strength._kinds", lambda n: [])
+        # one prior, so that tests can compute posteriors by hand; test_mixture.py has models of several
+        patch.setattr("skmrm.meta.start.stack_priors", one_gaussian)
         fitted = clone(small).fit(episodes)
     assert fitted.prior_scale_.any()  # "none" chosen on validation users would make tests of adaptation say nothing
     return fitted

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from skmrm.meta import fit, folds
-from skmrm.meta.adaptation import MapAdaptation
 from skmrm.meta.pooled import choice
-from skmrm.meta.prior import directions, em, spectral, strength
+from skmrm.meta.prior import directions, em, spectral, stacking
 from skmrm.splits import support_query
 
 pytestmark = pytest.mark.usefixtures("shared_fits")  # pages begin with the same model
@@ -102,20 +101,19 @@ def test__how_it_works__numbers_and_files_that_it_names__are_those_of_the_code()
     files = set(re.findall(r"`((?:\w+/)+\w+\.py)`", page))
     assert len(files) > 8
     assert [name for name in sorted(files) if not (package / name).is_file()] == []
-    tried = strength.ChoiceOptions()
-    scales = ", ".join(f"{scale:g}" for scale in MapAdaptation.strengths)
-    kinds = f"{' or '.join(map(str, tried.kinds))} of them ({tried.more_kinds} where {max(tried.kinds)} are"
-    kind_scales = ", ".join(f"{scale:g}" for scale in strength.KIND_SCALES)
+    tried = stacking.StackOptions()
+    scales, kinds = (", ".join(f"{one:g}" for one in some) for some in (tried.scales, tried.kinds))
     for words in (
         f"{len(choice.RIDGES)} candidates from {max(choice.RIDGES):g} to {min(choice.RIDGES):g}",
         f"its ridge at {choice.DEFAULT_RIDGE:g}",
-        rf"s = (0, c, \dots, c)$ with $c \in \{{{scales}\}}$",
+        rf"its standard deviations times $c \in \{{{scales}\}}$, the narrow one, {kinds} kinds of users",
+        f"no more than {spectral.MOST_RIDGE:g}",
+        f"less than {stacking.REQUIRED_GAIN:g} nats",
         f"guess of its standard deviation: {directions.POOLED_SCALE:g}",
-        f"{em.GAUSSIAN_SWEEPS} are taken",
+        f"{em.GAUSSIAN_SWEEPS} sweeps are taken",
         f"({em.MIXTURE_SWEEPS} sweeps, from k-means",
         f"up to {directions.AUTO_BASES + 1} in all",
         f"{spectral.SMALLEST:.0%} of the largest if that is less",
-        rf"{kinds} best), at $c \in \{{{kind_scales}\}}$",
         f"fewer than {folds.MIN_JUDGED_USERS} users",
         f"as hold {folds.ENOUGH_VALIDATION_USERS} users",
         f"{support_query.MAX_PAIRS_PER_USER} pairs of a user",

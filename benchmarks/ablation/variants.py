@@ -10,7 +10,7 @@ from typing import Any
 from skmrm import MetaRewardModel
 from skmrm.baselines import PooledBradleyTerry
 from skmrm.meta.prior.directions import PriorOptions
-from skmrm.meta.prior.strength import ChoiceOptions
+from skmrm.meta.prior.stacking import StackOptions
 from skmrm.meta.start import FitOptions
 
 __all__ = ["VARIANTS", "Variant"]
@@ -54,18 +54,27 @@ class Variant:
         return model
 
 
-NO_KINDS = ChoiceOptions(kinds=())
 WHATEVER_IT_DID = {"required_gain": -math.inf}
 
 VARIANTS: dict[str, Variant] = {
     "default": Variant("the default"),
     "pooled": Variant("pooled Bradley-Terry", make=PooledBradleyTerry),
-    "spectral": Variant(
-        "the spectral guess alone: no EM, no kinds",
-        options={"prior": PriorOptions(sweeps=0, floor=0.0), "choice": NO_KINDS},
+    "narrow": Variant("the spectral guess alone: no principal directions", options={"prior": PriorOptions(wide=False)}),
+    "no EM": Variant(
+        "the guess as it is: no EM, no kinds",
+        options={"prior": PriorOptions(sweeps=0), "stack": StackOptions(kinds=())},
     ),
-    "gaussian": Variant("a Gaussian prior alone: no kinds", options={"choice": NO_KINDS}),
-    "many sweeps": Variant("30 sweeps of EM instead of 4", options={"prior": PriorOptions(sweeps=30)}),
+    "no shrinkage": Variant("EM without shrinkage", options={"prior": PriorOptions(shrinkage=0.0)}),
+    "30 sweeps": Variant("30 sweeps of EM instead of 10", options={"prior": PriorOptions(sweeps=30)}),
+    "gaussians": Variant("Gaussian priors alone: no kinds", options={"stack": StackOptions(kinds=())}),
+    "more kinds": Variant("4, 8 and 16 kinds", options={"stack": StackOptions(kinds=(4, 8, 16))}),
+    "one gaussian": Variant(
+        "one Gaussian as EM has left it, or none",
+        options={"stack": StackOptions(scales=(1.0,), narrow_scales=(), kinds=())},
+    ),
+    "any gain": Variant(
+        "however little the mean gains over none", options={"stack": StackOptions(required_gain=-math.inf)}
+    ),
     "no level": Variant(
         "noise edge alone: no level at which users differ in every direction",
         options={"prior": PriorOptions(level=False)},
@@ -73,15 +82,9 @@ VARIANTS: dict[str, Variant] = {
     "no floor": Variant("no variance for directions below the noise", options={"prior": PriorOptions(floor=0.0)}),
     "straight": Variant("no bend of the pooled reward", {"kernel": None}),
     "8 bases": Variant("8 base functions", {"n_bases": 8}),
-    "smallest loss": Variant(
-        "the setting of the smallest validation loss", options={"choice": ChoiceOptions(slack=(0.0, 0.0))}
-    ),
-    "one error": Variant(
-        "the least personalised within one standard error", options={"choice": ChoiceOptions(slack=(1.0, 1.0))}
-    ),
-    "no outer loop": Variant("no outer loop", {"max_epochs": 0}),
-    "outer loop": Variant("the outer loop's result whatever it did", options=WHATEVER_IT_DID),
-    "RPO": Variant("the same with RPO", {"robust_temperature": 0.5}, WHATEVER_IT_DID),
+    "gated outer loop": Variant("20 epochs of the outer loop, if they help", {"max_epochs": 20}),
+    "outer loop": Variant("20 epochs of the outer loop, whatever they do", {"max_epochs": 20}, WHATEVER_IT_DID),
+    "RPO": Variant("the same with RPO", {"max_epochs": 20, "robust_temperature": 0.5}, WHATEVER_IT_DID),
     "users alone": Variant("ridge for new users alone, not for new prompts", options={"new_groups": False}),
     "gradient": Variant("gradient steps instead of MAP", {"adaptation": "gradient"}),
 }

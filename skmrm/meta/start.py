@@ -15,10 +15,12 @@ from skmrm.meta.basis import Parameters, column_ranks, init_basis
 from skmrm.meta.folds import N_SPLITS, CrossFit
 from skmrm.meta.outer.loop import OuterOptions
 from skmrm.meta.outer.streaming import StreamedUsers, refine_pooled
-from skmrm.meta.pooled.choice import DEFAULT_RIDGE, Kernel, fit_pooled_reward
+from skmrm.meta.pooled.choice import Kernel, fit_pooled_reward
 from skmrm.meta.pooled.features import PooledReward
-from skmrm.meta.prior.directions import PriorBases, PriorLearner, PriorOptions
-from skmrm.meta.prior.strength import ChoiceOptions, choose_candidate, without_validation
+from skmrm.meta.prior.directions import PriorLearner, PriorOptions
+from skmrm.meta.prior.spectral import MOST_RIDGE
+from skmrm.meta.prior.stacking import Stacked, StackOptions, stack_priors
+from skmrm.meta.prior.strength import SLACK, JudgedCandidates, choose_candidate, without_validation
 from skmrm.meta.tensors.tables import empty_like
 
 __all__ = ["FitOptions", "Start", "random_start", "spectral_start"]
@@ -32,7 +34,7 @@ class FitOptions:
 
     Attributes
     ----------
-    prior, choice : PriorOptions, ChoiceOptions
+    prior, stack : PriorOptions, StackOptions
     new_groups : bool
         Whether choices look at new groups as well as at new users.
     required_gain : float
@@ -50,7 +52,8 @@ class FitOptions:
     n_splits: int = N_SPLITS
     outer: OuterOptions = field(default_factory=OuterOptions)
     prior: PriorOptions = field(default_factory=PriorOptions)
-    choice: ChoiceOptions = field(default_factory=ChoiceOptions)
+    stack: StackOptions = field(default_factory=StackOptions)
+    slack: tuple[float, float] = SLACK
     new_groups: bool = True
     required_gain: float = 2.0
 
@@ -106,40 +109,42 @@ def spectral_start(data: CrossFit, options: FitOptions, generator: torch.Generat
             pooled.coefficients,
             [split.half[keep] for split in data.splits],
             options.n_bases,
-            DEFAULT_RIDGE if math.isinf(found.ridge) else found.ridge,
+            min(found.ridge, MOST_RIDGE),
             (seed, fold),
             options.prior,
         )
 
     rule = inner_rule(options.rule)
-    chosen = without_validation(rule, options.choose_strength)
-    selection: list[dict[str, Any]] = []
-    first: tuple[PooledReward, PriorBases] | None = None
-    if data.folds:
-        learners = [
-            learner(~held_out, pooled, fold)
-            for fold, (held_out, pooled) in enumerate(zip(data.folds, rewards, strict=True))
-        ]
-        judged = choose_candidate(rule, options.choose_strength, learners, data, options.choice)
-        chosen, selection = judged.chosen, judged.report()
-        first = rewards[0], learners[0].learn(chosen.n_components)
+    learners = [
+        learner(~held_out, pooled, fold)
+        for fold, (held_out, pooled) in enumerate(zip(data.folds, rewards, strict=True))
+    ]
     everyone = torch.ones(data.pairs.n_users, dtype=torch.bool, device=data.table.device)
-    final = found.reward, learner(everyone, found.reward, len(data.folds)).learn(chosen.n_components)
+    final = learner(everyone, found.reward, len(data.folds))
+    judged: Stacked | JudgedCandidates | None = None
+    if data.folds:
+        if options.choose_strength and rule.is_gaussian:
+            judged = stack_priors(learners, data, options.stack)
+        else:
+            judged = choose_candidate(rule, options.choose_strength, learners, data, options.slack)
+    chosen = without_validation(rule, options.choose_strength) if judged is None else judged
 
-    def parameters(pooled: PooledReward, prior: PriorBases) -> Parameters:
+    def parameters(pooled: PooledReward, learner: PriorLearner) -> tuple[Parameters, InnerRule]:
+        prior, rule, rule_params = chosen.under(learner)
         bases = prior.bases @ pooled.span.T
-        return {"bases": bases, "start": prior.start} | _named(chosen.under(prior).params)
+        return {"bases": bases, "start": prior.start} | _named(rule_params), rule
 
-    first = first or final
+    refit, rule = parameters(found.reward, final)
+    first = parameters(rewards[0], learners[0])[0] if data.folds else refit
     return Start(
-        table=first[0].columns(data.table),
-        params=parameters(*first),
-        refit_table=final[0].columns(data.table),
-        refit=parameters(*final),
-        rule=chosen.rule,
+        table=(rewards[0] if data.folds else found.reward).columns(data.table),
+        params=first,
+        refit_table=found.reward.columns(data.table),
+        refit=refit,
+        rule=rule,
         ridge=found.ridge,
-        selection=selection,
-        pooled=final[0],
+        selection=[] if judged is None else judged.report,
+        pooled=found.reward,
     )
 
 

@@ -80,10 +80,7 @@ def effects(model: Any, rewards: NDArray[np.float64]) -> NDArray[np.float64]:
     scale = getattr(model, "prior_scale_", None)
     if start is None or scale is None:  # any weight may move
         return np.asarray(spread)
-    second = np.square(start)
-    if hasattr(model, "prior_centres_"):  # kinds of users, apart from each other
-        second = model.prior_shares_ @ np.square(model.prior_centres_)
-    return np.asarray(spread * np.sqrt(second + np.square(scale)))
+    return np.asarray(spread * np.sqrt(np.square(start) + np.square(scale)))
 
 
 def item_statistics(

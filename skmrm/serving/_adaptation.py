@@ -52,27 +52,38 @@ def _fixed(rule: Rule, start: Array, gaps: Array) -> Array:
 
 
 def _map(rule: Rule, start: Array, gaps: Array) -> Array:
-    scale = np.asarray(rule["prior_scale"], float)
-    mode, _ = _posterior(rule, start, scale, gaps)
-    return start + scale * mode
+    factor = np.diag(np.asarray(rule["prior_scale"], float))
+    return start + factor @ _posterior(rule, start, factor, gaps)[0]
 
 
 def _mixture(rule: Rule, start: Array, gaps: Array) -> Array:
     if len(gaps) == 0:
         return start
-    scale, logits = np.asarray(rule["prior_scale"], float), np.asarray(rule["logits"], float)
-    shares = _softmax(logits)
-    centres = np.asarray(rule["centres"], float)
-    starts = start + centres - shares @ centres
-    found = [_posterior(rule, kind, scale, gaps) for kind in starts]
-    chances = _softmax(np.log(np.maximum(shares, np.finfo(float).tiny)) + [evidence for _, evidence in found])
-    return chances @ [kind + scale * mode for kind, (mode, _) in zip(starts, found, strict=True)]
+    logits, centres = np.asarray(rule["logits"], float), np.asarray(rule["centres"], float)
+    one_prior = {"priors": np.zeros(len(logits), int), "weights": np.zeros(1)}
+    given = one_prior | {name: np.asarray(value) for name, value in rule.items() if name in ("priors", "weights")}
+    if "factors" in rule:
+        factors = np.asarray(rule["factors"], float)
+    else:  # the same for all kinds
+        factors = np.broadcast_to(
+            np.diag(np.asarray(rule["prior_scale"], float)), (len(logits), len(start), len(start))
+        )
+    total = np.zeros_like(start)
+    for number, weight in enumerate(_softmax(given["weights"])):
+        own = np.flatnonzero(given["priors"] == number)
+        shares = _softmax(logits[own])
+        starts = start + centres[own] - shares @ centres[own]
+        found = [_posterior(rule, *kind, gaps) for kind in zip(starts, factors[own], strict=True)]
+        chances = _softmax(np.log(np.maximum(shares, np.finfo(float).tiny)) + [evidence for _, evidence in found])
+        modes = [kind + factor @ mode for kind, factor, (mode, _) in zip(starts, factors[own], found, strict=True)]
+        total += weight * (chances @ modes)
+    return total
 
 
-def _posterior(rule: Rule, start: Array, scale: Array, gaps: Array) -> tuple[Array, float]:
+def _posterior(rule: Rule, start: Array, factor: Array, gaps: Array) -> tuple[Array, float]:
     """Mode of the posterior in prior standard deviations, by Newton's method, and the logarithm of its evidence."""
-    scaled, offset = gaps * scale, gaps @ start
-    mode = np.zeros(len(start))
+    scaled, offset = gaps @ factor, gaps @ start
+    mode = np.zeros(factor.shape[1])
 
     def objective(mode: Array) -> float:
         return float(np.logaddexp(0, -(offset + scaled @ mode)).sum() + 0.5 * mode @ mode)

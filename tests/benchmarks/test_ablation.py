@@ -16,18 +16,18 @@ from skmrm.datasets import load_style_preferences
 def test__variant__fits__and_is_not_the_default(name, few_episodes):
     model, default = VARIANTS[name](0), VARIANTS["default"](0)
     assert (model._options(), model.get_params()) != (default._options(), default.get_params())
-    model.set_params(max_epochs=min(1, model.max_epochs))
+    model.set_params(max_epochs=min(1, model._options().outer.max_epochs))
     assert 0.3 < model.fit(few_episodes).score(few_episodes) < 1
     assert default._options() == VARIANTS["default"](0)._options()
 
 
 def test__main__one_set_and_two_variants__prints_changes_against_the_default(capsys, tmp_path):
     file = tmp_path / "found.json"
-    wanted = ["--only", "100 users of 5 to 12 pairs", "--variants", "pooled", "no outer loop"]
+    wanted = ["--only", "100 users of 5 to 12 pairs", "--variants", "pooled", "gaussians"]
     assert ablation.main([*wanted, "--seeds", "1", "--judged", "20", "--output", str(file)]) == 0
     printed = capsys.readouterr().out
     assert "pooled Bradley-Terry" in printed
-    assert "no outer loop" in printed
+    assert "no kinds" in printed
     assert file.exists()
 
 

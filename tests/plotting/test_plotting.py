@@ -496,12 +496,6 @@ def test__base_reward_display__base_rewards_without_a_say__are_left_out(model, e
         BaseRewardDisplay.from_estimator(PartlySilent(model, np.zeros(3), np.zeros(3)), episodes)
 
 
-def test__base_reward_display__kinds_apart__have_a_say_though_nobody_differs_within_one(model, episodes):
-    apart = PartlySilent(model, start=[1.0, 0.0, 0.0], scale=[0.0, 0.0, 0.0])
-    apart.prior_centres_, apart.prior_shares_ = np.array([[1.0, 2, 0], [1.0, -2, 0]]), np.array([0.5, 0.5])
-    assert BaseRewardDisplay.from_estimator(apart, episodes).base_rewards == ["base_reward0", "base_reward1"]
-
-
 def test__base_reward_display__axes_given__draws_the_map_there_and_examples_only_where_asked(text_model, texts):
     figure, (left, right) = plt.subplots(1, 2)
     display = BaseRewardDisplay.from_estimator(text_model, texts, ax=left)

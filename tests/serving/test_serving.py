@@ -272,6 +272,23 @@ def test__adapt_weights__any_gaps__are_the_torch_rules_weights(rule, gaps, scale
     )
 
 
+@given(gaps=GAPS, seed=st.integers(0, 10**6), sizes=st.lists(st.integers(1, 3), min_size=1, max_size=3))
+def test__adapt_weights__several_priors__are_the_torch_rules_weights(gaps, seed, sizes):
+    generator = torch.Generator().manual_seed(seed)
+    n_components = sum(sizes)
+    rule = MixtureAdaptation(n_components=n_components)
+    shapes = {"factors": (n_components, 3, 3), "centres": (n_components, 3), "logits": (n_components,)}
+    shapes["weights"] = (len(sizes),)
+    params = {name: torch.randn(*shape, dtype=torch.float64, generator=generator) for name, shape in shapes.items()}
+    params["priors"] = torch.repeat_interleave(torch.tensor(sizes))
+    table, start = torch.tensor(gaps, dtype=torch.float64).reshape(-1, 3), torch.tensor([1.0, 0.2, -0.5]).double()
+    expected = rule.adapt(start, table[None], torch.ones(1, len(table), dtype=torch.float64), params)[0]
+    config = rule_config(rule, []) | {name: value.numpy() for name, value in params.items()}
+    np.testing.assert_allclose(
+        adapt_weights(config, start.numpy(), table.numpy()), expected.numpy(), rtol=1e-6, atol=1e-7
+    )
+
+
 def altered(folder, target, change):
     """A copy of a bundle in which something is different, with hashes that are right unless `change` makes them not."""
     shutil.copytree(folder, target)

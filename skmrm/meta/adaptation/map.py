@@ -54,7 +54,7 @@ class MapAdaptation(InnerRule):
     """
 
     strength: ClassVar[str | None] = "prior_scale"
-    strengths: ClassVar[tuple[float, ...]] = (0.5, 1.0, 1.5, 2.0)
+    strengths: ClassVar[tuple[float, ...]] = (0.5, 1.0, 2.0, 4.0)
     is_gaussian: ClassVar[bool] = True
     by_hand: ClassVar[bool] = True
 
@@ -72,13 +72,13 @@ class MapAdaptation(InnerRule):
 
     def adapt(self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor:
         """Posterior mode; see :class:`Adaptation`."""
-        return start + params["prior_scale"] * self._solve(start, gaps, mask, params).mode
+        return start + params["prior_scale"] * self._solve(*_scaled(start, gaps, params), mask).mode
 
     def with_pullback(
         self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters
     ) -> tuple[Tensor, Pullback]:
         """As `adapt`, and how a gradient passes back through the mode: the implicit function's derivative by hand."""
-        scale, found = params["prior_scale"], self._solve(start, gaps, mask, params)
+        scale, found = params["prior_scale"], self._solve(*_scaled(start, gaps, params), mask)
 
         def pull_back(given: Tensor) -> tuple[Tensor, Tensor, RuleParameters]:
             adjoint = found.hessian.solve(scale * given)
@@ -99,9 +99,21 @@ class MapAdaptation(InnerRule):
         inverse = PosteriorHessian(curvature, gaps * scale).inverse()
         return scale.unsqueeze(-1) * inverse * scale
 
-    def _solve(self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> _Mode:
+    def standard_mode(self, scaled: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
+        r"""Mode (users, rank) of what is a standard Gaussian before the choices, in any coordinates.
+
+        Parameters
+        ----------
+        scaled : Tensor of shape (users, pairs, rank)
+            Gaps in the coordinates a, :math:`G L` where :math:`w = w_0 + L a`.
+        offset : Tensor of shape (users, pairs)
+            Margins at a = 0.
+        mask : Tensor of shape (users, pairs)
+        """
+        return self._solve(scaled, offset, mask).mode
+
+    def _solve(self, scaled: Tensor, offset: Tensor, mask: Tensor) -> _Mode:
         """Newton's method without gradients, and one more step with them, its Hessian held constant."""
-        scaled, offset = gaps * params["prior_scale"], pair_margins(start.expand(gaps.shape[0], -1), gaps)
         with torch.no_grad():
             before, found = self._newton(scaled, offset, mask)
         margins = offset + pair_margins(before, scaled)
@@ -141,6 +153,11 @@ class MapAdaptation(InnerRule):
                 x.index_select(0, unfinished) for x in (users, mode, margins, scaled, weight)
             )
         return found.index_copy_(0, users, mode), done.index_fill_(0, users, False)
+
+
+def _scaled(start: Tensor, gaps: Tensor, params: RuleParameters) -> tuple[Tensor, Tensor]:
+    """Gaps in units of the prior's scale, and margins at the start."""
+    return gaps * params["prior_scale"], pair_margins(start.expand(gaps.shape[0], -1), gaps)
 
 
 class _Mode(NamedTuple):

@@ -1,20 +1,25 @@
-r"""Inner rule for users of several kinds: the posterior mean of the weights under a mixture of Gaussians.
+r"""Inner rule under several priors at once: the mean of the users' weights over all of them, in fixed shares.
 
-With kinds c of shares :math:`\pi_c` and centres :math:`w_0 + \alpha_c`, the mode :math:`\hat w_c` of each kind's
-posterior is found as by :class:`skmrm.meta.adaptation.MapAdaptation`, and its evidence by Laplace's approximation,
+Prior m is a mixture of Gaussians, kinds c of users of shares :math:`\pi_c` whose weights are
+
+.. math:: w = w_0 + \alpha_c + L_c a, \qquad a \sim N(0, I) .
+
+The mode :math:`\hat a_c` of each kind's posterior is found as by :class:`skmrm.meta.adaptation.MapAdaptation`, and its
+evidence by Laplace's approximation,
 
 .. math::
-    \log e_c = \log \pi_c - J_c(\hat w_c) - \tfrac12 \log \det (I + S G^\top D G S), \qquad
-    w_u = \sum_c \frac{e_c}{\sum_{c'} e_{c'}} \, \hat w_c ,
+    \log e_c = \log \pi_c - J_c(\hat a_c) - \tfrac12 \log \det (I + L_c^\top G^\top D G L_c), \qquad
+    w_u = \sum_m \omega_m \sum_{c \in m} \frac{e_c}{\sum_{c' \in m} e_{c'}} \, \hat w_c ,
 
-in which :math:`J_c` is the objective that :math:`\hat w_c` minimises. A few choices tell which kind a user is of, where
-the weights under one Gaussian would have to be moved all the way.
+in which :math:`J_c` is the objective that :math:`\hat a_c` minimises. A few choices tell which kind a user is of, where
+the weights under one Gaussian would have to be moved all the way. How far to believe each prior, :math:`\omega_m`, no
+choices of one user tell: it is the same for all users (:mod:`skmrm.meta.prior.stacking`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,11 +30,53 @@ from skmrm.meta.adaptation.posterior import PosteriorHessian, pull_and_curvature
 from skmrm.meta.adaptation.rule import InnerRule, RuleParameters
 from skmrm.meta.objectives import pair_margins
 
-__all__ = ["MixtureAdaptation"]
+__all__ = ["MixtureAdaptation", "MixturePrior"]
 
 
-@dataclass(frozen=True)
-class _Kinds:
+class MixturePrior(NamedTuple):
+    """Priors of the weights, all their kinds in a row.
+
+    Attributes
+    ----------
+    factors : Tensor of shape (n_components, n_bases, rank)
+        L of each kind.
+    centres : Tensor of shape (n_components, n_bases)
+        What it adds to the start; of mean zero in each prior.
+    log_shares : Tensor of shape (n_components,)
+        Of users of its prior.
+    prior : int Tensor of shape (n_components,)
+        Which prior it is of.
+    weights : Tensor of shape (n_priors,)
+        How far each prior is believed; they sum to one.
+    """
+
+    factors: Tensor
+    centres: Tensor
+    log_shares: Tensor
+    prior: Tensor
+    weights: Tensor
+
+    @classmethod
+    def of(cls, params: RuleParameters) -> MixturePrior:
+        """From the rule's parameters; one prior, whose kinds spread alike along each base function, unless they say."""
+        n_components = len(params["logits"])
+        prior = params.get("priors", torch.zeros(n_components, dtype=torch.long, device=params["logits"].device))
+        weights = torch.softmax(params["weights"], 0) if "weights" in params else params["logits"].new_ones(1)
+        of_prior = prior == torch.arange(len(weights), device=prior.device).unsqueeze(1)
+        within = torch.where(of_prior, params["logits"], -torch.inf)
+        log_shares = params["logits"] - torch.logsumexp(within, 1)[prior]
+        means = (of_prior * log_shares.exp()) @ params["centres"]
+        factors = params["factors"] if "factors" in params else torch.diag(params["prior_scale"]).unsqueeze(0)
+        return cls(factors, params["centres"] - means[prior], log_shares, prior, weights)
+
+    def chances(self, evidence: Tensor) -> Tensor:
+        """Each kind's chance within its prior (n_components, users), from the logarithm of its evidence."""
+        of_prior = self.prior == torch.arange(len(self.weights), device=self.prior.device).unsqueeze(1)
+        within = torch.where(of_prior.unsqueeze(-1), evidence, -torch.inf)
+        return (evidence - torch.logsumexp(within, 1)[self.prior]).exp()
+
+
+class _Kinds(NamedTuple):
     """Each kind's posterior of each user: modes (kinds, users, bases), chances (kinds, users), and Hessians."""
 
     modes: Tensor
@@ -39,21 +86,21 @@ class _Kinds:
 
 @dataclass(frozen=True)
 class MixtureAdaptation(InnerRule):
-    """Posterior mean of the weights under a Gaussian mixture, one MAP for each kind of user.
+    """Mean of the weights under one Gaussian mixture or several, one MAP for each kind of user.
 
-    The rule's meta-learnt parameters are ``prior_scale`` (n_bases,), the standard deviations within a kind; ``centres``
-    (n_components, n_bases), what the kinds' centres add to the start; and ``logits`` (n_components,) of their shares.
-    Centres count less their mean over the kinds, so that a user without choices has the starting weights.
+    The rule's meta-learnt parameters are ``centres`` (n_components, n_bases), what the kinds' centres add to the start,
+    less their mean over the kinds of a prior, so that a user without choices has the starting weights; ``logits``
+    (n_components,) of the kinds' shares; ``factors`` (n_components, n_bases, rank), L, or, where it is the same
+    diagonal for all, ``prior_scale`` (n_bases,); and, of several priors, ``priors`` (n_components,), which one a kind
+    is of, and ``weights`` (n_priors,), logits of how far each is believed.
 
     Parameters
     ----------
     prior_scale, max_steps, tolerance
         As of :class:`skmrm.meta.adaptation.MapAdaptation`.
     n_components : int > 0
-        Number of kinds.
+        Number of kinds, of all priors together.
     """
-
-    strength: ClassVar[str | None] = "prior_scale"
 
     prior_scale: float = 1.0
     max_steps: int = 1000
@@ -80,28 +127,41 @@ class MixtureAdaptation(InnerRule):
 
     def adapt(self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor:
         """Posterior mean; see :class:`skmrm.meta.adaptation.Adaptation`."""
-        kinds = self._kinds(start, gaps, mask, params)
-        mean = torch.einsum("cu,cuk->uk", kinds.chances, kinds.modes)
+        prior = MixturePrior.of(params)
+        mean = torch.einsum("m,muk->uk", prior.weights, self._means(start, gaps, mask, prior))
         return torch.where(mask.sum(-1, keepdim=True) > 0, mean, start)
 
-    def covariance(self, weights: Tensor, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor:
-        """Covariance within the kinds, and between them as far as the user's kind is in doubt."""
-        kinds, scale = self._kinds(start, gaps, mask, params), params["prior_scale"]
-        within = (scale.unsqueeze(-1) * kinds.hessians.inverse() * scale).unflatten(0, kinds.chances.shape)
-        apart = kinds.modes - weights
-        return torch.einsum("cu,cukl->ukl", kinds.chances, within + apart.unsqueeze(-1) * apart.unsqueeze(-2))
+    def adapt_each(self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor:
+        """Posterior means under each prior by itself, (n_priors, users, bases)."""
+        return self._means(start, gaps, mask, MixturePrior.of(params))
 
-    def _kinds(self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> _Kinds:
+    def covariance(self, weights: Tensor, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor:
+        """Covariance within the kinds, and between them as far as the user's kind, or the prior, is in doubt."""
+        prior = MixturePrior.of(params)
+        kinds = self._kinds(start, gaps, mask, prior)
+        chances = prior.weights[prior.prior].unsqueeze(1) * kinds.chances
+        inverse = kinds.hessians.inverse().unflatten(0, chances.shape)
+        factors = prior.factors.unsqueeze(1)
+        apart = kinds.modes - weights
+        each = factors @ inverse @ factors.mT + apart.unsqueeze(-1) * apart.unsqueeze(-2)
+        return torch.einsum("cu,cukl->ukl", chances, each)
+
+    def _means(self, start: Tensor, gaps: Tensor, mask: Tensor, prior: MixturePrior) -> Tensor:
+        kinds = self._kinds(start, gaps, mask, prior)
+        total = kinds.modes.new_zeros(len(prior.weights), *kinds.modes.shape[1:])
+        return total.index_add(0, prior.prior, kinds.chances.unsqueeze(-1) * kinds.modes)
+
+    def _kinds(self, start: Tensor, gaps: Tensor, mask: Tensor, prior: MixturePrior) -> _Kinds:
         """All kinds' modes of all users at once."""
-        log_shares, scale = torch.log_softmax(params["logits"], 0), params["prior_scale"]
-        centres = params["centres"] - log_shares.exp() @ params["centres"]
-        n_kinds, n_users = len(centres), len(gaps)
-        starts = (start + centres).repeat_interleave(n_users, 0)
-        gaps, mask = gaps.repeat(n_kinds, 1, 1), mask.repeat(n_kinds, 1)
-        modes = self._of_a_kind.adapt(starts, gaps, mask, params)
-        margins = pair_margins(modes, gaps)
-        hessians = PosteriorHessian(pull_and_curvature(margins, mask)[1], gaps * scale)
-        moved = torch.where(scale != 0, (modes - starts) / torch.where(scale != 0, scale, 1.0), 0.0)
-        objective = (softplus(-margins) * mask).sum(-1) + 0.5 * (moved**2).sum(-1)
-        evidence = (-objective - hessians.half_log_det()).unflatten(0, (n_kinds, n_users)) + log_shares.unsqueeze(1)
-        return _Kinds(modes.unflatten(0, (n_kinds, n_users)), torch.softmax(evidence, 0), hessians)
+        shape = (len(prior.centres), len(gaps))
+        starts = start + prior.centres
+        scaled = (gaps @ prior.factors.unsqueeze(1)).expand(*shape, -1, -1).flatten(0, 1)
+        offset = torch.einsum("upk,ck->cup", gaps, starts).flatten(0, 1)
+        mask = mask.repeat(len(prior.centres), 1)
+        modes = self._of_a_kind.standard_mode(scaled, offset, mask)
+        margins = offset + pair_margins(modes, scaled)
+        hessians = PosteriorHessian(pull_and_curvature(margins, mask)[1], scaled)
+        objective = (softplus(-margins) * mask).sum(-1) + 0.5 * (modes**2).sum(-1)
+        evidence = (-objective - hessians.half_log_det()).unflatten(0, shape) + prior.log_shares.unsqueeze(1)
+        weights = starts.unsqueeze(1) + modes.unflatten(0, shape) @ prior.factors.mT
+        return _Kinds(weights, prior.chances(evidence), hessians)

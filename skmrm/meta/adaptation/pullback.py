@@ -21,16 +21,21 @@ def pullback_by_autograd(
     mask: Tensor,
     params: RuleParameters,
 ) -> tuple[Tensor, Pullback]:
-    """Weights as `adapt` gives them, and how a gradient passes back through it; zero where it does not depend."""
+    """Weights as `adapt` gives them, and how a gradient passes back through it; zero where it does not depend.
+
+    Parameters that are no floating point numbers, such as indices, have no gradient.
+    """
+    learnt = [name for name, value in params.items() if value.is_floating_point()]
     with torch.enable_grad():
-        leaves = [value.detach().clone().requires_grad_() for value in (start, gaps, *params.values())]
-        weights = adapt(leaves[0], leaves[1], mask, dict(zip(params, leaves[2:], strict=True)))
+        given = (start, gaps, *(params[name] for name in learnt))
+        leaves = [value.detach().clone().requires_grad_() for value in given]
+        weights = adapt(leaves[0], leaves[1], mask, params | dict(zip(learnt, leaves[2:], strict=True)))
 
     def pull_back(given: Tensor) -> tuple[Tensor, Tensor, RuleParameters]:
         found = [torch.zeros_like(leaf) for leaf in leaves]
         if weights.requires_grad:
             known = torch.autograd.grad(weights, leaves, given, allow_unused=True)
             found = [zero if value is None else value for value, zero in zip(known, found, strict=True)]
-        return found[0], found[1], dict(zip(params, found[2:], strict=True))
+        return found[0], found[1], dict(zip(learnt, found[2:], strict=True))
 
     return weights.detach(), pull_back

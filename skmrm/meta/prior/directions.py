@@ -1,33 +1,49 @@
-r"""Base functions and prior of a population: the spectral guess, refined by EM, along its principal directions.
+r"""Base functions and prior of a population: a guess that is wide enough, refined by EM, in its principal directions.
 
-:func:`skmrm.meta.prior.spectral.spectral_bases` gives the pooled reward b and directions in which users differ, with a
-first guess of the users' spread along them; :func:`skmrm.meta.prior.em.fit_prior` finds the spread that makes their
-choices most likely. With L the factor of the found covariance within kinds, the rows of :math:`L^\top B` are base
-functions whose weights are independent and of unit variance. Any rotation of them is as good. The one taken makes them
-orthogonal in the metric of the pooled Hessian, the largest first, so that each says something of its own and the last
-can be left out.
+The guess has two parts, for what is narrow and what is wide. :func:`skmrm.meta.prior.spectral.spectral_bases` gives the
+pooled reward b and the directions in which users were seen to differ, with a first guess of their spread along them:
+right where users are many and their taste has few strong directions. The leading principal directions of the gaps, all
+with one standard deviation of the coefficients, assume nothing of taste: right where choices are so few that what was
+seen is noise. :func:`skmrm.meta.prior.em.fit_prior` finds the spread along all of them that makes the users' choices
+most likely; no sweep of it could undo a guess too narrow. Kinds of users are looked for within the first part alone, as
+clusters in many directions of which most are noise are clusters of noise.
+
+What is believed in the end is a mean over several such priors (:mod:`skmrm.meta.prior.stacking`). The base functions
+are the principal directions of its whole covariance :math:`\Lambda \Lambda^\top`, in the metric H of the pooled
+Hessian, the largest first, so that each says something of its own and the last can be left out:
+
+.. math:: \Lambda^\top H \Lambda = R \,\mathrm{diag}(v)\, R^\top, \qquad
+    D = R^\top \Lambda^\top B, \qquad x = \mathrm{diag}(1 / v)\, R^\top \Lambda^\top H \, \delta
+
+are the directions, with B the guess's base functions, and a user's weights x on them, whose reward is nearest to that
+of the weights :math:`\delta` on the guess. Over all users x has unit variance.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from skmrm.meta.adaptation import RuleParameters
+from skmrm.meta.pooled.newton import pooled_hessian
 from skmrm.meta.prior.em import GAUSSIAN_SWEEPS, Prior, fit_prior, log_shares
 from skmrm.meta.prior.spectral import FLOOR, spectral_bases
 from skmrm.meta.tensors.factors import eigh
 from skmrm.meta.tensors.pairs import Pairs
-from skmrm.meta.tensors.tables import rows_times
+from skmrm.meta.tensors.tables import empty_like, rows_times
 
-__all__ = ["AUTO_BASES", "PriorBases", "PriorLearner", "PriorOptions"]
+__all__ = ["AUTO_BASES", "BelievedPrior", "PriorBases", "PriorLearner", "PriorOptions", "principal_bases"]
 
-AUTO_BASES = 25  # the pooled reward and directions at most, where their number is left open
+AUTO_BASES = 25  # directions at most, where their number is left open
 # A user's reward may be sharper or flatter than the crowd's: first guess of the standard deviation of b's own weight.
 POOLED_SCALE = 0.3
+# Of the largest variance: a direction with less is rounding, and users' weights on it would be, too.
+_NEGLIGIBLE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -42,33 +58,43 @@ class PriorOptions:
         Whether the median eigenvalue counts as a level at which users differ in every direction.
     floor : float
         Share of the noise's reach that a direction below the noise has for its variance.
+    wide : bool
+        Whether principal directions of the items are in the guess.
+    shrinkage : float
+        Users per direction that the covariance is shrunk towards the guess by.
     """
 
     sweeps: int = GAUSSIAN_SWEEPS
     level: bool = True
     floor: float = FLOOR
+    wide: bool = True
+    shrinkage: float = 1.0
 
 
 DEFAULT_PRIOR = PriorOptions()
 
 
+class BelievedPrior(NamedTuple):
+    """A prior of the weights on the guess, its spread within kinds times `scale`, believed by `weight`."""
+
+    prior: Prior
+    scale: float
+    weight: float
+
+
 @dataclass(frozen=True)
 class PriorBases:
-    """Base functions (n_bases, d), the first of them the pooled reward; and the prior of users' weights on them.
+    """Base functions (n_bases, columns), the first of them the pooled reward; and the prior of users' weights on them.
 
     Attributes
     ----------
-    bases : Tensor of shape (n_bases, d)
-        A unit Gaussian on the weights of all but the first is the prior within a component.
-    centres : Tensor of shape (n_components, n_bases)
-        Mean weights of each component, less those of all users.
-    shares : Tensor of shape (n_components,)
-        How many users are of each component.
+    bases : Tensor of shape (n_bases, columns)
+    mixture : dict of Tensor
+        Parameters of :class:`skmrm.meta.adaptation.mixture.MixtureAdaptation`.
     """
 
     bases: Tensor
-    centres: Tensor
-    shares: Tensor
+    mixture: RuleParameters
 
     @property
     def start(self) -> Tensor:
@@ -79,13 +105,8 @@ class PriorBases:
 
     @property
     def scale(self) -> Tensor:
-        """Prior standard deviations within a component, (n_bases,); the pooled reward itself has none."""
+        """Standard deviations of all users' weights, (n_bases,); the pooled reward itself has none."""
         return 1.0 - self.start
-
-    @property
-    def mixture(self) -> RuleParameters:
-        """Parameters of :class:`skmrm.meta.adaptation.mixture.MixtureAdaptation` beside the scale."""
-        return {"centres": self.centres, "logits": log_shares(self.shares)}
 
 
 class PriorLearner:
@@ -93,21 +114,26 @@ class PriorLearner:
 
     Parameters
     ----------
-    table : Tensor of shape (n_items, d)
+    table : Tensor of shape (n_items, columns)
         Features that the pooled reward is linear in.
     pairs : Pairs
         Choices of these users.
-    pooled : Tensor of shape (d,)
+    pooled : Tensor of shape (columns,)
         Their pooled solution.
     halves : list of bool Tensor of shape (n_pairs,)
         Halvings of every user's pairs by whole groups.
     n_bases : int or None
-        K; None for one in each direction of the items, up to `AUTO_BASES` and how sharp the pooled reward is.
+        K; None for the pooled reward and one in each direction in which users may differ, up to `AUTO_BASES`.
     ridge : float
-        Of the pooled solution.
+        Of the metric.
     seed : tuple of int
         Of the seeds of components, which depend on it and on the number of components alone.
     options : PriorOptions
+
+    Attributes
+    ----------
+    rewards : Tensor of shape (n_items, n_guess)
+        Of the items, by the guess's base functions: the pooled reward, what is narrow, and what is wide.
     """
 
     def __init__(
@@ -121,55 +147,123 @@ class PriorLearner:
         seed: tuple[int, ...],
         options: PriorOptions = DEFAULT_PRIOR,
     ) -> None:
-        guess, variances = spectral_bases(
-            table, pairs, pooled, halves, n_bases or AUTO_BASES, ridge, level=options.level, floor=options.floor
+        spectral, variances = spectral_bases(
+            table, pairs, pooled, halves, 1 + AUTO_BASES, ridge, level=options.level, floor=options.floor
         )
-        live = torch.cat([variances.new_ones(1, dtype=torch.bool), variances > 0])
-        self._guess = guess[live]
+        narrow = spectral[1:][variances > 0]
+        self._n_narrow = len(narrow)
+        wide = principal_bases(table, pairs, AUTO_BASES) if options.wide else narrow[:0]
+        self._guess = torch.cat([spectral[:1], narrow, wide])
+        self._n_directions = AUTO_BASES if n_bases is None else n_bases - 1
         self._n_bases = n_bases
-        self._pairs, self._seed, self._sweeps = pairs, seed, options.sweeps
-        self.table = table
-        self._rewards = rows_times(table, self._guess.T)
+        self._table, self._pairs, self._seed, self._sweeps = table, pairs, seed, (options.sweeps, options.shrinkage)
+        self.rewards = rows_times(table, self._guess.T)
         self._gram = self._hessian_gram(ridge)
-        self._priors = {1: self._fit(self._first(), 1)}
+        self._narrow: dict[int, Prior] = {}
 
-    def learn(self, n_components: int) -> PriorBases:
-        """Base functions and prior of so many components: one, or kinds of users."""
-        n_directions = min(self._guess.shape)  # how sharp the pooled reward is counts as one
-        width = n_directions + 1 if self._n_bases is None else self._n_bases
-        bases = self._guess.new_zeros(width, self._guess.shape[1])
-        bases[0] = self._guess[0]
-        centres = bases.new_zeros(n_components, width)
-        if width == 1:
-            return PriorBases(bases, centres, bases.new_ones(n_components) / n_components)
-        if n_components not in self._priors:  # judged first, and asked for again if chosen
-            self._priors[n_components] = self._fit(self._priors[1], n_components)
-        prior = self._priors[n_components]
-        values, rotation = eigh(prior.factor.T @ self._gram @ prior.factor)
-        size = values * (1 + prior.shares @ (prior.centres @ rotation) ** 2)  # components apart count, too
-        rotation = rotation[:, size.argsort(descending=True)[: min(n_directions, width - 1)]]
-        directions = rotation.T @ (prior.factor.T @ self._guess)
-        sign = torch.sign(directions.gather(1, directions.abs().argmax(1, keepdim=True)))
-        bases[1 : 1 + len(directions)] = directions * sign
-        centres[:, 1 : 1 + len(directions)] = prior.centres @ rotation * sign.T
-        return PriorBases(bases, centres, prior.shares)
+    @cached_property
+    def wide(self) -> Prior:
+        """One Gaussian on all of the guess."""
+        spread, _ = self._principal(torch.diag(self._first_scale()), 1 + AUTO_BASES)
+        return self._em(Prior.gaussian(spread), 1)
 
-    def _first(self) -> Prior:
+    def narrow(self, n_components: int = 1) -> Prior:
+        """One Gaussian, or kinds of users, in the directions in which users were seen to differ."""
+        if n_components not in self._narrow:  # judged first, and asked for again if it is believed
+            if n_components == 1:
+                first = Prior.gaussian(torch.diag(self._first_scale())[:, : 1 + self._n_narrow])
+            else:
+                first = self.narrow()
+            self._narrow[n_components] = self._em(first, n_components)
+        return self._narrow[n_components]
+
+    def bases(self, believed: list[BelievedPrior]) -> PriorBases:
+        """Base functions of a mean over priors, and each of the priors in terms of them."""
+        spread = torch.cat([_columns(one) for one in believed], 1)
+        scaled, values = self._principal(spread, self._n_directions)
+        directions = scaled.T
+        given = directions @ self._guess
+        sign = torch.sign(given.gather(1, given.abs().argmax(1, keepdim=True)))
+        directions, given = sign * directions, sign * given
+        n_bases = 1 + len(given) if self._n_bases is None else self._n_bases
+        bases = self._guess.new_zeros(n_bases, self._guess.shape[1])
+        bases[0], bases[1 : 1 + len(given)] = self._guess[0], given
+        onto = self._guess.new_zeros(n_bases, len(self._guess))
+        onto[1 : 1 + len(given)] = (directions @ self._gram) / values.unsqueeze(1)
+        return PriorBases(bases, mixture_parameters(believed, onto))
+
+    def rewards_of(self, prior: PriorBases) -> Tensor:
+        """Of the items, by base functions that were made here, (n_items, n_bases)."""
+        return rows_times(self._table, prior.bases.T)
+
+    def _principal(self, spread: Tensor, most: int) -> tuple[Tensor, Tensor]:
+        """Principal columns (n_guess, n) of the covariance of a factor, at most so many, and their variances (n,)."""
+        values, rotation = eigh(spread.T @ self._gram @ spread)
+        leading = values.argsort(descending=True)[:most]
+        leading = leading[values[leading] > _NEGLIGIBLE * values[-1:].clamp_min(0)]
+        return spread @ rotation[:, leading], values[leading]
+
+    def _first_scale(self) -> Tensor:
         scale = self._guess.new_ones(len(self._guess))
         scale[0] = POOLED_SCALE
-        return Prior.gaussian(torch.diag(scale))
+        return scale
 
-    def _fit(self, prior: Prior, n_components: int) -> Prior:
-        """The prior in terms of the guess: EM from the spectral variances, or components from the Gaussian."""
+    def _em(self, prior: Prior, n_components: int) -> Prior:
+        """EM from a guess of one component, or components from a Gaussian."""
         mean = self._guess.new_zeros(len(self._guess))
         mean[0] = 1.0
         seed = np.random.SeedSequence((*self._seed, n_components)).generate_state(1, np.uint64)[0]
         generator = torch.Generator().manual_seed(int(seed >> np.uint64(1)))
-        return fit_prior(self._rewards, self._pairs, mean, prior, n_components, generator, self._sweeps)
+        return fit_prior(self.rewards, self._pairs, mean, prior, n_components, generator, *self._sweeps)
 
     def _hessian_gram(self, ridge: float) -> Tensor:
-        """The guess's base functions in the metric of the pooled Hessian, (k, k)."""
-        gaps = self._pairs.gaps(self._rewards)
+        """The guess's base functions in the metric of the pooled Hessian, (n_guess, n_guess)."""
+        gaps = self._pairs.gaps(self.rewards)
         chance = torch.sigmoid(gaps[:, 0])
         curvature = (chance * (1 - chance) / max(len(gaps), 1)).unsqueeze(1)
         return gaps.T @ (curvature * gaps) + ridge * self._guess @ self._guess.T
+
+
+def principal_bases(table: Tensor, pairs: Pairs, n_directions: int) -> Tensor:
+    """Principal directions of the pairs' gaps (up to n_directions, columns), all of one length.
+
+    The length is such that a user whose weights on them are drawn from a unit Gaussian has rewards that differ by one
+    logit, root mean square over the pairs.
+    """
+    values, vectors = eigh(pooled_hessian(table, pairs, empty_like(table).new_ones(len(pairs.chosen))))
+    leading = values.argsort(descending=True)[:n_directions]
+    leading = leading[values[leading] > _NEGLIGIBLE * values[-1:].clamp_min(0)]
+    return vectors[:, leading].T / values[leading].sum().clamp_min(torch.finfo(values.dtype).tiny).sqrt()
+
+
+def mixture_parameters(believed: list[BelievedPrior], onto: Tensor) -> RuleParameters:
+    """Parameters of :class:`skmrm.meta.adaptation.mixture.MixtureAdaptation` for weights that `onto` turns others into.
+
+    Parameters
+    ----------
+    believed : list of BelievedPrior
+        Of the weights before.
+    onto : Tensor of shape (n_bases, n_weights)
+    """
+    n_components = [len(one.prior.shares) for one in believed]
+    factors = [_square(onto @ (one.scale * one.prior.factor)) for one in believed]
+    return {
+        "factors": torch.stack(factors).repeat_interleave(torch.tensor(n_components, device=onto.device), 0),
+        "centres": torch.cat([one.prior.centres @ (onto @ one.prior.factor).T for one in believed]),
+        "logits": torch.cat([log_shares(one.prior.shares) for one in believed]),
+        "priors": torch.repeat_interleave(torch.tensor(n_components)).to(onto.device),
+        "weights": log_shares(onto.new_tensor([one.weight for one in believed])),
+    }
+
+
+def _columns(believed: BelievedPrior) -> Tensor:
+    """Columns (n_guess, any) whose squares are a prior's part of the whole covariance."""
+    prior = believed.prior
+    centres = prior.factor @ (prior.centres * prior.shares.sqrt().unsqueeze(1)).T
+    return believed.weight**0.5 * torch.cat([believed.scale * prior.factor, centres], 1)
+
+
+def _square(factor: Tensor) -> Tensor:
+    """Another factor (n, n) of the same covariance: of (n, rank) with a rank that is smaller or larger."""
+    values, vectors = eigh(factor @ factor.T)
+    return vectors * values.clamp_min(0).sqrt()

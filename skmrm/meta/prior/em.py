@@ -19,6 +19,17 @@ so that, with :math:`h_p = L^\top g_p`, the posterior of a user in component c a
 A sweep computes them, sets :math:`\xi_p^2 = E (w_u \cdot g_p)^2`, where the bound is tightest, and then the prior to
 the moments of all posteriors together. The mean m stays at the pooled reward: :math:`\sum_c \pi_c \alpha_c = 0`.
 
+Few users tell little of a covariance of many directions: its moments are of their choices' noise, too, and sweep by
+sweep the prior learns them by heart. So a Gaussian prior is shrunk towards the shape of the guess :math:`L_0 L_0^\top`,
+as if one more user per direction had been seen of that shape and of the mean size s (the mode under an inverse Wishart
+distribution):
+
+.. math:: S \leftarrow \frac{\sum_u (V_u + \mu_u \mu_u^\top) + k s I}{n + k}, \qquad
+    s = \tfrac1k \operatorname{tr} \tfrac1n \textstyle\sum_u (V_u + \mu_u \mu_u^\top), \qquad
+    \Sigma = L_0 S L_0^\top ,
+
+in terms of weights :math:`L_0^{-1} (w_u - m)` of n users, k their number of directions.
+
 A Laplace approximation in place of the bound runs away where users are separable; the bound does not.
 
 Source: T. Jaakkola, M. Jordan: "Bayesian parameter estimation via variational methods", Statistics and Computing 10
@@ -39,8 +50,7 @@ from skmrm.meta.tensors.pairs import Pairs, length_buckets, pack_users
 
 __all__ = ["Prior", "fit_prior", "log_shares"]
 
-# The likelihood rises for many sweeps more, while the prior learns the training users by heart.
-GAUSSIAN_SWEEPS = 4
+GAUSSIAN_SWEEPS = 10
 MIXTURE_SWEEPS = 10
 CLUSTERING_ROUNDS = 20
 CLUSTERING_TRIES = 5
@@ -87,6 +97,7 @@ def fit_prior(
     n_components: int,
     generator: torch.Generator,
     sweeps: int = GAUSSIAN_SWEEPS,
+    shrinkage: float = 1.0,
 ) -> Prior:
     """Improve a prior by a few sweeps of variational EM.
 
@@ -106,18 +117,22 @@ def fit_prior(
         Draws the seeds of the clusters.
     sweeps : int
         Of one component.
+    shrinkage : float
+        Users per direction that one component's covariance is shrunk by.
     """
     active = pairs.counts > 0
     offset = pairs.gaps(rewards @ mean)
     spread = pairs.gaps(rewards @ prior.factor)
     square = offset**2 + (spread**2).sum(1)
     n_sweeps = sweeps if n_components == 1 else MIXTURE_SWEEPS
+    changed = torch.eye(spread.shape[1], dtype=spread.dtype, device=spread.device)  # the guess's factor was, by this
+    n_more = shrinkage * len(changed) if n_components == 1 else 0.0
     for sweep in range(n_sweeps):
         found, square = _sweep(spread, offset, square, pairs, prior)
         if sweep == 0 and n_components > 1:
             found = _clustered(found, active, spread.T @ spread, n_components, generator)
-        prior, change = _update(prior, found, active)
-        spread = spread @ change
+        prior, change = _update(prior, found, active, changed, n_more)
+        spread, changed = spread @ change, changed @ change
     return prior
 
 
@@ -148,8 +163,13 @@ def _sweep(spread: Tensor, offset: Tensor, square: Tensor, pairs: Pairs, prior: 
     return _Posteriors(total, modes, chances), tightest
 
 
-def _update(prior: Prior, found: _Posteriors, active: Tensor) -> tuple[Prior, Tensor]:
-    """Moments of all posteriors of users with choices, and what the factor was multiplied by (rank, rank)."""
+def _update(
+    prior: Prior, found: _Posteriors, active: Tensor, changed: Tensor | None = None, n_more: float = 0.0
+) -> tuple[Prior, Tensor]:
+    """Moments of all posteriors of users with choices, and what the factor was multiplied by (rank, rank).
+
+    The covariance is shrunk towards the guess's shape by `n_more` users, if the factor is the guess's by `changed`.
+    """
     chances = found.chances * active.unsqueeze(1)
     n_users = active.sum().clamp_min(1)
     members = chances.sum(0)
@@ -160,7 +180,14 @@ def _update(prior: Prior, found: _Posteriors, active: Tensor) -> tuple[Prior, Te
     within = (found.covariance + torch.einsum("ucr,ucs->rs", apart, apart)) / n_users
     # kinds of identical users leave nothing within: the Cholesky factor must exist all the same
     within.diagonal().add_(1e-5 * within.diagonal().mean().clamp_min(1e-5))
-    change = cholesky(within)
+    if changed is not None and n_more > 0:
+        within = changed @ within @ changed.T  # in terms of the guess
+        size = within.diagonal().mean()
+        within = within * (n_users / (n_users + n_more))
+        within.diagonal().add_(size * n_more / (n_users + n_more))
+        change = torch.linalg.solve_triangular(changed, cholesky(within), upper=False)
+    else:
+        change = cholesky(within)
     centres = torch.linalg.solve_triangular(change, centres.T, upper=False).T
     return Prior(prior.factor @ change, centres, shares), change
 

@@ -30,13 +30,16 @@ from skmrm.meta.tensors.factors import eigh
 from skmrm.meta.tensors.pairs import Pairs
 from skmrm.meta.tensors.tables import rows_times, sparse_times
 
-__all__ = ["FLOOR", "spectral_bases", "user_gradients"]
+__all__ = ["FLOOR", "MOST_RIDGE", "spectral_bases", "user_gradients"]
 
 # Pairs at which half of a gradient is signal and half noise. The result is flat in it: measured alike from 2 to 30.
 RELIABLE_PAIRS = 8
 # What does not rise above the noise may exist all the same, and the prior's EM, which looks at all choices, can tell: a
 # direction gets a share of the noise's reach for its variance, if that is a small share of the largest.
 FLOOR = 0.25
+# Of the pooled reward's ridge: that grows where tastes cancel out in the crowd, and says nothing of how users differ.
+# Measured on seven sets: 0.1 lost 0.4 points on one, 0.001 lost 0.8 on another, all else alike.
+MOST_RIDGE = 0.01
 SMALLEST = 0.05
 
 

@@ -1,7 +1,7 @@
-"""How far, and in what manner, to let users move from the pooled reward: candidates, judged on users left out.
+"""How far to let users move from the pooled reward by an inner rule that has one strength: candidates, judged.
 
-Under MAP adaptation: not at all; a Gaussian prior, stretched or shrunk; and, if one of these helps, several kinds of
-users. Under gradient adaptation: not at all, or by one of several step sizes.
+Under gradient adaptation: not at all, or by one of several step sizes. (Under MAP, priors are weighed instead:
+:mod:`skmrm.meta.prior.stacking`.)
 
 Everything is cross-fitted: each user's loss comes from a fit that never saw the user. Choosing the setting with the
 smallest loss is itself noisy, so the least personalised setting within a standard error of the best is taken (Breiman
@@ -19,16 +19,15 @@ import torch
 from torch import Tensor
 
 from skmrm.meta.adaptation import Adaptation, InnerRule, RuleParameters
-from skmrm.meta.adaptation.mixture import MixtureAdaptation
 from skmrm.meta.adaptation.users import adapt_users, query_losses
 from skmrm.meta.folds import CrossFit, Split, first_least
-from skmrm.meta.prior.directions import PriorBases, PriorLearner
+from skmrm.meta.prior.directions import BelievedPrior, PriorBases, PriorLearner
 from skmrm.meta.tensors.pairs import Pairs
-from skmrm.meta.tensors.tables import empty_like, rows_times
+from skmrm.meta.tensors.tables import empty_like
 
 __all__ = [
+    "SLACK",
     "Candidate",
-    "ChoiceOptions",
     "JudgedCandidates",
     "Setting",
     "choose_candidate",
@@ -37,29 +36,7 @@ __all__ = [
     "without_validation",
 ]
 
-KIND_SCALES = (0.5, 1.0)
-
-
-@dataclass(frozen=True)
-class ChoiceOptions:
-    """Settings of the choice, for studies of what each part brings.
-
-    Attributes
-    ----------
-    kinds : tuple of int
-        Numbers of kinds of users that are tried.
-    more_kinds : int
-        Tried where the most of `kinds` are best.
-    slack : (float, float)
-        Standard errors within which "none", and any less personalised candidate, is taken in place of the best.
-    """
-
-    kinds: tuple[int, ...] = (4, 8)
-    more_kinds: int = 16
-    slack: tuple[float, float] = (1.0, 0.5)
-
-
-DEFAULT_CHOICE = ChoiceOptions()
+SLACK = (1.0, 0.5)  # standard errors within which "none", and any less personalised candidate, is as good as the best
 
 
 @dataclass(frozen=True)
@@ -69,14 +46,13 @@ class Candidate:
     name: str
     rule: InnerRule
     strength: float | None = None
-    n_components: int = 1
 
-    def under(self, prior: PriorBases) -> Setting:
-        """The rule with its parameters, for the base functions of a prior."""
+    def under(self, learner: PriorLearner) -> tuple[PriorBases, InnerRule, RuleParameters]:
+        """Base functions, the rule and its parameters, from what a learner saw."""
+        prior = learner.bases([BelievedPrior(learner.wide, 1.0, 1.0)])
         if self.strength is None or self.rule.strength is None:
-            return Setting(self.name, self.rule, self.rule.init(len(prior.bases), prior.bases))
-        params = {self.rule.strength: self.strength * prior.scale}
-        return Setting(self.name, self.rule, params | (prior.mixture if self.n_components > 1 else {}))
+            return prior, self.rule, self.rule.init(len(prior.bases), prior.bases)
+        return prior, self.rule, {self.rule.strength: self.strength * prior.scale}
 
 
 @dataclass(frozen=True)
@@ -88,25 +64,15 @@ class JudgedCandidates:
     movement: Tensor
     slack: tuple[float, float]
 
-    @property
-    def chosen(self) -> Candidate:
-        """The candidate to take."""
-        return self.candidates[self._best]
-
-    @property
-    def moves(self) -> bool:
-        """Whether it personalises at all."""
-        return bool(self.movement[self._best] > 0)
-
-    def __add__(self, other: JudgedCandidates) -> JudgedCandidates:
-        """With further candidates."""
-        losses, movement = torch.cat([self.losses, other.losses]), torch.cat([self.movement, other.movement])
-        return JudgedCandidates(self.candidates + other.candidates, losses, movement, self.slack)
+    def under(self, learner: PriorLearner) -> tuple[PriorBases, InnerRule, RuleParameters]:
+        """What the candidate to take makes of a learner."""
+        return self.candidates[self._best].under(learner)
 
     @property
     def _best(self) -> int:
         return least_personalised(self.losses, self.movement, self.slack)
 
+    @property
     def report(self) -> list[dict[str, Any]]:
         """One record a candidate."""
         judged = self.losses[:, ~self.losses.isnan().any(0)]
@@ -118,6 +84,7 @@ class JudgedCandidates:
                 "change": float(change[i].mean()),
                 "standard_error": float(change[i].std() / max(judged.shape[1], 1) ** 0.5),
                 "movement": float(self.movement[i]),
+                "weight": float(i == best),
                 "chosen": i == best,
             }
             for i, candidate in enumerate(self.candidates)
@@ -134,9 +101,9 @@ def choose_candidate(
     choose: bool,
     learners: Sequence[PriorLearner],
     data: CrossFit,
-    options: ChoiceOptions = DEFAULT_CHOICE,
+    slack: tuple[float, float] = SLACK,
 ) -> JudgedCandidates:
-    """Judge every candidate; the kinds of users only as long as there is reason to.
+    """Judge every candidate: each fold's users, with what was learnt without them.
 
     Parameters
     ----------
@@ -146,48 +113,22 @@ def choose_candidate(
     learners : sequence of PriorLearner
         For each fold, what all others show.
     data : CrossFit
-    options : ChoiceOptions
+    slack : (float, float)
     """
-
-    def judge(candidates: list[Candidate]) -> JudgedCandidates:
-        return JudgedCandidates(candidates, *_judge(candidates, learners, data), options.slack)
-
-    judged = judge(_candidates(rule, choose))
-    if not choose or not rule.is_gaussian or not judged.moves:
-        return judged
-    for n_components in options.kinds:
-        judged += judge(_kinds(n_components))
-    most = max(options.kinds, default=0)
-    return judged + judge(_kinds(options.more_kinds)) if judged.chosen.n_components == most else judged
-
-
-def _candidates(rule: InnerRule, choose: bool) -> list[Candidate]:
-    """Strengths of personalisation, "none" first."""
     first = without_validation(rule, choose)
-    if first.strength is None:
-        return [first]
-    return [first, *(Candidate(f"{rule.strength}={factor:g}", rule, factor) for factor in rule.strengths)]
-
-
-def _kinds(n: int) -> list[Candidate]:
-    rule = MixtureAdaptation(n_components=n)
-    return [Candidate(f"{n} kinds, prior_scale={scale:g}", rule, scale, n) for scale in KIND_SCALES]
-
-
-def _judge(candidates: list[Candidate], learners: Sequence[PriorLearner], data: CrossFit) -> tuple[Tensor, Tensor]:
-    """Losses and movements of candidates: each fold's users, with what was learnt without them."""
-    losses = empty_like(learners[0].table).new_full((len(candidates), data.pairs.n_users), torch.nan)
+    more = rule.strengths if first.strength is not None else ()
+    candidates = [first, *(Candidate(f"{rule.strength}={factor:g}", rule, factor) for factor in more)]
+    losses = empty_like(data.table).new_full((len(candidates), data.pairs.n_users), torch.nan)
     movement = losses.new_zeros(len(candidates))
-    for n_components in sorted({candidate.n_components for candidate in candidates}):
-        rows = [i for i, candidate in enumerate(candidates) if candidate.n_components == n_components]
-        for held_out, learner in zip(data.folds, learners, strict=True):
-            prior = learner.learn(n_components)
-            settings = [candidates[i].under(prior) for i in rows]
-            rewards = rows_times(learner.table, prior.bases.T)
-            loss, moved = validate_settings(settings, prior.start, rewards, data.pairs, data.splits, held_out)
-            losses[rows] = torch.where(held_out, loss, losses[rows])
-            movement[rows] += moved / len(data.folds)
-    return losses, movement
+    for held_out, learner in zip(data.folds, learners, strict=True):
+        found = [candidate.under(learner) for candidate in candidates]
+        settings = [Setting(one.name, own, params) for one, (_, own, params) in zip(candidates, found, strict=True)]
+        prior = found[0][0]
+        rewards = learner.rewards_of(prior)
+        loss, moved = validate_settings(settings, prior.start, rewards, data.pairs, data.splits, held_out)
+        losses = torch.where(held_out, loss, losses)
+        movement += moved / len(data.folds)
+    return JudgedCandidates(candidates, losses, movement, slack)
 
 
 @dataclass(frozen=True)
@@ -238,7 +179,7 @@ def validate_settings(
     return losses / len(splits), movement / len(splits)
 
 
-def least_personalised(losses: Tensor, movement: Tensor, slack: tuple[float, float] = DEFAULT_CHOICE.slack) -> int:
+def least_personalised(losses: Tensor, movement: Tensor, slack: tuple[float, float] = SLACK) -> int:
     """Index of the least personalised setting that is as good as the best but for noise.
 
     That is, by default, within half a standard error of the best, and a whole one for a setting that moves nobody.

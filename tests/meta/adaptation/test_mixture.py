@@ -13,6 +13,7 @@ from skmrm.datasets import make_user_preferences
 from skmrm.meta.adaptation import MapAdaptation
 from skmrm.meta.adaptation.mixture import MixtureAdaptation
 from skmrm.meta.adaptation.posterior import PosteriorHessian, pull_and_curvature
+from skmrm.meta.prior.stacking import StackOptions, stack_priors
 
 START = torch.tensor([0.5, -0.2], dtype=torch.float64)
 
@@ -115,6 +116,42 @@ def test__mixture__any_user__is_what_a_plain_implementation_gives(seed, n_pairs,
 
 
 @given(
+    seed=st.integers(0, 10**6), n_pairs=st.integers(0, 12), sizes=st.lists(st.integers(1, 3), min_size=1, max_size=3)
+)
+@settings(max_examples=25)
+def test__mixture__several_priors__is_the_weighted_mean_over_each_by_itself(seed, n_pairs, sizes):
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape):
+        return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+    n_components = sum(sizes)
+    whole = {
+        "factors": draw(n_components, 2, 3),
+        "centres": draw(n_components, 2),
+        "logits": draw(n_components),
+        "priors": torch.repeat_interleave(torch.tensor(sizes)),
+        "weights": draw(len(sizes)),
+    }
+    given_pairs = START, draw(4, n_pairs, 2), torch.ones(4, n_pairs, dtype=torch.float64)
+    each = []
+    for number, size in enumerate(sizes):
+        own = {name: whole[name][whole["priors"] == number] for name in ("factors", "centres", "logits")}
+        rule = MixtureAdaptation(n_components=size)
+        weights = rule.adapt(*given_pairs, own)
+        each.append((weights, rule.covariance(weights, *given_pairs, own)))
+    believed = torch.softmax(whole["weights"], 0)
+    rule = MixtureAdaptation(n_components=n_components)
+    found = rule.adapt(*given_pairs, whole)
+    torch.testing.assert_close(found, sum(b * weights for b, (weights, _) in zip(believed, each, strict=True)))
+    torch.testing.assert_close(rule.adapt_each(*given_pairs, whole), torch.stack([weights for weights, _ in each]))
+    apart = [weights - found for weights, _ in each]
+    covariances = [within + torch.einsum("uk,ul->ukl", a, a) for a, (_, within) in zip(apart, each, strict=True)]
+    expected = sum(b * covariance for b, covariance in zip(believed, covariances, strict=True))
+    torch.testing.assert_close(rule.covariance(found, *given_pairs, whole), expected)
+
+
+@given(
     seed=st.integers(0, 10**6),
     n_pairs=st.integers(0, 9),
     n_bases=st.integers(1, 9),
@@ -149,11 +186,14 @@ def model_of_kinds(clustered):
     return MetaRewardModel(max_epochs=0, random_state=0, device="cpu").fit(clustered[0])
 
 
-def test__fit__users_in_clusters__kinds_are_chosen_and_beat_one_gaussian(clustered, model_of_kinds, monkeypatch):
+def test__fit__users_in_clusters__kinds_are_believed_and_beat_gaussians(clustered, model_of_kinds, monkeypatch):
     assert isinstance(model_of_kinds.adaptation_, MixtureAdaptation)
-    monkeypatch.setattr("skmrm.meta.prior.strength._kinds", lambda n: [])
+    assert {record["setting"]: record["weight"] for record in model_of_kinds.selection_}["8 kinds"] > 0.5
+    without = StackOptions(kinds=())
+    monkeypatch.setattr(
+        "skmrm.meta.start.stack_priors", lambda learners, data, options: stack_priors(learners, data, without)
+    )
     gaussian = MetaRewardModel(max_epochs=0, random_state=0, device="cpu").fit(clustered[0])
-    assert not isinstance(gaussian.adaptation_, MixtureAdaptation)
     assert model_of_kinds.score(clustered[1]) > gaussian.score(clustered[1]) + 0.01
     assert gaussian.score(clustered[1]) > gaussian.pooled_model_.score(clustered[1]) + 0.05
 

@@ -18,6 +18,7 @@ from skmrm.meta.outer.loop import OuterOptions, learning_rate_factor, meta_train
 from skmrm.meta.outer.step import batch_losses
 from skmrm.meta.pooled import features as pooled_features
 from skmrm.meta.pooled.newton import row_space
+from skmrm.meta.prior.directions import PriorOptions
 from skmrm.meta.start import FitOptions
 from skmrm.meta.tensors.pairs import Pairs
 
@@ -217,7 +218,9 @@ def test__meta_fit__more_features_than_items__equals_working_without_the_shortcu
     pairs = Pairs(ends[0], ends[1], torch.arange(41) * 10)
     halves = [torch.rand(400, generator=torch.Generator().manual_seed(seed)) < 0.5 for seed in range(4)]
     draws = iter(halves + halves)
-    options = FitOptions(n_bases=3, outer=OuterOptions(max_epochs=0))
+    # the level of what is no direction of the items is theirs alone to say
+    prior = PriorOptions(level=False, floor=0.0)
+    options = FitOptions(n_bases=3, outer=OuterOptions(max_epochs=0), prior=prior)
 
     def draw():
         half = next(draws)

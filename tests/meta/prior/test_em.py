@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import logsumexp
 
+from skmrm.meta.adaptation.mixture import MixturePrior
 from skmrm.meta.pooled.newton import fit_pooled, pooled_hessian
 from skmrm.meta.prior import directions
-from skmrm.meta.prior.directions import PriorLearner
+from skmrm.meta.prior.directions import BelievedPrior, PriorLearner, principal_bases
 from skmrm.meta.prior.em import Prior, _sweep, _update, fit_prior
 from skmrm.meta.tensors.pairs import Pairs
 
@@ -208,22 +209,27 @@ def tastes():
     return table, pairs, fit_pooled(table, pairs, 0.01), halves
 
 
-def bases_of(tastes, n_bases, n_components=1):
-    return PriorLearner(*tastes, n_bases, 0.01, (0,)).learn(n_components)
+def prior_of(learner, n_components):
+    return learner.wide if n_components == 0 else learner.narrow(n_components)
+
+
+def bases_of(tastes, n_bases, n_components=0):
+    learner = PriorLearner(*tastes, n_bases, 0.01, (0,))
+    return learner.bases([BelievedPrior(prior_of(learner, n_components), 1.0, 1.0)])
 
 
 def test__prior_learner__kinds__do_not_depend_on_what_was_asked_before(tastes):
-    alone = bases_of(tastes, 4, 4)
+    alone = PriorLearner(*tastes, 4, 0.01, (0,)).narrow(4)
     learner = PriorLearner(*tastes, 4, 0.01, (0,))
-    learner.learn(8)
-    again = learner.learn(4)
-    for name in ("bases", "centres", "shares"):
+    learner.narrow(8)
+    again = learner.narrow(4)
+    for name in ("factor", "centres", "shares"):
         assert torch.equal(getattr(again, name), getattr(alone, name)), name
-    others = PriorLearner(*tastes, 4, 0.01, (1,)).learn(4)
-    assert torch.equal(others.bases.isfinite(), alone.bases.isfinite())  # another seed is another draw of kinds
+    others = PriorLearner(*tastes, 4, 0.01, (1,)).narrow(4)
+    assert not torch.equal(others.centres, alone.centres)  # another seed is another draw of kinds
 
 
-@pytest.mark.parametrize("n_components", [1, 4])
+@pytest.mark.parametrize("n_components", [0, 1, 4])
 def test__bases__are_the_pooled_reward_and_directions_orthogonal_in_the_hessian(tastes, n_components):
     table, pairs, pooled, _ = tastes
     found = bases_of(tastes, 6, n_components)
@@ -233,9 +239,61 @@ def test__bases__are_the_pooled_reward_and_directions_orthogonal_in_the_hessian(
     hessian = pooled_hessian(table, pairs, chance * (1 - chance)) + 0.01 * torch.eye(6, dtype=table.dtype)
     gram = found.bases[1:] @ hessian @ found.bases[1:].T
     torch.testing.assert_close(gram, torch.diag(gram.diagonal()), atol=1e-9, rtol=0)
-    size = gram.diagonal() * (1 + found.shares @ found.centres[:, 1:] ** 2)
-    assert (size.diff() <= 1e-9).all()
-    torch.testing.assert_close(found.shares @ found.centres, torch.zeros(6, dtype=table.dtype), atol=1e-9, rtol=0)
+    assert (gram.diagonal().diff() <= 1e-9).all()
+
+
+@pytest.mark.parametrize("n_components", [[0], [1], [4], [0, 1, 4]])
+def test__bases__prior_in_terms_of_them__is_of_unit_variance_and_the_same_rewards(tastes, n_components):
+    """In all directions of the items, so that nothing is left out: gaps vary over users as the priors say."""
+    learner = PriorLearner(*tastes, None, 0.01, (0,))
+    believed = [BelievedPrior(prior_of(learner, n), 0.8, 1 / len(n_components)) for n in n_components]
+    found = learner.bases(believed)
+    prior = MixturePrior.of(found.mixture)
+    torch.testing.assert_close(prior.weights.tolist(), [one.weight for one in believed])
+    shares = prior.weights[prior.prior] * prior.log_shares.exp()
+    within = prior.factors @ prior.factors.mT
+    total = torch.einsum("c,ckl->kl", shares, within + prior.centres[:, :, None] * prior.centres[:, None])
+    torch.testing.assert_close(total, torch.diag(found.scale), atol=1e-8, rtol=0)
+    gaps, guessed = tastes[1].gaps(learner.rewards_of(found)), tastes[1].gaps(learner.rewards)
+    torch.testing.assert_close(gaps @ found.start, guessed[:, 0])
+    for number, one in enumerate(believed):
+        of = prior.prior == number
+        torch.testing.assert_close(
+            (gaps @ prior.factors[of][0]).square().sum(1), 0.64 * (guessed @ one.prior.factor).square().sum(1)
+        )
+        torch.testing.assert_close(
+            gaps @ prior.centres[of].T, guessed @ one.prior.factor @ one.prior.centres.T, atol=1e-7, rtol=1e-5
+        )
+
+
+def test__principal_bases__of_pairs__are_orthogonal_of_one_length_and_move_gaps_by_a_logit():
+    rng = np.random.default_rng(0)
+    table, pairs = crowd(rng.normal(size=(50, 5)), 20)
+    table = table * torch.tensor([3.0, 1.0, 0.5, 2.0, 0.0], dtype=torch.float64)  # the last column is constant
+    found = principal_bases(table, pairs, 9)
+    assert found.shape == (4, 5)
+    gram = found @ found.T
+    torch.testing.assert_close(gram, gram[0, 0] * torch.eye(4, dtype=torch.float64), atol=1e-12, rtol=0)
+    assert float(pairs.gaps(table @ found.T).square().sum(1).mean()) == pytest.approx(1)
+    few = principal_bases(table, pairs, 2)
+    assert float(pairs.gaps(table @ few.T).square().sum(1).mean()) == pytest.approx(1)
+    assert few.abs().argmax(1).tolist() == [0, 3]  # in which items differ most
+
+
+def test__fit_prior__shrinkage__is_that_of_its_equation_and_goes_as_users_come():
+    planted = np.array([[1.5, 0.0, 0.0], [0.9, 0.6, 0.0], [0.0, 0.0, 0.0]])
+    apart = {}
+    for n_users in (10, 1000):
+        weights = np.random.default_rng(0).normal(size=(n_users, 3)) @ planted.T
+        rewards, pairs = crowd(weights, 20)
+        zero, guess = torch.zeros(3, dtype=torch.float64), torch.diag(torch.tensor([1.0, 2.0, 0.5]).double())
+        given = rewards, pairs, zero, Prior.gaussian(guess), 1, generator(), 1
+        moments, shrunk = (fit_prior(*given, shrinkage).factor for shrinkage in (0.0, 2.0))
+        plain, found = (guess.inverse() @ factor @ factor.T @ guess.inverse() for factor in (moments, shrunk))
+        size = plain.diagonal().mean() * torch.eye(3, dtype=torch.float64)
+        torch.testing.assert_close(found, (n_users * plain + 6 * size) / (n_users + 6), atol=1e-7, rtol=1e-7)
+        apart[n_users] = float((found - plain).norm() / plain.norm())
+    assert apart[1000] < 0.02 < apart[10]
 
 
 def test__bases__planted_directions__lead(tastes):
@@ -249,17 +307,18 @@ def test__bases__number_left_open__are_as_many_as_there_is_evidence_for(tastes, 
     open_ended = bases_of(tastes, None)
     assert 4 <= len(open_ended.bases) <= 7
     monkeypatch.setattr(directions, "AUTO_BASES", 2)
-    assert len(bases_of(tastes, None).bases) == 3  # the pooled reward, how sharp it is, and one direction
+    assert len(bases_of(tastes, None).bases) == 3  # the pooled reward, and two directions
 
 
 def test__bases__more_than_features__are_padded_with_zeros(tastes):
     found = bases_of(tastes, 12, 4)
     assert found.bases.shape == (12, 6)
     assert (found.bases[7:] == 0).all()
-    assert (found.centres[:, 7:] == 0).all()
+    assert (found.mixture["centres"][:, 7:] == 0).all()
+    assert (found.mixture["factors"][:, 7:] == 0).all()
 
 
 def test__bases__one__is_the_pooled_reward_whatever_the_kinds(tastes):
     found = bases_of(tastes, 1, 4)
     torch.testing.assert_close(found.bases, tastes[2].unsqueeze(0))
-    assert (found.centres == 0).all()
+    assert all((found.mixture[name] == 0).all() for name in ("centres", "factors"))

@@ -436,7 +436,7 @@ class MetaRewardModel(RewardEstimator):
         return problems + super()._problems()
 
     def _meta_fit(self, progress: Callable[[dict[str, Any]], None], data: CoreData) -> Fitted:
-        options = self._options()
+        options = replace(self._options(), n_own=data.n_own)
         if data.others is not None:
             outer = replace(options.outer, max_epochs=self._max_epochs(streamed=True))
             options = replace(options, kernel=None, outer=outer)

@@ -156,6 +156,6 @@ class LowRankRewards(RewardEstimator):
             patience=int(self.patience),
             validation_fraction=float(self.validation_fraction),
         )
-        fitted = lowrank_fit(data.features, data.pairs, data.draw_split, options, data.generator)
+        fitted = lowrank_fit(data.features, data.pairs, data.draw_split, options, data.generator, data.n_own)
         warn_unvalidated(fitted, data, self.validation_fraction > 0)
         return fitted

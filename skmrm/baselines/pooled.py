@@ -141,7 +141,8 @@ class PooledBradleyTerry(RewardEstimator):
     def _core(self, data: CoreData) -> Fitted:
         ridge = None if self.ridge is None else float(self.ridge)
         fraction = float(self.validation_fraction)
-        fitted = pooled_fit(data.features, data.pairs, data.draw_split, ridge, fraction, data.generator, self.kernel)
+        given = data.features, data.pairs, data.draw_split
+        fitted = pooled_fit(*given, ridge, fraction, data.generator, self.kernel, data.n_own)
         warn_unvalidated(fitted, data, self.validation_fraction > 0 and ridge is None)
         return fitted
 

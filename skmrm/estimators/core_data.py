@@ -47,6 +47,8 @@ class CoreData:
         Of checkpoints.
     others : StreamedUsers or None
         Users whose features are streamed.
+    n_own : int
+        Last columns of the features that have a scale of their own: statistics of style, each in its unit.
     """
 
     features: torch.Tensor
@@ -55,6 +57,7 @@ class CoreData:
     generator: torch.Generator
     keeper: Keeper
     others: StreamedUsers | None = None
+    n_own: int = 0
 
 
 def core_data(
@@ -65,11 +68,12 @@ def core_data(
     device: str,
     keeper: Keeper = KEEPS_NOTHING,
     others: StreamedUsers | None = None,
+    n_own: int = 0,
 ) -> CoreData:
     """Columns of an episode set, and features of its items, as tensors."""
     generator = torch.Generator().manual_seed(int(rng.integers(2**63 - 1)))
     block = make_block(episodes, features, support_fraction, rng, device)
-    return CoreData(block.features, block.pairs, block.draw_split, generator, keeper, others)
+    return CoreData(block.features, block.pairs, block.draw_split, generator, keeper, others, n_own)
 
 
 def make_block(

@@ -93,7 +93,7 @@ class EpisodeFitter(BaseEstimator):
             checked, rest = divide(checked, max_memory, rng)
             features = checked.features
             others = Streamed(rest, max_memory, support_fraction, rng, self.device)
-        data = core_data(checked, features, support_fraction, rng, self.device, keeper, others)
+        data = core_data(checked, features, support_fraction, rng, self.device, keeper, others, _n_statistics(encoder))
         with one_thread(), products_under(threads_for):
             fitted = core(data)
         return self._keep(fitted, encoder, n_users, names)
@@ -188,3 +188,9 @@ def _warn_of_heavy_users(episodes: EpisodeSet) -> None:
             "the median user's pairs",
             stacklevel=4,
         )
+
+
+def _n_statistics(encoder: Any) -> int:
+    """How many of an encoder's columns, the last, are statistics of style."""
+    statistics = getattr(encoder, "statistics_", None)
+    return 0 if statistics is None else len(statistics.get_feature_names_out())

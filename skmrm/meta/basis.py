@@ -28,6 +28,7 @@ __all__ = [
     "init_standardisation",
     "item_rewards",
     "mean_folds",
+    "one_scale",
     "standardise",
     "standardised_table",
 ]
@@ -68,6 +69,21 @@ def init_standardisation(features: Tensor) -> Parameters:
         )
     told = (deviation > 10 * limits.eps * mean.abs()) & (deviation > limits.tiny / limits.eps)
     return {"mean": mean.to(dtype), "scale": torch.where(told, deviation, torch.inf).to(dtype)}
+
+
+def one_scale(params: Parameters, n_own: int) -> Tensor:
+    """One scale for all columns but the last `n_own`, (d,): the root mean square of theirs; constants keep theirs.
+
+    A column that hardly varies then counts for as little as it does among the features, where a scale of its own would
+    blow it up.
+    """
+    scale = params["scale"].clone()
+    shared = scale[: len(scale) - n_own]
+    told = shared.isfinite()
+    if told.any():
+        unit = shared[told].max()
+        shared[told] = unit * (shared[told] / unit).square().mean().sqrt()
+    return scale
 
 
 def _unit(features: Tensor) -> Tensor | None:

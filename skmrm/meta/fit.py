@@ -94,11 +94,13 @@ def meta_fit(
         generator,
         n_splits=options.n_splits,
         new_groups=options.spectral_init and options.new_groups,
+        n_own=options.n_own,
     )
     start = spectral_start if options.spectral_init else random_start
     found = start(data, options, generator)
+    data = found.data
     if others is not None:
-        found = found.refined(data, others)
+        found = found.refined(others)
 
     validated = data.folds[0] if data.folds else torch.zeros_like(data.judged)
     history: list[dict[str, Any]] = []

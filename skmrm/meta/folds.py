@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from skmrm.meta.basis import Parameters, init_standardisation, standardised_table
+from skmrm.meta.basis import Parameters, init_standardisation, one_scale, standardised_table
 from skmrm.meta.tensors.pairs import Pairs, most_pairs
+from skmrm.meta.tensors.tables import map_rows
 
 __all__ = [
     "ENOUGH_VALIDATION_USERS",
@@ -72,6 +73,8 @@ class CrossFit:
         Users held out together; empty where nothing can be validated.
     new_groups : list of bool Tensor of shape (n_pairs,)
         For each fold, pairs of groups that are held out with its users; empty where groups are not shared.
+    n_own : int
+        Last columns that have a scale of their own in any case.
     """
 
     standardisation: Parameters
@@ -81,6 +84,17 @@ class CrossFit:
     judged: Tensor
     folds: list[Tensor]
     new_groups: list[Tensor]
+    n_own: int = 0
+
+    @property
+    def in_one_scale(self) -> CrossFit | None:
+        """The same with one scale for all columns but the last `n_own`; None where that changes nothing."""
+        scale = one_scale(self.standardisation, self.n_own)
+        change = torch.where(scale.isfinite(), self.standardisation["scale"] / scale, 1.0)
+        if torch.allclose(change, torch.ones_like(change), rtol=1e-3):
+            return None
+        table = map_rows(self.table, lambda rows: rows * change, self.table.dtype)
+        return replace(self, standardisation=self.standardisation | {"scale": scale}, table=table)
 
     @property
     def n_judged(self) -> int:
@@ -97,6 +111,7 @@ def cross_fit(
     *,
     n_splits: int = N_SPLITS,
     new_groups: bool = True,
+    n_own: int = 0,
 ) -> CrossFit:
     """Standardise, draw the splits to judge on, and hold users out; the prelude of every fit.
 
@@ -115,6 +130,8 @@ def cross_fit(
     n_splits : int
     new_groups : bool
         Whether groups are to be held out as well.
+    n_own : int
+        As of :class:`CrossFit`.
     """
     standardisation = init_standardisation(features)
     table = standardised_table(standardisation, features)
@@ -122,7 +139,9 @@ def cross_fit(
     judged = torch.stack([split.judged(pairs) for split in splits]).all(0)
     folds = user_folds(judged, validation_fraction, generator)
     groups = group_folds(pairs, len(folds), generator) if new_groups else []
-    return CrossFit(standardisation, table, pairs.bounded(most_pairs(pairs.counts)), splits, judged, folds, groups)
+    return CrossFit(
+        standardisation, table, pairs.bounded(most_pairs(pairs.counts)), splits, judged, folds, groups, n_own
+    )
 
 
 def first_least(values: Tensor) -> int:

@@ -34,6 +34,8 @@ class FitOptions:
 
     Attributes
     ----------
+    n_own : int
+        As of :class:`skmrm.meta.folds.CrossFit`.
     prior, stack : PriorOptions, StackOptions
     new_groups : bool
         Whether choices look at new groups as well as at new users.
@@ -44,6 +46,7 @@ class FitOptions:
     """
 
     n_bases: int | None = None
+    n_own: int = 0
     kernel: Kernel = None
     rule: Adaptation = field(default_factory=MapAdaptation)
     choose_strength: bool = True
@@ -63,9 +66,11 @@ class Start:
     """Where the outer loop starts (`params`, blind to the validation users) and what is used if it earns nothing.
 
     Their bases are over the columns of `table` and `refit_table`: standardised features, and the kernel term of a
-    pooled reward that has one. `pooled` is the one of the users of `refit`; None at random.
+    pooled reward that has one. `pooled` is the one of the users of `refit`; None at random. `data` is in the scales of
+    features that were chosen.
     """
 
+    data: CrossFit
     table: Tensor
     params: Parameters
     refit_table: Tensor
@@ -75,9 +80,9 @@ class Start:
     selection: list[dict[str, Any]]
     pooled: PooledReward | None = None
 
-    def refined(self, data: CrossFit, others: StreamedUsers) -> Start:
+    def refined(self, others: StreamedUsers) -> Start:
         """With others' pairs in the pooled solution of `refit`, where it is linear in the features."""
-        pooled, ridge = self.pooled, self.ridge
+        pooled, ridge, data = self.pooled, self.ridge, self.data
         if pooled is None or ridge is None or math.isinf(ridge) or pooled.kernel is not None:
             return self
         better = replace(pooled, coefficients=refine_pooled(pooled, data.standardisation, data.pairs, others, ridge))
@@ -92,12 +97,13 @@ def random_start(data: CrossFit, options: FitOptions, generator: torch.Generator
     like = empty_like(data.table)
     bases = init_basis(data.table.shape[1], n_bases, generator, like)["bases"][:, column_ranks(data.table)]
     params = {"bases": bases} | {"start": rule.random_start(n_bases, like)} | _named(rule.init(n_bases, like))
-    return Start(data.table, params, data.table, params, rule, None, [])
+    return Start(data, data.table, params, data.table, params, rule, None, [])
 
 
 def spectral_start(data: CrossFit, options: FitOptions, generator: torch.Generator) -> Start:
     """Pooled Bradley-Terry and the prior of how users differ from it, its strength chosen on users left out."""
     found = fit_pooled_reward(data, None, options.kernel)
+    data = found.data
     rewards = [found.features.reward(solution) for solution in found.held_out]
     seed = generator.initial_seed()
 
@@ -137,6 +143,7 @@ def spectral_start(data: CrossFit, options: FitOptions, generator: torch.Generat
     refit, rule = parameters(found.reward, final)
     first = parameters(rewards[0], learners[0])[0] if data.folds else refit
     return Start(
+        data=data,
         table=(rewards[0] if data.folds else found.reward).columns(data.table),
         params=first,
         refit_table=found.reward.columns(data.table),

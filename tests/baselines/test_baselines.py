@@ -160,7 +160,7 @@ def test__fit__same_seed__same_bits(fitted, episodes):
 
 def test__fit__shifted_and_scaled_features__give_the_same_margins(fitted, episodes):
     columns = {name: getattr(episodes, name) for name in ("users", "user", "chosen", "rejected", "group")}
-    other = EpisodeSet(features=np.asarray(episodes.features) * [2.0, 0.5, 8.0, 1.0] + 4.0, **columns)
+    other = EpisodeSet(features=np.asarray(episodes.features) * 8.0 + [4.0, 0.0, -2.0, 1.0], **columns)
     model = clone(fitted).fit(other[:30])
     ours, theirs = (m.adapt_many(e).decision_function(e) for m, e in ((fitted, episodes[30:]), (model, other[30:])))
     assert_allclose(theirs, ours, rtol=1e-4, atol=1e-5)

@@ -82,6 +82,7 @@ def lowrank_fit(
     draw_split: Callable[[], Split],
     options: LowRankOptions,
     generator: torch.Generator,
+    n_own: int = 0,
 ) -> Fitted:
     """Choose K, the ridge and the number of epochs on users left out; then learn from all users.
 
@@ -96,8 +97,10 @@ def lowrank_fit(
     options : LowRankOptions
     generator : torch.Generator
         On the CPU; draws folds, starts and batches.
+    n_own : int
+        As of :class:`skmrm.meta.folds.CrossFit`.
     """
-    data = cross_fit(features, pairs, draw_split, options.validation_fraction, generator)
+    data = cross_fit(features, pairs, draw_split, options.validation_fraction, generator, n_own=n_own)
     pooled = fit_pooled_reward(data)
     table = pooled.features.table
     seed = generator.get_state()  # every training starts and draws alike: differences are the settings
@@ -114,7 +117,7 @@ def lowrank_fit(
         selection = _report(tried, chosen)
     nobody = torch.zeros(pairs.n_users, dtype=torch.bool, device=features.device)
     final = train_lowrank(table, pooled.solution, data, nobody, chosen, generator.set_state(seed), stop_after=epochs)
-    params = data.standardisation | {
+    params = pooled.data.standardisation | {
         "bases": final.params["bases"] @ pooled.features.span.T,
         "start": final.params["start"],
     }

@@ -24,15 +24,16 @@ def pooled_fit(
     validation_fraction: float,
     generator: torch.Generator,
     kernel: Kernel = None,
+    n_own: int = 0,
 ) -> Fitted:
     """Pooled Bradley-Terry; see :func:`skmrm.meta.folds.cross_fit` for the data and `fit_pooled_reward` for the rest.
 
     The same seed holds out the same users as :func:`skmrm.meta.fit.meta_fit`.
     """
-    data = cross_fit(features, pairs, draw_split, validation_fraction, generator)
+    data = cross_fit(features, pairs, draw_split, validation_fraction, generator, n_own=n_own)
     found = fit_pooled_reward(data, ridge, kernel)
     reward = found.reward
-    params = data.standardisation | pooled_parameters(reward.span @ reward.coefficients)
+    params = found.data.standardisation | pooled_parameters(reward.span @ reward.coefficients)
     params |= reward.parameters(params["bases"])
     return Fitted(params, FixedAdaptation(), found.ridge, found.selection, [], data.n_judged)
 

@@ -1,4 +1,4 @@
-r"""The pooled reward, as users left out have chosen it: its ridge, and whether it is linear.
+r"""The pooled reward, as users left out have chosen it: its ridge, the scales of features, and whether it is linear.
 
 .. math:: r_u(z) = b \cdot z \ \text{ for every user } u, \qquad
     b = \arg\min_b \tfrac1n \textstyle\sum_p \mathrm{softplus}(-b \cdot g_p) + \tfrac\lambda2 \lVert b \rVert^2
@@ -7,6 +7,9 @@ with :math:`g_p` the difference of standardised features of pair p. :math:`\lamb
 that no fit has seen, mean over users, or on new prompts among what is as good for new users (:func:`choose_ridge`). It
 is infinite, no shared reward, where users left out lose by the best of them, by more than two standard errors: where
 they do not, a reward close to zero does no harm, and may order what is new.
+
+A scale for each column makes all of them count alike, and one scale for all keeps what their spread says: the leading
+directions of an embedding say more than the last. What has the smaller loss is taken.
 
 Nyström features (:mod:`skmrm.meta.pooled.nystroem`) stand beside the features where that helps users left out.
 """
@@ -58,6 +61,8 @@ class PooledFit:
 
     Attributes
     ----------
+    data : CrossFit
+        With the scales of features that were chosen.
     features : PooledFeatures
     solution : Tensor of shape (rank,)
         The pooled solution b of all users.
@@ -68,6 +73,7 @@ class PooledFit:
         Validation loss of each ridge, the chosen one marked.
     """
 
+    data: CrossFit
     features: PooledFeatures
     solution: Tensor
     held_out: list[Tensor]
@@ -81,7 +87,7 @@ class PooledFit:
 
 
 def fit_pooled_reward(data: CrossFit, ridge: float | None = None, kernel: Kernel = None) -> PooledFit:
-    """Choose the ridge where it is None, and whether the reward is linear; then solve on all users.
+    """Choose the ridge where it is None, the scales of features, and whether the reward is linear; then solve on all.
 
     Parameters
     ----------
@@ -90,12 +96,19 @@ def fit_pooled_reward(data: CrossFit, ridge: float | None = None, kernel: Kernel
     kernel : {"auto", "rbf"} or None
         Whether Nyström features may or must be there.
     """
-    features = PooledFeatures(data.table)
     candidates = RIDGES if ridge is None else (ridge,)
+    features = PooledFeatures(data.table)
     chosen = bent = DEFAULT_RIDGE if ridge is None else ridge
     held_out, losses = list[Tensor](), None
     if data.folds:
-        chosen, held_out, losses = choose_ridge(features.table, data, candidates)
+        found = choose_ridge(features.table, data, candidates)
+        other = data.in_one_scale if ridge is None and data.table.numel() <= MAX_CELLS else None
+        if other is not None:
+            tried = PooledFeatures(other.table)
+            in_one = choose_ridge(tried.table, other, candidates)
+            if _held_out_loss(tried.table, other, in_one) < _held_out_loss(features.table, data, found):
+                data, features, found = other, tried, in_one
+        chosen, held_out, losses = found
         bent = chosen  # what is shared may be bent, where nothing linear is
         if ridge is None:
             best, nothing = losses[candidates.index(chosen)], torch.where(losses[0].isnan(), torch.nan, log(2))
@@ -107,7 +120,16 @@ def fit_pooled_reward(data: CrossFit, ridge: float | None = None, kernel: Kernel
         chosen, features = bent, PooledFeatures(data.table, nystroem)
         held_out = [path[0] for path in new_user_losses(features.table, data.pairs, data.folds, [chosen])[0]]
     selection = [] if losses is None else ridge_report(candidates, losses, chosen)
-    return PooledFit(features, fit_pooled(features.table, data.pairs, chosen), held_out, chosen, selection)
+    return PooledFit(data, features, fit_pooled(features.table, data.pairs, chosen), held_out, chosen, selection)
+
+
+def _held_out_loss(table: Tensor, data: CrossFit, found: tuple[float, list[Tensor], Tensor]) -> float:
+    """Of new users, and of new users on new groups where groups are shared, at the ridge found; to a millionth."""
+    ridge, _, losses = found
+    loss = float(losses[RIDGES.index(ridge)].nanmean())
+    if data.new_groups:
+        loss += float(new_group_losses(table, data, [ridge]).nanmean())
+    return round(loss, 6)
 
 
 def choose_ridge(table: Tensor, data: CrossFit, ridges: Sequence[float]) -> tuple[float, list[Tensor], Tensor]:

@@ -21,7 +21,7 @@ of the weights :math:`\delta` on the guess. Over all users x has unit variance.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -129,11 +129,6 @@ class PriorLearner:
     seed : tuple of int
         Of the seeds of components, which depend on it and on the number of components alone.
     options : PriorOptions
-
-    Attributes
-    ----------
-    rewards : Tensor of shape (n_items, n_guess)
-        Of the items, by the guess's base functions: the pooled reward, what is narrow, and what is wide.
     """
 
     def __init__(
@@ -147,7 +142,7 @@ class PriorLearner:
         seed: tuple[int, ...],
         options: PriorOptions = DEFAULT_PRIOR,
     ) -> None:
-        spectral, variances = spectral_bases(
+        spectral, variances, factor = spectral_bases(
             table, pairs, pooled, halves, 1 + AUTO_BASES, ridge, level=options.level, floor=options.floor
         )
         narrow = spectral[1:][variances > 0]
@@ -157,8 +152,8 @@ class PriorLearner:
         self._n_directions = AUTO_BASES if n_bases is None else n_bases - 1
         self._n_bases = n_bases
         self._table, self._pairs, self._seed, self._sweeps = table, pairs, seed, (options.sweeps, options.shrinkage)
-        self.rewards = rows_times(table, self._guess.T)
-        self._gram = self._hessian_gram(ridge)
+        rooted = self._guess @ factor
+        self._gram = rooted @ rooted.T
         self._narrow: dict[int, Prior] = {}
 
     @cached_property
@@ -209,19 +204,17 @@ class PriorLearner:
         return scale
 
     def _em(self, prior: Prior, n_components: int) -> Prior:
-        """EM from a guess of one component, or components from a Gaussian."""
-        mean = self._guess.new_zeros(len(self._guess))
+        """EM from a guess of one component, or components from a Gaussian: on the rewards of the factor's columns."""
+        rank = prior.factor.shape[1]
+        mean = self._guess.new_zeros(1 + rank)
         mean[0] = 1.0
+        rewards = rows_times(self._table, torch.cat([self._guess[:1], prior.factor.T @ self._guess]).T)
+        identity = torch.eye(1 + rank, dtype=rewards.dtype, device=rewards.device)
+        own = replace(prior, factor=identity[:, 1:])
         seed = np.random.SeedSequence((*self._seed, n_components)).generate_state(1, np.uint64)[0]
         generator = torch.Generator().manual_seed(int(seed >> np.uint64(1)))
-        return fit_prior(self.rewards, self._pairs, mean, prior, n_components, generator, *self._sweeps)
-
-    def _hessian_gram(self, ridge: float) -> Tensor:
-        """The guess's base functions in the metric of the pooled Hessian, (n_guess, n_guess)."""
-        gaps = self._pairs.gaps(self.rewards)
-        chance = torch.sigmoid(gaps[:, 0])
-        curvature = (chance * (1 - chance) / max(len(gaps), 1)).unsqueeze(1)
-        return gaps.T @ (curvature * gaps) + ridge * self._guess @ self._guess.T
+        found = fit_prior(rewards, self._pairs, mean, own, n_components, generator, *self._sweeps)
+        return replace(found, factor=prior.factor @ found.factor[1:])
 
 
 def principal_bases(table: Tensor, pairs: Pairs, n_directions: int) -> Tensor:

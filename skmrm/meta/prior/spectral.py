@@ -78,7 +78,7 @@ def spectral_bases(
     *,
     level: bool = True,
     floor: float = FLOOR,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Base functions from the cross-half covariance of the users' gradients.
 
     Parameters
@@ -106,6 +106,8 @@ def spectral_bases(
         where nothing rises above the noise.
     variances : Tensor of shape (n_bases - 1,)
         Eigenvalues less the noise in them, and at least a small share of the largest; squared logits.
+    factor : Tensor of shape (d, d)
+        Cholesky factor of the Hessian H at b with its ridge.
     """
     reward = rows_times(table, coefficients)
     chance = torch.sigmoid(reward[pairs.chosen] - reward[pairs.rejected])
@@ -136,7 +138,7 @@ def spectral_bases(
     bases[1 : 1 + n_directions] = directions.T
     padded = coefficients.new_zeros(n_bases - 1)
     padded[:n_directions] = variances
-    return bases, padded
+    return bases, padded, factor
 
 
 def _whitened_gradients(

@@ -254,7 +254,7 @@ def test__bases__prior_in_terms_of_them__is_of_unit_variance_and_the_same_reward
     within = prior.factors @ prior.factors.mT
     total = torch.einsum("c,ckl->kl", shares, within + prior.centres[:, :, None] * prior.centres[:, None])
     torch.testing.assert_close(total, torch.diag(found.scale), atol=1e-8, rtol=0)
-    gaps, guessed = tastes[1].gaps(learner.rewards_of(found)), tastes[1].gaps(learner.rewards)
+    gaps, guessed = tastes[1].gaps(learner.rewards_of(found)), tastes[1].gaps(tastes[0] @ learner._guess.T)
     torch.testing.assert_close(gaps @ found.start, guessed[:, 0])
     for number, one in enumerate(believed):
         of = prior.prior == number

@@ -59,7 +59,7 @@ def test__spectral_bases__planted_directions__are_recovered_with_their_variance(
     directions[0, 0], directions[1, 1] = 0.4, 0.3
     table, pairs = simulate(4, 8000, 20, coefficients=np.array([0, 0, 0.5, 0, 0, 0]), directions=directions)
     pooled = fit_pooled(table, pairs, 1e-4)
-    bases, variances = spectral_bases(table, pairs, pooled, halves_of(pairs), 6, 1e-4)
+    bases, variances, _ = spectral_bases(table, pairs, pooled, halves_of(pairs), 6, 1e-4)
     torch.testing.assert_close(bases[0], pooled)
     found = bases[1:].T @ bases[1:]  # the covariance of tastes that the prior implies
     planted = torch.tensor(directions.T @ directions)
@@ -73,14 +73,14 @@ def test__spectral_bases__planted_directions__are_recovered_with_their_variance(
 def test__spectral_bases__users_who_agree__leave_no_variance_to_speak_of():
     table, pairs = simulate(5, 2000, 20, coefficients=np.array([1.0, 0, 0, 0, 0, 0]))
     pooled = fit_pooled(table, pairs, 1e-4)
-    _, variances = spectral_bases(table, pairs, pooled, halves_of(pairs), 6, 1e-4)
+    _, variances, _ = spectral_bases(table, pairs, pooled, halves_of(pairs), 6, 1e-4)
     assert variances.sum() < 0.02
 
 
 def test__spectral_bases__more_bases_than_features__pads_with_zeros():
     table, pairs = simulate(6, n_features=2, coefficients=np.ones(2))
     pooled = fit_pooled(table, pairs, 0.1)
-    bases, variances = spectral_bases(table, pairs, pooled, halves_of(pairs), 8, 0.1)
+    bases, variances, _ = spectral_bases(table, pairs, pooled, halves_of(pairs), 8, 0.1)
     assert bases.shape == (8, 2)
     assert (bases[3:] == 0).all()
     assert (variances[2:] == 0).all()

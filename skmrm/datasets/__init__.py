@@ -7,7 +7,9 @@ import lazy_loader as lazy
 if TYPE_CHECKING:  # what lazy.attach provides at run time, spelt out for type checkers
     from skmrm.datasets._community_alignment import fetch_community_alignment
     from skmrm.datasets._fetch_splits import PaperSplit
+    from skmrm.datasets._mt_bench import fetch_mt_bench_judgments
     from skmrm.datasets._personal_llm import fetch_personal_llm
+    from skmrm.datasets._polis import fetch_polis
     from skmrm.datasets._prism import fetch_prism
     from skmrm.datasets._reddit_tldr import fetch_reddit_tldr
     from skmrm.datasets._simulated import make_user_preferences, oracle_accuracy, true_gaps
@@ -16,7 +18,9 @@ if TYPE_CHECKING:  # what lazy.attach provides at run time, spelt out for type c
 __all__ = [
     "PaperSplit",
     "fetch_community_alignment",
+    "fetch_mt_bench_judgments",
     "fetch_personal_llm",
+    "fetch_polis",
     "fetch_prism",
     "fetch_reddit_tldr",
     "load_style_preferences",
@@ -30,7 +34,9 @@ __getattr__, __dir__, _ = lazy.attach(
     submod_attrs={
         "_community_alignment": ["fetch_community_alignment"],
         "_fetch_splits": ["PaperSplit"],
+        "_mt_bench": ["fetch_mt_bench_judgments"],
         "_personal_llm": ["fetch_personal_llm"],
+        "_polis": ["fetch_polis"],
         "_prism": ["fetch_prism"],
         "_reddit_tldr": ["fetch_reddit_tldr"],
         "_simulated": ["make_user_preferences", "oracle_accuracy", "true_gaps"],

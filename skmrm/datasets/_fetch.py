@@ -1,11 +1,13 @@
-"""Where the files of a public data set are: a folder of the user's, or a snapshot of a Hub repository."""
+"""Where the files of a public data set are: a folder of the user's, a snapshot of a Hub repository, or a cache."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from skmrm._support.files import write_whole
 from skmrm._support.wording import counted
 from skmrm.datasets._simulated import integer_problems, random_state_problems
 
@@ -16,24 +18,36 @@ PathLike = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class Source:
-    """A data set on the Hugging Face Hub.
+    """A data set on the Hugging Face Hub, or in a repository on GitHub.
 
     Attributes
     ----------
     loader : str
         The public function that reads it, for error messages.
     repo : str
-        ``owner/name`` on the Hub.
+        ``owner/name``.
     parts : dict of str to str
         Name of each part, and the pattern that its files match, relative to the top of the repository.
     optional : tuple of str
         Parts that may be missing.
+    url : str
+        Of a data set that is not on the Hub: the folder to download from, with ``{revision}`` in it. `parts` are then
+        names of files in that folder.
+    sha256 : dict of str to str
+        Digests of such files, by name, where the revision is one whose files are known.
     """
 
     loader: str
     repo: str
     parts: dict[str, str]
     optional: tuple[str, ...] = ()
+    url: str = ""
+    sha256: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def page(self) -> str:
+        """Where a person finds it."""
+        return f"https://github.com/{self.repo}" if self.url else f"https://huggingface.co/datasets/{self.repo}"
 
 
 @dataclass(frozen=True)
@@ -47,7 +61,8 @@ class Files:
     paths : dict of str to list of Path
         Files of each part, in order of their names.
     revision : str or None
-        Commit that the Hub's name for the revision stood for; None for a folder of the user's.
+        Commit that the Hub's name for the revision stood for, or the revision asked for where it is not on the Hub;
+        None for a folder of the user's.
     """
 
     source: Source
@@ -70,7 +85,8 @@ def find_files(
     source : Source
         The data set.
     data_home : path, optional
-        Folder of the download cache; None is the Hub's own (``HF_HOME``).
+        Folder of the download cache; None is the Hub's own (``HF_HOME``), and the user's (``XDG_CACHE_HOME``) for what
+        is not on the Hub.
     data_dir : path, optional
         Folder with the files; nothing is then downloaded.
     revision : str
@@ -86,11 +102,14 @@ def find_files(
     Raises
     ------
     OSError
-        If the Hub cannot be reached, the revision does not exist, or files are missing.
+        If the source cannot be reached, the revision does not exist, or files are missing or not those that are known.
     """
-    if data_dir is None:
+    commit: str | None
+    if data_dir is None and source.url:
+        folder, commit = _downloaded(source, data_home, revision, download_if_missing), revision
+    elif data_dir is None:
         folder = _snapshot(source, data_home, revision, download_if_missing)
-        commit: str | None = folder.name  # a snapshot is kept in a folder named for its commit
+        commit = folder.name  # a snapshot is kept in a folder named for its commit
     else:
         folder, commit = Path(data_dir).expanduser(), None
         if not folder.is_dir():
@@ -98,7 +117,7 @@ def find_files(
     paths = {part: sorted(folder.glob(pattern)) for part, pattern in source.parts.items()}
     missing = [f"{source.parts[part]!r}" for part, found in paths.items() if not found and part not in source.optional]
     if missing:
-        remedy = "" if data_dir is None else f": copy the files of https://huggingface.co/datasets/{source.repo} there"
+        remedy = "" if data_dir is None else f": copy the files of {source.page} there"
         raise FileNotFoundError(f"{source.loader}: {folder} must hold files {', '.join(missing)}, found none{remedy}")
     return Files(source, paths, commit)
 
@@ -148,5 +167,45 @@ def _unreachable(source: Source, revision: str, error: Exception) -> str:
     return (
         f"{source.loader}: could not download {source.repo} ({parts}) at revision {revision!r} from the Hugging Face "
         f"Hub ({type(error).__name__}: {reason}): check the network and the revision, or copy the files from "
-        f"https://huggingface.co/datasets/{source.repo} by other means and pass their folder as data_dir"
+        f"{source.page} by other means and pass their folder as data_dir"
+    )
+
+
+def _downloaded(source: Source, data_home: PathLike | None, revision: str, download_if_missing: bool) -> Path:
+    """Folder of the cache with all files of a source that is not on the Hub; its path is that of the address."""
+    url = source.url.replace("{revision}", revision)
+    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "skmrm") if data_home is None else Path(data_home)
+    folder = home.expanduser().joinpath(*url.partition("://")[2].split("/"))
+    missing = [name for name in source.parts.values() if not (folder / name).exists()]
+    if missing and not download_if_missing:
+        raise OSError(
+            f"{source.loader}: {', '.join(map(repr, missing))} of {url} not in the cache, {folder}, and "
+            "download_if_missing is False: pass download_if_missing=True, or data_dir with the files"
+        )
+    for name in missing:
+        data = _download(source, f"{url}/{name}", source.sha256.get(name))
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / name, data)
+    return folder
+
+
+def _download(source: Source, url: str, sha256: str | None) -> bytes:
+    """Bytes at an address, all of them, and those that are known."""
+    from http.client import HTTPException
+    from urllib.request import urlopen
+
+    try:
+        with urlopen(url, timeout=60) as response:
+            data: bytes = response.read()
+    except (OSError, HTTPException) as error:  # the latter where the connection was cut
+        reason = f"{type(error).__name__}: {error}"
+    else:
+        found = hashlib.sha256(data).hexdigest()
+        if sha256 in (None, found):
+            return data
+        reason = f"its SHA-256 is {found} and must be {sha256}, so something on the way changed it"
+    name = url.rpartition("/")[2]
+    raise OSError(
+        f"{source.loader}: could not download {name!r} from {url} ({reason}): check the network and the revision, or "
+        f"download {', '.join(map(repr, source.parts.values()))} by hand and pass their folder as data_dir"
     )

@@ -44,8 +44,8 @@ def read_lines(files: Files, part: str, required: Sequence[str]) -> Iterator[dic
                     yield _read_object(files, path, number, line, required)
 
 
-def read_columns(files: Files, part: str, required: Sequence[str]) -> dict[str, list[Any]]:
-    """Read some columns of Parquet or CSV files, one after the other.
+def read_columns(files: Files, part: str, required: Sequence[str], *, others: bool = False) -> dict[str, list[Any]]:
+    """Read some columns, or all, of Parquet or CSV files, one after the other.
 
     Parameters
     ----------
@@ -54,7 +54,9 @@ def read_columns(files: Files, part: str, required: Sequence[str]) -> dict[str, 
     part : str
         Which part of it to read.
     required : sequence of str
-        The columns to read.
+        The columns that there must be.
+    others : bool
+        Whether to read all that a single CSV file has beside those, too.
 
     Returns
     -------
@@ -72,9 +74,10 @@ def read_columns(files: Files, part: str, required: Sequence[str]) -> dict[str, 
     _require_pyarrow(files)
     columns: dict[str, list[Any]] = {name: [] for name in required}
     for path in files.paths[part]:
-        table = (_read_csv if path.suffix == ".csv" else _read_parquet)(files, path, required)
-        for name in required:
-            columns[name] += table.column(name).to_pylist()
+        is_csv = path.suffix == ".csv"
+        table = _read_csv(files, path, required, others) if is_csv else _read_parquet(files, path, required)
+        for name in table.column_names:
+            columns.setdefault(name, []).extend(table.column(name).to_pylist())
     return columns
 
 
@@ -102,7 +105,7 @@ def _read_parquet(files: Files, path: Path, required: Sequence[str]) -> Any:
     return pq.read_table(path, columns=list(required))
 
 
-def _read_csv(files: Files, path: Path, required: Sequence[str]) -> Any:
+def _read_csv(files: Files, path: Path, required: Sequence[str], others: bool) -> Any:
     import pyarrow as pa
     from pyarrow import csv
 
@@ -111,9 +114,10 @@ def _read_csv(files: Files, path: Path, required: Sequence[str]) -> Any:
     names = csv.open_csv(path, read_options=read, parse_options=parse).schema.names
     if set(required) - set(names):
         raise ValueError(_changed(files, path.name, required, names))
+    wanted = names if others else list(required)
     convert = csv.ConvertOptions(
-        include_columns=list(required),
-        column_types=dict.fromkeys(required, pa.string()),
+        include_columns=wanted,
+        column_types=dict.fromkeys(wanted, pa.string()),
         strings_can_be_null=True,
         null_values=[""],
     )

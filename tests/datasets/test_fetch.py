@@ -10,11 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skmrm.datasets import fetch_community_alignment, fetch_personal_llm, fetch_prism, fetch_reddit_tldr
+from skmrm.datasets import (
+    fetch_community_alignment,
+    fetch_mt_bench_judgments,
+    fetch_personal_llm,
+    fetch_polis,
+    fetch_prism,
+    fetch_reddit_tldr,
+)
 from skmrm.datasets._community_alignment import _COLUMNS as COMMUNITY_COLUMNS
 from skmrm.datasets._community_alignment import COMMUNITY_ALIGNMENT_REVISION
 from skmrm.datasets._fetch_splits import split_by_group, split_by_part
+from skmrm.datasets._mt_bench import MT_BENCH_REVISION
 from skmrm.datasets._personal_llm_users import REWARD_MODELS
+from skmrm.datasets._polis import POLIS_REVISION, parse_polis
 from skmrm.datasets._prism import parse_prism
 from skmrm.episodes import EpisodeSet
 
@@ -142,6 +151,71 @@ def personal_rows(n_prompts, rng, tag=""):
 def write_personal(folder, train, test):
     write_parquet(folder / "default" / "train" / "0000.parquet", train)
     write_parquet(folder / "default" / "test" / "0000.parquet", test)
+    return folder
+
+
+def write_rows(path, rows):
+    import csv
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+
+
+def write_polis(folder, votes, texts, topic="Town", question="What should change?"):
+    """Votes are a dict of participant to a dict of statement to vote; texts one of statement to text."""
+    ids = sorted({statement for cast in votes.values() for statement in cast} | texts.keys(), key=int)
+    about = ["participant", "xid", "group-id", "n-comments", "n-votes", "n-agree", "n-disagree"]
+    rows = [
+        [person, "", 0, 1, len(cast), 0, 0, *(cast.get(statement, "") for statement in ids)]
+        for person, cast in votes.items()
+    ]
+    write_rows(folder / "participants-votes.csv", [[*about, *ids], *rows])
+    head = ["timestamp", "comment-id", "author-id", "agrees", "disagrees", "moderated", "comment-body"]
+    write_rows(folder / "comments.csv", [head, *([1, name, 7, 0, 0, 1, text] for name, text in texts.items())])
+    write_rows(
+        folder / "summary.csv", [["topic", topic], ["views", 9], ["conversation-description", question], ["groups", 2]]
+    )
+    return folder
+
+
+def everybody_votes(n_people=3, n_statements=12, agrees=lambda person, statement: statement % 2):
+    return {
+        person: {str(name): 1 if agrees(person, name) else -1 for name in range(n_statements)}
+        for person in range(n_people)
+    }
+
+
+def numbered_texts(n_statements=12):
+    return {str(name): f"statement {name}" for name in range(n_statements)}
+
+
+def judgment(judge, a, b, winner, turn=1, question=81):
+    """Answers of a and b are lists of one text a turn."""
+    conversations = [
+        [
+            {"content": text, "role": role}
+            for place, answer in enumerate(answers, start=1)
+            for role, text in (("user", f"question {question}, turn {place}"), ("assistant", answer))
+        ]
+        for answers in (a, b)
+    ]
+    return {
+        "question_id": question,
+        "model_a": "gpt-4",
+        "model_b": "llama-13b",
+        "winner": winner,
+        "judge": judge,
+        "conversation_a": conversations[0],
+        "conversation_b": conversations[1],
+        "turn": turn,
+    }
+
+
+def write_judgments(folder, human, gpt4=None):
+    write_parquet(folder / "data" / "human-00000-of-00001-25f4.parquet", human)
+    if gpt4 is not None:
+        write_parquet(folder / "data" / "gpt4_pair-00000-of-00001-c0b4.parquet", gpt4)
     return folder
 
 
@@ -406,6 +480,232 @@ def test__fetch_personal_llm__missing_scores_and_equal_rewards__are_dropped(tmp_
     assert data.episodes.n_pairs == 15
 
 
+# -- Polis -----------------------------------------------------------------------------------------------------------
+
+
+def test__fetch_polis__votes__become_all_pairs_of_agreed_and_disagreed_within_a_half(tmp_path):
+    votes = everybody_votes(2, 12, agrees=lambda person, name: (name + person) % 2)
+    votes[0] |= {"0": 0, "1": ""}  # passed, unseen
+    data = fetch_polis(data_dir=write_polis(tmp_path, votes, numbered_texts()), min_statements=1, max_pairs=99)
+    question = "Town. What should change?"
+    halves = [set(), set()]
+    for (prompt, text), half in _texts_with_halves(data.episodes):
+        assert prompt == question
+        halves[half].add(text)
+    assert [len(half) for half in halves] == [6, 6]
+    assert not halves[0] & halves[1]
+    for person, user in ((0, "0"), (1, "1")):
+        expected = {
+            (question, f"statement {better}", f"statement {worse}")
+            for better, liked in votes[person].items()
+            for worse, disliked in votes[person].items()
+            for half in halves
+            if (liked, disliked) == (1, -1) and {f"statement {better}", f"statement {worse}"} <= half
+        }
+        found = pairs_of(data.episodes, user)
+        assert len(found) == len(set(found))
+        assert set(found) == expected
+    assert data.revision is None
+    assert data.dropped == {
+        "statements without text": 0,
+        "statements of the same wording": 0,
+        "users with too little": 0,
+    }
+
+
+def _texts_with_halves(episodes):
+    for side in (episodes.chosen, episodes.rejected):
+        yield from zip((episodes.items[row] for row in side), episodes.group.tolist(), strict=True)
+
+
+def test__fetch_polis__groups_and_splits__hold_out_whole_statements_for_everybody(tmp_path):
+    data = fetch_polis(
+        data_dir=write_polis(tmp_path, everybody_votes(6, 40), numbered_texts(40)), n_splits=3, max_pairs=5
+    )
+    episodes = data.episodes
+    assert (np.bincount(episodes.user) == 10).all()
+    assert sorted(set(episodes.group.tolist())) == [0, 1]
+    for split in data.splits:
+        assert len(split.seen) == 3
+        assert np.array_equal(split.query, episodes.group == 1)
+        assert np.array_equal(split.support, episodes.group == 0)
+        items = [
+            {
+                text
+                for half_episodes in (episodes.take_pairs(side),)
+                for (_, text), _ in _texts_with_halves(half_episodes)
+            }
+            for side in (split.support, split.query)
+        ]
+        assert not items[0] & items[1]
+    assert {tuple(split.seen) for split in data.splits} != {tuple(data.splits[0].seen)}
+    again = fetch_polis(data_dir=tmp_path, n_splits=3, max_pairs=5)
+    assert again.episodes == episodes
+    assert fetch_polis(data_dir=tmp_path, max_pairs=5, random_state=1).episodes != episodes
+
+
+def test__fetch_polis__same_wording__is_one_statement_and_contradictions_say_nothing(tmp_path):
+    texts = numbered_texts(16) | {"14": "  statement\n0 ", "15": ""}
+    votes = everybody_votes(3, 14) | {"16": {}}
+    votes[0]["14"], votes[1]["14"], votes[2]["14"] = -1, 1, 0  # all disagreed with the first of them
+    for cast in votes.values():
+        cast["15"] = 1
+        cast["17"] = -1  # a statement that comments.csv does not have
+    data = fetch_polis(data_dir=write_polis(tmp_path, votes, texts), min_statements=1, max_pairs=99)
+    judged = {
+        user: {text for pair in pairs_of(data.episodes, user) for text in pair[1:]} for user in data.episodes.users
+    }
+    assert {user: "statement 0" in texts for user, texts in judged.items()} == {"0": True, "1": False, "2": True}
+    assert all(pair[1] != "statement 0" for pair in pairs_of(data.episodes, "0"))
+    assert "" not in set().union(*judged.values())
+    assert data.dropped == {
+        "statements without text": 2,
+        "statements of the same wording": 1,
+        "people with too few statements agreed or disagreed with": 1,
+        "users with too little": 0,
+    }
+
+
+def test__fetch_polis__people_who_hardly_voted__are_left_out(tmp_path):
+    votes = everybody_votes(2, 12)
+    votes["keen"] = dict.fromkeys(map(str, range(12)), 1)
+    folder = write_polis(tmp_path, votes, numbered_texts())
+    kept = fetch_polis(data_dir=folder, min_statements=1)
+    assert kept.episodes.users.tolist() == ["0", "1"]
+    assert kept.dropped["people with too few statements agreed or disagreed with"] == 1
+    with pytest.raises(ValueError, match=r"no user is left of 0 .*'people with too few statements .*': 3"):
+        fetch_polis(data_dir=folder, min_statements=4)
+
+
+@pytest.mark.parametrize(
+    ("topic", "question", "prompt"),
+    [
+        ("Brexit?", "Is there\n\nconsensus?", "Brexit? Is there consensus?"),
+        ("A town", "", "A town"),
+        ("", "Why?", "Why?"),
+        (None, None, ""),
+    ],
+)
+def test__fetch_polis__prompt__is_topic_and_question(tmp_path, topic, question, prompt):
+    write_polis(tmp_path, everybody_votes(1), numbered_texts(), topic, question)
+    if topic is None:
+        (tmp_path / "summary.csv").unlink()
+    data = fetch_polis(data_dir=tmp_path, min_statements=1)
+    assert {item[0] for item in data.episodes.items} == {prompt}
+
+
+def test__fetch_polis__another_file__says_what_it_must_be(tmp_path):
+    write_polis(tmp_path, {"7": {"0": "agree", "1": 1}}, numbered_texts(2))
+    with pytest.raises(ValueError, match=r"votes on statement 0 must be '1', '-1', '0' or empty, got 'agree'"):
+        fetch_polis(data_dir=tmp_path)
+    (tmp_path / "participants-votes.csv").write_text("timestamp,comment-id,vote\n1,2,1\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"participants-votes.csv must have 1 columns; 'participant' missing"):
+        fetch_polis(data_dir=tmp_path)
+
+
+@settings(max_examples=40)
+@given(st.data(), st.integers(0, 99))
+def test__parse_polis__any_votes__pairs_are_of_one_half_and_of_what_was_said(data, seed):
+    n_people, n_statements = data.draw(st.integers(1, 5)), data.draw(st.integers(2, 9))
+    cell = st.sampled_from(["1", "-1", "0", None])
+    votes = {
+        str(name): data.draw(st.lists(cell, min_size=n_people, max_size=n_people)) for name in range(n_statements)
+    } | {"participant": [f"p{i}" for i in range(n_people)]}
+    comments = {
+        "comment-id": [str(i) for i in range(n_statements)],
+        "comment-body": [f"s{i}" for i in range(n_statements)],
+    }
+    limits = {"max_pairs": data.draw(st.integers(1, 6)), "min_statements": data.draw(st.integers(1, 2))}
+    try:
+        pairs = parse_polis(votes, comments, random_state=seed, **limits)
+    except ValueError as error:
+        assert "no user is left" in str(error)  # noqa: PT017
+        return
+    half = {}
+    for (_, text), which in _texts_with_halves(pairs.episodes):
+        assert half.setdefault(text, which) == which
+    for user in pairs.episodes.users:
+        person, found = int(user[1:]), pairs_of(pairs.episodes, user)
+        assert len(found) == len(set(found))
+        for _, chosen, rejected in found:
+            assert (votes[chosen[1:]][person], votes[rejected[1:]][person]) == ("1", "-1")
+        (row,) = np.flatnonzero(pairs.episodes.users == user)
+        n_pairs = np.bincount(pairs.episodes.group[pairs.episodes.user == row], minlength=2)
+        assert (n_pairs >= min(limits["max_pairs"], limits["min_statements"] ** 2)).all()
+        assert (n_pairs <= limits["max_pairs"]).all()
+    # The order of columns is that of the file, and says nothing.
+    turned = parse_polis(dict(reversed(votes.items())), comments, random_state=seed, **limits)
+    assert turned.episodes == pairs.episodes
+
+
+# -- MT-Bench --------------------------------------------------------------------------------------------------------
+
+
+def test__fetch_mt_bench_judgments__votes__are_for_the_answer_in_the_turn(tmp_path):
+    rows = [
+        judgment("expert_1", ["A1", "A2"], ["B1", "B2"], "model_b"),
+        judgment("expert_1", ["A1", "A2"], ["B1", "B2"], "model_a", turn=2),
+        judgment("expert_1", ["S", "A2"], ["S", "B2"], "model_b", turn=2, question=82),
+        judgment("author_0", ["A1", "A2"], ["B1", "B2"], "model_a"),
+    ]
+    data = fetch_mt_bench_judgments(data_dir=write_judgments(tmp_path, rows))
+    asked = [("user", "question 81, turn 1")]
+    later = ("user", "question 81, turn 2")
+    first, second, third = pairs_of(data.episodes, "expert_1")
+    assert (first[0], *map(str, first[1:])) == (asked, "B1", "A1")
+    # The first answers differ, so that they are part of the responses.
+    assert second[0] == asked
+    assert second[1].messages == (("assistant", "A1"), later, ("assistant", "A2"))
+    assert second[2].messages == (("assistant", "B1"), later, ("assistant", "B2"))
+    assert third[0] == [("user", "question 82, turn 1"), ("assistant", "S"), ("user", "question 82, turn 2")]
+    assert [str(text) for text in third[1:]] == ["B2", "A2"]
+    assert [str(text) for text in pairs_of(data.episodes, "author_0")[0][1:]] == ["A1", "B1"]
+    # Questions are groups, and the same for both judges.
+    assert data.episodes.group.tolist() == [0, 0, 1, 0]
+    assert data.n_ties == 0
+
+
+def test__fetch_mt_bench_judgments__ties_and_what_says_nothing__are_counted(tmp_path):
+    both = (["A1", "A2"], ["B1", "B2"])
+    rows = [
+        judgment("expert_1", *both, "model_a"),
+        judgment("expert_1", *both, "tie"),
+        judgment("expert_2", *both, "tie (inconsistent)", turn=2),
+        judgment("expert_2", ["A1"], ["B1", "B2"], "model_a", turn=2),
+        judgment("expert_2", *both, "model_c"),
+        judgment(None, *both, "model_a"),
+        judgment("expert_2", *both, "model_a", turn=0),
+        judgment("expert_2", [""], ["B1"], "model_b"),
+        judgment("expert_2", ["same"], ["same"], "model_b"),
+        judgment("expert_2", *both, "model_b"),
+    ]
+    data = fetch_mt_bench_judgments(data_dir=write_judgments(tmp_path, rows))
+    assert data.n_ties == 2
+    assert data.dropped == {
+        "ties": 2,
+        "votes without a judge, a winner or an answer": 5,
+        "pairs of one text": 1,
+        "users with too little": 0,
+    }
+    assert data.episodes.users.tolist() == ["expert_1", "expert_2"]
+    assert data.episodes.n_pairs == 2
+    assert sorted([*data.splits[0].seen, *data.splits[0].unseen]) == [0, 1]
+
+
+def test__fetch_mt_bench_judgments__gpt4__is_a_judge_on_demand(tmp_path):
+    both = (["A1", "A2"], ["B1", "B2"])
+    human = [judgment("expert_1", *both, "model_a"), judgment("expert_1", *both, "model_a", question=82)]
+    write_judgments(tmp_path, [*human, judgment("expert_2", *both, "model_a")])
+    assert fetch_mt_bench_judgments(data_dir=tmp_path).episodes.users.tolist() == ["expert_1", "expert_2"]
+    assert fetch_mt_bench_judgments(data_dir=tmp_path, min_pairs=2).episodes.users.tolist() == ["expert_1"]
+    with pytest.raises(FileNotFoundError, match=r"must hold files 'data/gpt4_pair-\*.parquet', found none"):
+        fetch_mt_bench_judgments(data_dir=tmp_path, include_gpt4=True)
+    write_judgments(tmp_path, human, [judgment("gpt4_pair", *both, "tie"), judgment("gpt4_pair", *both, "model_b")])
+    data = fetch_mt_bench_judgments(data_dir=tmp_path, include_gpt4=True)
+    assert data.episodes.users.tolist() == ["expert_1", "gpt4_pair"]
+    assert data.n_ties == 1
+
+
 # -- laws of the splits ----------------------------------------------------------------------------------------------
 
 
@@ -491,6 +791,7 @@ def test__download__cache_of_the_hub__is_read_without_network(tmp_path):
         ),
         (fetch_community_alignment, "facebook/community-alignment-dataset", {"community_alignment.csv"}),
         (fetch_personal_llm, "namkoong-lab/PersonalLLM", {"*/train/*.parquet", "*/test/*.parquet"}),
+        (fetch_mt_bench_judgments, "lmsys/mt_bench_human_judgments", {"data/human-*.parquet"}),
     ],
 )
 def test__download__no_network__says_what_was_tried_and_what_to_do(fetch, repo, patterns, monkeypatch):
@@ -516,8 +817,87 @@ def test__download__no_network__says_what_was_tried_and_what_to_do(fetch, repo, 
     assert asked["local_files_only"] is False
 
 
-def test__revision__of_community_alignment__is_a_commit():
-    assert re.fullmatch(r"[0-9a-f]{40}", COMMUNITY_ALIGNMENT_REVISION)
+@pytest.fixture
+def web(monkeypatch):
+    """Addresses and what they give, bytes or an exception, in place of the network; and a list of what was asked."""
+    import io
+    import urllib.request
+
+    pages, asked = {}, []
+
+    def urlopen(url, timeout):
+        asked.append(url)
+        assert timeout > 0
+        page = pages.get(url, urllib.request.HTTPError(url, 404, "Not Found", {}, None))
+        if isinstance(page, bytes):
+            return io.BytesIO(page)
+        raise page
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    return pages, asked
+
+
+def polis_pages(folder, revision, conversation):
+    address = f"https://raw.githubusercontent.com/compdemocracy/openData/{revision}/{conversation}"
+    return {f"{address}/{path.name}": path.read_bytes() for path in folder.iterdir()}
+
+
+def test__download__plain_addresses__are_asked_once_and_kept_whole(tmp_path, web, monkeypatch):
+    pages, asked = web
+    folder = write_polis(tmp_path / "files", everybody_votes(), numbered_texts())
+    pages |= polis_pages(folder, POLIS_REVISION, "brexit-consensus")
+    options = {"conversation": "brexit-consensus", "min_statements": 1}
+    with pytest.raises(OSError, match=r"fetch_polis: 'participants-votes.csv', .* not in the cache.*data_dir"):
+        fetch_polis(data_home=tmp_path / "home", download_if_missing=False, **options)
+    assert asked == []
+    data = fetch_polis(data_home=tmp_path / "home", **options)
+    assert sorted(asked) == sorted(pages)
+    assert data.revision == POLIS_REVISION
+    assert data.episodes == fetch_polis(data_dir=folder, min_statements=1).episodes
+    assert "2018-kentucky" not in data.DESCR
+    assert fetch_polis(data_home=tmp_path / "home", download_if_missing=False, **options).episodes == data.episodes
+    assert len(asked) == 3
+    cached = [path for path in (tmp_path / "home").rglob("*") if path.is_file()]
+    assert sorted(path.name for path in cached) == ["comments.csv", "participants-votes.csv", "summary.csv"]
+    # Another revision is another folder; without data_home it is in the user's cache.
+    pages |= polis_pages(folder, "main", "brexit-consensus")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert fetch_polis(revision="main", **options).episodes == data.episodes
+    assert len(asked) == 6
+    assert len(list((tmp_path / "cache" / "skmrm").rglob("main/brexit-consensus/*.csv"))) == 3
+
+
+def test__download__plain_address_fails__names_file_address_and_remedy(tmp_path, web):
+    import http.client
+    import urllib.error
+
+    pages, _ = web
+    address = f"https://raw.githubusercontent.com/compdemocracy/openData/{POLIS_REVISION}"
+    name = "brexit-consensus/participants-votes.csv"
+    remedy = r".*check the network and the revision, or download .*'comments.csv'.* by hand and .*data_dir"
+    failures = [
+        (urllib.error.URLError("Name or service not known"), "URLError: .*Name or service not known"),
+        (TimeoutError("timed out"), "TimeoutError: timed out"),
+        (http.client.IncompleteRead(b"partic"), "IncompleteRead"),
+    ]
+    for failure, reason in failures:
+        pages[f"{address}/{name}"] = failure
+        expected = rf"could not download 'participants-votes.csv' from {address}/{name} \({reason}{remedy}"
+        with pytest.raises(OSError, match=expected):
+            fetch_polis(conversation="brexit-consensus", data_home=tmp_path)
+    with pytest.raises(OSError, match=r"could not download 'participants-votes.csv' from .*/main/.*404"):
+        fetch_polis(revision="main", data_home=tmp_path)
+    # The files that the package knows must be those.
+    folder = write_polis(tmp_path / "files", everybody_votes(), numbered_texts())
+    pages |= polis_pages(folder, POLIS_REVISION, "american-assembly.bowling-green")
+    with pytest.raises(OSError, match=r"'participants-votes.csv' .*its SHA-256 is \w{64} and must be 63c6e3.*by hand"):
+        fetch_polis(data_home=tmp_path / "home")
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("revision", [COMMUNITY_ALIGNMENT_REVISION, POLIS_REVISION, MT_BENCH_REVISION])
+def test__revision__that_is_pinned__is_a_commit(revision):
+    assert re.fullmatch(r"[0-9a-f]{40}", revision)
 
 
 def test__data_dir__missing_folder_or_files__is_named(tmp_path):
@@ -536,13 +916,15 @@ def test__files__without_pyarrow__says_what_to_install(tmp_path, monkeypatch):
         fetch_community_alignment(data_dir=folder)
 
 
-@pytest.mark.parametrize("module", ["_prism", "_reddit_tldr", "_community_alignment", "_personal_llm"])
+@pytest.mark.parametrize(
+    "module", ["_prism", "_reddit_tldr", "_community_alignment", "_personal_llm", "_polis", "_mt_bench"]
+)
 def test__descr__of_every_loader__names_source_licence_and_what_to_cite(module):
     described = import_module(f"skmrm.datasets.{module}")
     text = described._DESCR
-    assert f"https://huggingface.co/datasets/{described._SOURCE.repo}" in text
+    assert described._SOURCE.page in text
     assert "\nLicence: " in text
-    assert re.search(r"\nCite: .*\d{4}.*arXiv \d{4}\.\d{5}", text, flags=re.DOTALL)
+    assert re.search(r"\nCite: .*\d{4}.*(arXiv \d{4}\.\d{5}|doi 10\.\d+/\w+)", text, flags=re.DOTALL)
 
 
 # -- bad files and bad parameters ------------------------------------------------------------------------------------
@@ -581,6 +963,8 @@ def test__parameters__out_of_bounds__are_all_listed_before_any_work():
         (fetch_reddit_tldr, {"seen_limit": 0, "unseen_limit": 1.5, "min_pairs": 0}, 5),
         (fetch_community_alignment, {"min_pairs": None}, 3),
         (fetch_personal_llm, {"n_users": 0, "n_pairs": (3, 2), "n_test_pairs": 0, "alpha": 0}, 6),
+        (fetch_polis, {"conversation": "../a", "revision": "", "max_pairs": 0, "min_statements": 2.5}, 6),
+        (fetch_mt_bench_judgments, {"min_pairs": 0}, 3),
     ]
     for fetch, options, count in calls:
         with pytest.raises(ValueError, match=f"^{fetch.__name__}: " + "; ".join([".*"] * count) + "$"):

@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from skmrm import MetaRewardModel
+from benchmarks.accuracy.contenders import Ablated
 from skmrm.baselines import PooledBradleyTerry
 from skmrm.meta.prior.directions import PriorOptions
 from skmrm.meta.prior.stacking import StackOptions
-from skmrm.meta.start import FitOptions
 
 __all__ = ["VARIANTS", "Variant"]
-
-
-class Ablated(MetaRewardModel):
-    """The model with other settings of the core's fit than its parameters give."""
-
-    options: Mapping[str, Any] = {}
-
-    def _options(self) -> FitOptions:
-        return replace(super()._options(), **self.options)
 
 
 @dataclass(frozen=True)

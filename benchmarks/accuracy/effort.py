@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from benchmarks.accuracy.contenders import PAPER_EPOCHS
 from benchmarks.accuracy.judgements import SETTINGS
-from benchmarks.accuracy.planted import FAMILIES
+from benchmarks.accuracy.planted import SIMULATED
 from benchmarks.accuracy.rpo import COMPARISONS
 
 __all__ = ["FULL", "QUICK", "Effort"]
@@ -49,7 +49,7 @@ class Effort:
     settings: tuple[str, ...] = tuple(SETTINGS)
     judgements_left_out: tuple[str, ...] = ()
     paper_epochs: int = PAPER_EPOCHS
-    families: tuple[str, ...] = tuple(FAMILIES)
+    families: tuple[str, ...] = tuple(SIMULATED)
     n_judged: int = 300
     planted_paper_epochs: int = 50
     repeats: int = 3
@@ -64,7 +64,7 @@ QUICK = Effort(
     settings=("new users",),
     judgements_left_out=("lore",),
     paper_epochs=20,
-    families=("low rank", "clusters", "no personal signal"),
+    families=("low rank", "no personal signal", "100 users of 5 choices on 10 items", "two opposite camps"),
     planted_paper_epochs=20,
     repeats=1,
     comparisons=tuple(COMPARISONS)[:1],

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from benchmarks.accuracy.gains import Table
 from benchmarks.accuracy.judging import Makers, Progress, Size, Users, judge_over_seeds, silent
 from benchmarks.accuracy.text_features import Encode
-from benchmarks.accuracy.verdicts import Verdict, above_paper, never_below_pooled
+from benchmarks.accuracy.verdicts import Verdict, above_paper, never_below_any, never_below_pooled
 from skmrm import EpisodeSet, split_users, split_users_and_groups
 
 __all__ = ["SETTINGS", "judge_people", "judgement_claims"]
@@ -78,4 +78,4 @@ def judge_people(
 
 def judgement_claims(table: Table) -> list[Verdict]:
     """Check what is claimed of real judgements."""
-    return [never_below_pooled(table), above_paper(table)]
+    return [never_below_pooled(table), above_paper(table), *never_below_any(table)]

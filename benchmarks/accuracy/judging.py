@@ -27,9 +27,9 @@ class Users:
     Attributes
     ----------
     train, judged : EpisodeSet
-        No user in both.
+        No user in both, or the same users, who are then judged on choices that they were not fitted on.
     query : (n_pairs,) bool array, optional
-        As of `adaptation_curve`.
+        Of the judged; as of `adaptation_curve`.
     known : mapping
         What needs no fit to be judged on them, such as an oracle.
     """

@@ -11,13 +11,14 @@ from typing import Any
 from benchmarks._support.columns import as_columns
 from benchmarks._support.datasets import CONVARGS, DATASETS, Dataset
 from benchmarks._support.sentence_encoder import sentence_encoder_folder
-from benchmarks.accuracy.contenders import BASELINES, PAPER_EPOCHS, makers
+from benchmarks.accuracy.contenders import ALTERNATIVES, PAPER_EPOCHS, makers
+from benchmarks.accuracy.crowds import Crowd
 from benchmarks.accuracy.effort import Effort
 from benchmarks.accuracy.fit_times import time_fits
-from benchmarks.accuracy.gains import Table
+from benchmarks.accuracy.gains import UNKNOWN, Table
 from benchmarks.accuracy.judgements import SETTINGS, judge_people, judgement_claims
 from benchmarks.accuracy.layout import MODEL_NAMES, size_name, table_text, with_half_width
-from benchmarks.accuracy.planted import FAMILIES, judge_family, planted_claims
+from benchmarks.accuracy.planted import SIMULATED, Family, judge_family, planted_claims
 from benchmarks.accuracy.rpo import COMPARISONS, compare_outer, effect_text, raises_worst
 from benchmarks.accuracy.style import judge_style, style_claims
 from benchmarks.accuracy.text_features import Encode, HashedFeatures, SentenceFeatures
@@ -58,7 +59,7 @@ def _judgements(dataset: Dataset, settings: Sequence[str], effort: Effort) -> It
         yield Found("skipped", f"  {reason}")
         return
     episodes = dataset.read()
-    names = [name for name in ("default", *BASELINES) if name not in effort.judgements_left_out]
+    names = [name for name in ("default", *ALTERNATIVES) if name not in effort.judgements_left_out]
     models = makers(names, paper_epochs=effort.paper_epochs)
     for setting in settings:
         if setting not in effort.settings:
@@ -75,9 +76,9 @@ def _planted(effort: Effort) -> Iterator[Found]:
     models = makers(paper_epochs=effort.planted_paper_epochs)
     tables: dict[str, Table] = {}
     for name in effort.families:
-        family = FAMILIES[name]
+        family = SIMULATED[name]
         table = judge_family(family, models, SUPPORT_SIZES, effort.seeds, effort.n_judged, _note)
-        facts = [f"{family.n_train} users train, {effort.n_judged} are judged", f"{len(effort.seeds)} seeds"]
+        facts = [_who(family, effort.n_judged), f"{len(effort.seeds)} seeds"]
         facts += _reduced(effort.planted_paper_epochs, family.left_out)
         tables[name] = table
         yield Found(f"{name}: {'; '.join(facts)}", table_text(table), asdict(table), planted_claims(family, table))
@@ -153,13 +154,20 @@ def _reduced(paper_epochs: int, left_out: tuple[str, ...] = ()) -> list[str]:
     return [*facts, f"left out for time: {', '.join(MODEL_NAMES[name] for name in left_out)}"] if left_out else facts
 
 
+def _who(family: Family | Crowd, n_judged: int) -> str:
+    if isinstance(family, Crowd) and family.same_users:
+        return f"{family.n_train} users train, and are judged on other choices"
+    return f"{family.n_train} users train, {n_judged} are judged"
+
+
 def _in_short(tables: dict[str, Table]) -> str:
-    sizes = next(iter(tables.values())).sizes
     rows = []
     for name, table in tables.items():
-        gap = dict(zip(table.sizes, table.gain["oracle"], strict=True))[20]
-        rows.append([name, *(with_half_width(gain) for gain in (*table.gain["pooled"], gap))])
-    return as_columns(["users", *(size_name(size) for size in sizes), "oracle, 20"], rows)
+        over_pooled = dict(zip(table.sizes, table.gain["pooled"], strict=True))
+        over_oracle = dict(zip(table.sizes, table.gain.get("oracle", ()), strict=False))
+        gains = [*(over_pooled.get(size, UNKNOWN) for size in SUPPORT_SIZES), over_oracle.get(20, UNKNOWN)]
+        rows.append([name, *(with_half_width(gain) for gain in gains)])
+    return as_columns(["users", *(size_name(size) for size in SUPPORT_SIZES), "oracle, 20"], rows)
 
 
 def _note(line: str) -> None:

@@ -49,6 +49,6 @@ def test__main__real_judgements__prints_changes_without_the_paper(monkeypatch, c
 def test__text__models_that_are_no_variants__are_left_out():
     gain = {"pooled": [(0.02, 0.01, 0.03)], "oracle": [(-0.01, -0.02, 0.0)]}
     seconds = {"default": 1.0, "pooled": 0.1}
-    text = ablation._text(Table([10], [5], {"default": [0.7]}, {"default": [0.5]}, gain, seconds))
+    text = ablation._text(Table([10], [5], {"default": [0.7]}, {"default": [0.5]}, {}, gain, {}, {}, seconds))
     assert "-2.00 [-3.00, -1.00]" in text  # the variant less the default
     assert "oracle" not in text

@@ -10,7 +10,9 @@ from benchmarks._support.datasets import CONVARGS, read_pairs
 from benchmarks.accuracy import __main__ as accuracy
 from benchmarks.accuracy import parts, text_features
 from benchmarks.accuracy.contenders import makers
+from benchmarks.accuracy.crowds import Crowd
 from benchmarks.accuracy.fit_times import Times, time_fits
+from benchmarks.accuracy.hierarchical import HierarchicalLogit
 from benchmarks.accuracy.judgements import SETTINGS, judge_people, judgement_claims
 from benchmarks.accuracy.judging import Users, fit_and_judge
 from benchmarks.accuracy.oracle import TrueRewards
@@ -23,6 +25,7 @@ from skmrm.baselines import LowRankRewards, PerUserBradleyTerry, PooledBradleyTe
 
 SIZES = (0, 3, None)
 TINY = Family({"n_features": 4, "n_bases": 2, "n_groups": 20}, n_train=24, train_pairs=(6, 8))
+TINY_CROWD = Crowd(8, n_columns=3, n_factors=2, n_train=20, n_pairs=(4, 6), same_users=True)
 QUICK_MODELS = {
     "default": lambda seed: MetaRewardModel(n_bases=2, max_epochs=0, random_state=seed),
     "paper": lambda seed: MetaRewardModel.paper(max_epochs=1, random_state=seed),
@@ -30,6 +33,7 @@ QUICK_MODELS = {
     "pooled": lambda seed: PooledBradleyTerry(ridge=0.1, random_state=seed),
     "bent": lambda seed: PooledBradleyTerry(ridge=0.1, kernel="rbf", random_state=seed),
     "per_user": lambda seed: PerUserBradleyTerry(ridge=3.0, random_state=seed),
+    "hierarchical": lambda seed: HierarchicalLogit(sweeps=2),
 }
 
 
@@ -56,8 +60,8 @@ def test__fit_and_judge__every_model__is_judged_on_the_same_users_and_supports(p
 
 
 def test__makers__every_name__follows_its_seed():
-    for make in makers(paper_epochs=7).values():
-        assert make(3).random_state == 3
+    models = {name: make(3) for name, make in makers(paper_epochs=7).items()}
+    assert all(model.random_state == 3 for name, model in models.items() if name != "hierarchical")  # which draws none
     assert makers(paper_epochs=7)["paper"](0).max_epochs == 7
 
 
@@ -67,11 +71,19 @@ def test__judge_family__tiny__has_every_model_and_claim():
     assert table.n_users == [24] * 3
     assert table.accuracy["pooled"][0] == table.accuracy["pooled"][2]
     assert table.accuracy["per_user"][0] == 0.5
-    assert len(planted_claims(TINY, table)) == 3
+    assert len(planted_claims(TINY, table)) == 6
     no_signal = Family(TINY.parameters, n_train=24, train_pairs=(6, 8), signal=False, left_out=("lore", "paper"))
     table = judge_family(no_signal, QUICK_MODELS, (0,), range(1), 6)
-    assert list(table.accuracy) == ["default", "pooled", "bent", "per_user", "oracle", "truth"]
-    assert len(planted_claims(no_signal, table)) == 1
+    assert list(table.accuracy) == ["default", "pooled", "bent", "per_user", "hierarchical", "oracle", "truth"]
+    assert len(planted_claims(no_signal, table)) == 4
+
+
+def test__judge_family__tiny_crowd__has_no_oracle_and_no_size_beyond_its_choices():
+    table = judge_family(TINY_CROWD, QUICK_MODELS, (0, 3, 4, 20, None), range(1), 5)
+    assert list(table.accuracy) == list(QUICK_MODELS)
+    assert table.sizes == [0, 3, None]
+    assert table.n_users == [TINY_CROWD.n_train] * 3
+    assert len(planted_claims(TINY_CROWD, table)) == 4
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +120,7 @@ def test__judge_people__either_setting__keeps_users_and_topics_apart(setting, ju
     table = judge_people(episodes, HashedFeatures(), SETTINGS[setting], models, (0, None), range(2))
     assert list(table.accuracy) == list(models)
     assert table.accuracy["pooled"][0] > 0.6
-    assert len(judgement_claims(table)) == 2
+    assert len(judgement_claims(table)) == 5
 
 
 def test__judge_style__tiny__the_oracle_that_reads_features_knows_less():
@@ -117,7 +129,7 @@ def test__judge_style__tiny__the_oracle_that_reads_features_knows_less():
     assert list(table.accuracy) == [*models, "oracle", "reader", "truth"]
     oracle, truth = (table.accuracy[name][1] for name in ("oracle", "truth"))
     assert 0.6 < oracle < truth
-    assert len(style_claims(table)) == 4
+    assert len(style_claims(table)) == 6
 
 
 def test__read_traits__linear_in_the_features__are_read_from_other_prompts():
@@ -185,9 +197,9 @@ def tiny_effort(monkeypatch):
     effort = parts.Effort(
         seeds=range(1),
         n_judged=8,
-        families=("tiny",),
+        families=("tiny", "tiny crowd"),
         settings=("new users",),
-        judgements_left_out=("lore",),
+        judgements_left_out=("lore", "spectral"),
         repeats=1,
         comparisons=("tiny",),
         rpo_seeds=range(2),
@@ -196,7 +208,8 @@ def tiny_effort(monkeypatch):
     outer = Outer(TINY, {"spectral_init": False, "max_epochs": 0, "n_bases": 2}, claim=3)
     monkeypatch.setattr(accuracy, "FULL", effort)
     monkeypatch.setattr(parts, "makers", lambda names=QUICK_MODELS, **_: {name: QUICK_MODELS[name] for name in names})
-    monkeypatch.setitem(parts.FAMILIES, "tiny", TINY)
+    monkeypatch.setitem(parts.SIMULATED, "tiny", TINY)
+    monkeypatch.setitem(parts.SIMULATED, "tiny crowd", TINY_CROWD)
     monkeypatch.setitem(parts.COMPARISONS, "tiny", outer)
 
 
@@ -217,13 +230,14 @@ def test__accuracy__parts__print_tables_and_claims_and_write_numbers(
         "Bayes oracle",
         "worst tenth: RPO",
         "left out for time: LoRe",
+        "20 users train, and are judged on other choices",
     ):
         assert line in printed
     claims = [line for line in printed.split("== all claims")[1].splitlines() if line[:6] in ("PASS  ", "FAIL  ")]
     found = json.loads(output.read_text(encoding="utf-8"), parse_constant=pytest.fail)
     assert list(found["parts"]) == names.split(",")
     written = [claim for part in found["parts"].values() for one in part["found"] for claim in one["verdicts"]]
-    assert len(claims) == len(written) == 2 + 2 + 3 + 1
+    assert len(claims) == len(written) == 5 + 5 + 6 + 4 + 1
     table = found["parts"]["planted"]["found"][0]["numbers"]
     assert table["sizes"] == [0, 1, 3, 5, 10, 20, None]
     assert table["accuracy"].keys() == {*QUICK_MODELS, "oracle", "truth"}

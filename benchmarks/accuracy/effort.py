@@ -60,7 +60,7 @@ class Effort:
 
 FULL = Effort()
 QUICK = Effort(
-    seeds=range(2),
+    seeds=range(1),
     settings=("new users",),
     judgements_left_out=("lore",),
     paper_epochs=20,

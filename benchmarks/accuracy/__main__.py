@@ -17,7 +17,7 @@ one planted kind the users who are judged are those who were learnt from, by oth
 worst tenth there is the log loss, and in all three it is claimed that the default is below no alternative by more than
 the interval. Of so many intervals one in forty lies below zero by chance where two models are equally good.
 
-All of it takes about an hour on one core, ``--quick`` about three minutes.
+All of it takes about an hour on one core, ``--quick`` three to four minutes.
 """
 
 from __future__ import annotations

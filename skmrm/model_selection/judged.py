@@ -1,7 +1,8 @@
 """Fitted models judged on users they never saw, after a handful of their choices: curves, and scorers of scikit-learn.
 
 The splits are those that do not lie: users apart (pass users that were not in fit), and within a user no group on both
-sides of support and query. Everything is judged per user, and every user counts alike.
+sides of support and query. Users who were in fit are another question, asked by name (`known`). Everything is judged
+per user, and every user counts alike.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from skmrm.exceptions import EpisodeError
 from skmrm.metrics import worst_decile
 from skmrm.model_selection.curve import AdaptationCurve, mean_of_known
 from skmrm.model_selection.judging import draw_splits, encoded, judge, judged_users
+from skmrm.model_selection.known import join_known, known_problems
 
-__all__ = ["adaptation_curve", "adaptation_scorer", "baseline_of", "curves_of"]
+__all__ = ["adaptation_curve", "adaptation_scorer", "baseline_of", "curves_of", "read_judged"]
 
 SUPPORT_SIZES = (0, 1, 3, 5, 10, 20, None)
 
@@ -37,6 +39,7 @@ def adaptation_curve(
     n_splits: int = 3,
     support_fraction: float = 0.5,
     query: ArrayLike | None = None,
+    known: EpisodeSet | Sequence[Episode] | None = None,
     random_state: RandomState = 0,
 ) -> AdaptationCurve:
     """Judge a fitted model on new users after it adapts on none, a few and all of their support pairs.
@@ -51,7 +54,7 @@ def adaptation_curve(
         `MetaRewardModel`, a baseline of :mod:`skmrm.baselines`, or anything with their ``adapt_many``. It is not
         changed.
     episodes : EpisodeSet or list of Episode
-        Users that were not in fit; this cannot be checked here.
+        Users that were not in fit; this cannot be checked here. With `known`, new choices of users who were.
     support_sizes : sequence of int or None
         Numbers of support pairs, 0 for the model before adaptation, None for all.
     n_splits : int
@@ -61,6 +64,10 @@ def adaptation_curve(
     query : (n_pairs,) bool array, optional
         The pairs that may be judged; all others are support. Splits then differ in the order of supports only. Such as
         the pairs of held-out groups, from :func:`skmrm.split_users_and_groups`.
+    known : EpisodeSet or list of Episode, optional
+        Choices that the users of `episodes` made before, such as all that was fitted; others' are not looked at. Users
+        are adapted on these alone, and judged on all their pairs of `episodes`, whose groups may be known. Splits then
+        differ in the order of supports only. Not with `query`.
     random_state : int, numpy Generator, RandomState, or None
         The same integer and episodes give the same splits for every model.
 
@@ -75,7 +82,7 @@ def adaptation_curve(
     TypeError
         If the model cannot adapt to many users, or the data are not episodes.
     ValueError
-        If sizes, splits or the query make no sense; all mistakes are listed.
+        If sizes, splits or the query make no sense, or users lack choices in `known`; all mistakes are listed.
 
     Examples
     --------
@@ -93,9 +100,11 @@ def adaptation_curve(
         raise TypeError(
             f"adaptation_curve takes a fitted model with adapt_many, such as MetaRewardModel, got {described(model)}"
         )
-    checked = as_episode_set(episodes, min_pairs=0, context="adaptation_curve")
     sizes = tuple(support_sizes)
-    raise_all(curve_problems(checked, sizes, n_splits, support_fraction, query))
+    checked, query, problems = read_judged(
+        episodes, known, query, sizes, n_splits, support_fraction, context="adaptation_curve"
+    )
+    raise_all(problems)
     splits = draw_splits(checked, n_splits, support_fraction, query, random_state)
     judged = judged_users(splits)
     if not judged.any():
@@ -191,11 +200,25 @@ def adaptation_scorer(
 # -- checks ----------------------------------------------------------------------------------------------------------
 
 
-def curve_problems(
-    episodes: EpisodeSet, sizes: tuple[Any, ...], n_splits: Any, support_fraction: Any, query: ArrayLike | None
-) -> list[str]:
-    """What is wrong with the arguments of a curve, a sentence each."""
-    return [*_size_problems(sizes), *_split_problems(episodes, n_splits, support_fraction, query)]
+def read_judged(
+    episodes: EpisodeSet | Sequence[Episode],
+    known: EpisodeSet | Sequence[Episode] | None,
+    query: ArrayLike | None,
+    sizes: tuple[Any, ...],
+    n_splits: Any,
+    support_fraction: Any,
+    context: str,
+) -> tuple[EpisodeSet, ArrayLike | None, list[str]]:
+    """Bring the data of a curve into one set, say which pairs may be judged, and what is wrong, a sentence each."""
+    checked = as_episode_set(episodes, min_pairs=0, context=context)
+    problems = [*_size_problems(sizes), *_split_problems(checked, n_splits, support_fraction, query)]
+    if known is None:
+        return checked, query, problems
+    before = as_episode_set(known, min_pairs=0, context=f"{context}, for known,")
+    if query is not None:
+        problems.append("query and known exclude each other, got both: all pairs of episodes are judged; leave one out")
+    problems += known_problems(checked, before)
+    return (checked, query, problems) if problems else (*join_known(checked, before), problems)
 
 
 def _size_problems(sizes: tuple[Any, ...], name: str = "support_sizes") -> Iterator[str]:

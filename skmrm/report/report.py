@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike
 
 from skmrm._support.randomness import RandomState, as_generator
 from skmrm._support.wording import raise_all
-from skmrm.episodes import Episode, EpisodeSet, as_episode_set
+from skmrm.episodes import Episode, EpisodeSet
 from skmrm.model_selection import adaptation_curve
 from skmrm.model_selection.curve import AdaptationCurve, Comparison, compare, frame_by_size, mean_of_known
-from skmrm.model_selection.judged import SUPPORT_SIZES, curve_problems
+from skmrm.model_selection.judged import SUPPORT_SIZES, read_judged
 from skmrm.model_selection.judging import draw_splits, encoded
 from skmrm.report.layout import as_html, as_text
 from skmrm.report.verdict import word_verdict
@@ -143,6 +143,7 @@ def personalization_report(
     n_splits: int = 3,
     support_fraction: float = 0.5,
     query: ArrayLike | None = None,
+    known: EpisodeSet | Sequence[Episode] | None = None,
     level: float = 0.95,
     random_state: RandomState = 0,
 ) -> PersonalizationReport:
@@ -162,7 +163,7 @@ def personalization_report(
     model : fitted estimator
         `MetaRewardModel`, or anything with its ``adapt_many``. It is not changed.
     episodes : EpisodeSet or list of Episode
-        Users that were not in fit; this cannot be checked here.
+        Users that were not in fit; this cannot be checked here. With `known`, new choices of users who were.
     baseline : fitted estimator, optional
         What to compare with, adapted on the same pairs. The default is the model's ``pooled_model_``, one reward for
         everybody, where there is one, and otherwise the model before adaptation. The report says which.
@@ -174,6 +175,10 @@ def personalization_report(
         Share of a user's pairs that are support, between 0 and 1. Not used with `query`.
     query : (n_pairs,) bool array, optional
         The pairs that may be judged; all others are support.
+    known : EpisodeSet or list of Episode, optional
+        For people who were in fit and come back: choices that the users of `episodes` made before, such as all that
+        was fitted; others' are not looked at. Users are adapted on these alone, and judged on all their pairs of
+        `episodes`, whose groups may be known. Not with `query`.
     level : float
         Coverage of the intervals, between 0 and 1.
     random_state : int, numpy Generator, RandomState, or None
@@ -191,7 +196,8 @@ def personalization_report(
     TypeError
         If a model cannot adapt to many users, or the data are not episodes.
     ValueError
-        If sizes, splits, the query or the level make no sense; all mistakes are listed.
+        If sizes, splits, the query or the level make no sense, or users lack choices in `known`; all mistakes are
+        listed.
 
     Examples
     --------
@@ -203,9 +209,10 @@ def personalization_report(
     >>> print(report.verdict)
     Adapting on 10 choices helps: ...
     """
-    checked = as_episode_set(episodes, min_pairs=0, context="personalization_report")
     sizes = tuple(support_sizes)
-    problems = curve_problems(checked, sizes, n_splits, support_fraction, query)
+    checked, query, problems = read_judged(
+        episodes, known, query, sizes, n_splits, support_fraction, context="personalization_report"
+    )
     if not 0 < level < 1:
         problems.append(f"level must lie strictly between 0 and 1, got {level!r}")
     raise_all(problems)
@@ -234,8 +241,9 @@ def personalization_report(
         n_judged=len(curve.users),
         median_support=float(np.median(curve.n_support)),
         mute=mute_pairs(checked, splits),
+        in_fit=known is not None,
     )
-    warnings = find_warnings(checked, splits, comparisons, asked_query=query is not None)
+    warnings = find_warnings(checked, splits, comparisons, asked_query=query is not None, in_fit=known is not None)
     return PersonalizationReport(verdict, warnings, comparisons, curve, baseline_curve, name)
 
 

@@ -9,6 +9,7 @@ from skmrm.model_selection.curve import Comparison
 
 __all__ = ["MIN_USERS", "effect", "percent", "points", "reached_by_enough", "size_key", "word_verdict"]
 
+_IN_FIT = "These are new choices of users who were in fit; of new users they say nothing."
 MIN_USERS = 10  # with fewer, resampling users says too little to call anything more than noise
 
 
@@ -20,6 +21,7 @@ def word_verdict(
     n_judged: int,
     median_support: float,
     mute: str = "",
+    in_fit: bool = False,
 ) -> str:
     """Say whether adapting helps, with how many choices, and for how many users.
 
@@ -37,19 +39,22 @@ def word_verdict(
         Number of support pairs that the median user has.
     mute : str
         Pairs of which every one holds the same response twice, in words: "pairs", "query pairs"; empty if none are so.
+    in_fit : bool
+        Whether the users were in fit.
 
     Returns
     -------
     str
-        One to four sentences.
+        One to five sentences.
     """
     if mute:
         return (
             f"Nothing can be said: in all {mute} the chosen and the rejected response are the same, and such pairs say "
             "nothing of taste. Bring pairs of different responses."
         )
+    whose = [_IN_FIT] if in_fit else []
     if not adaptive:
-        return _word_unadaptive(comparisons, reference)
+        return " ".join([_word_unadaptive(comparisons, reference), *whose])
     if n_judged < MIN_USERS:
         users = "1 user is" if n_judged == 1 else f"{n_judged} users are"
         return f"Too few users to tell: {users} judged, and at least {MIN_USERS} are needed to tell a gain from noise."
@@ -58,7 +63,7 @@ def word_verdict(
         return "Nothing can be said of adapting: at no number of choices above 0 are half of the users judged."
     headline = rows[-1]
     sentences = [_word_headline(headline, reference, median_support), *_word_smaller(rows)]
-    return " ".join([*sentences, *_word_before(comparisons, reference)])
+    return " ".join([*sentences, *_word_before(comparisons, reference), *whose])
 
 
 def reached_by_enough(row: Comparison, n_judged: int) -> bool:

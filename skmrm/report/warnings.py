@@ -24,7 +24,11 @@ _MIN_ANSWERS = 5  # two people may well agree on fewer pairs
 
 
 def find_warnings(
-    episodes: EpisodeSet, splits: list[SupportQuery], comparisons: Sequence[Comparison], asked_query: bool
+    episodes: EpisodeSet,
+    splits: list[SupportQuery],
+    comparisons: Sequence[Comparison],
+    asked_query: bool,
+    in_fit: bool = False,
 ) -> list[str]:
     """Look for what makes gains or intervals doubtful.
 
@@ -38,6 +42,8 @@ def find_warnings(
         One for each number of choices.
     asked_query : bool
         Whether the query was given rather than drawn by groups.
+    in_fit : bool
+        Whether the query is what users chose after the fit: no groups divide it from the support.
 
     Returns
     -------
@@ -50,9 +56,8 @@ def find_warnings(
         *_left_out(judged, asked_query),
         *_sizes_of_few(comparisons, int(judged.sum())),
         *_pairs_of_one_response(episodes, judged),
-        *_groups_of_one(episodes),
-        *_groups_on_both_sides(episodes, splits, judged),
-        *_items_on_both_sides(episodes, splits, judged),
+        *([] if in_fit else [*_groups_of_one(episodes), *_groups_on_both_sides(episodes, splits, judged)]),
+        *_items_on_both_sides(episodes, splits, judged, in_fit),
         *_identical_users(episodes, judged),
     ]
 
@@ -137,12 +142,16 @@ def _groups_on_both_sides(episodes: EpisodeSet, splits: list[SupportQuery], judg
         )
 
 
-def _items_on_both_sides(episodes: EpisodeSet, splits: list[SupportQuery], judged: NDArray[np.bool_]) -> Iterator[str]:
+def _items_on_both_sides(
+    episodes: EpisodeSet, splits: list[SupportQuery], judged: NDArray[np.bool_], in_fit: bool
+) -> Iterator[str]:
     share = _share_known(episodes, splits, judged, [episodes.chosen, episodes.rejected])
     if share > 0:
+        together = "Pass groups that keep all pairs of a response together"
+        remedy = "Judge choices between other responses, unless these will come again" if in_fit else together
         yield (
             f"{percent(share)} of query pairs hold a response that is in the same user's support, too: gains may come "
-            "from remembering responses rather than from taste. Pass groups that keep all pairs of a response together"
+            f"from remembering responses rather than from taste. {remedy}"
         )
 
 

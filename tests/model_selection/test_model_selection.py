@@ -4,6 +4,8 @@ import pickle
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -11,7 +13,7 @@ from sklearn.model_selection import GridSearchCV, cross_validate
 
 from skmrm import Episode, MetaRewardModel, split_users_and_groups
 from skmrm.datasets import make_user_preferences, true_gaps
-from skmrm.episodes import episodes_from_arrays
+from skmrm.episodes import as_episode_set, episodes_from_arrays
 from skmrm.exceptions import EpisodeError
 from skmrm.metrics import (
     bootstrap_interval,
@@ -23,6 +25,7 @@ from skmrm.metrics import (
     worst_decile,
 )
 from skmrm.model_selection import adaptation_curve, adaptation_scorer, compare
+from skmrm.model_selection.judging import encoded
 from skmrm.splits import support_query_split
 
 
@@ -184,6 +187,144 @@ def test__adaptation_curve__explicit_query__splits_differ_in_the_order_of_suppor
     assert query == again
     assert_array_equal(first.pairs_per_user, second.pairs_per_user)
     assert np.any(first.group != second.group)
+
+
+# -- users who were in fit -------------------------------------------------------------------------------------------
+
+
+def before_and_now(episodes, random_state=0):
+    """What users chose before and what they choose now, of other groups; those with both."""
+    now = support_query_split(episodes, random_state=random_state).query
+    both = (np.bincount(episodes.user[now], minlength=episodes.n_users) > 0) & (
+        np.bincount(episodes.user[~now], minlength=episodes.n_users) > 0
+    )
+    return episodes.take_pairs(~now)[both], episodes.take_pairs(now)[both]
+
+
+def read_anew(episodes, rng):
+    """The same choices as a set of its own: users, pairs and items in another order, groups with other names."""
+    place, pairs = rng.permutation(episodes.n_items), rng.permutation(episodes.n_pairs)
+    features = np.empty_like(episodes.features)
+    features[place] = episodes.features
+    chosen, rejected, user = (column[pairs] for column in (episodes.chosen, episodes.rejected, episodes.user))
+    return episodes_from_arrays(features, place[chosen], place[rejected], episodes.users[user])
+
+
+def by_user(curve):
+    """Accuracy and log loss of each size, users in the order of their ids."""
+    return np.stack([curve.accuracy, curve.log_loss])[:, :, np.argsort(curve.users)]
+
+
+def test__adaptation_curve__known_users__are_as_planted_on_all_their_new_pairs(data):
+    known, now = before_and_now(data.episodes)
+    model = Known(data, needed=3)
+    curve = adaptation_curve(model, now, known=known, support_sizes=[0, 2, 3, None])
+    public, personal = (user_accuracies(true_gaps(data, now, personal=own), now.user) for own in (False, True))
+    enough = known.pairs_per_user >= 3
+    assert curve.users.tolist() == now.users.tolist()
+    assert_array_equal(curve.n_support, known.pairs_per_user)
+    assert_allclose(curve.accuracy[0], public)
+    assert_allclose(curve.accuracy[1], np.where(known.pairs_per_user >= 2, public, np.nan))
+    assert_allclose(curve.accuracy[2], np.where(enough, personal, np.nan))
+    assert_allclose(curve.accuracy[3], np.where(enough, personal, public))
+    assert 0 < enough.sum() < now.n_users
+
+
+def test__adaptation_curve__known_users_at_all_choices__equal_adapting_on_them_and_judging_the_new(model, episodes):
+    known, now = before_and_now(episodes)
+    curve = adaptation_curve(model, now, known=known, support_sizes=[0, None], n_splits=2)
+    for row, adapted in enumerate([model.adapt_many(known.take_pairs([])), model.adapt_many(known)]):
+        margins = adapted.decision_function(now)
+        assert_allclose(curve.accuracy[row], user_accuracies(margins, now.user), rtol=1e-12)
+        assert_allclose(curve.log_loss[row], user_log_losses(margins, now.user), rtol=1e-6)
+
+
+def test__adaptation_curve__known_users__are_judged_as_by_a_query_of_the_new_pairs(model, episodes):
+    now = support_query_split(episodes, random_state=0).query
+    known, new = episodes.take_pairs(~now), episodes.take_pairs(now)
+    sizes = {"support_sizes": [0, None], "n_splits": 1}
+    one = adaptation_curve(model, new, known=known, **sizes)
+    other = adaptation_curve(model, episodes, query=now, **sizes)
+    assert_allclose(by_user(one), by_user(other), rtol=1e-6)
+
+
+@settings(max_examples=10)
+@given(seed=st.integers(0, 2**32 - 1), others=st.booleans(), as_list=st.booleans())
+def test__adaptation_curve__known__in_any_order_and_form_with_any_others__is_the_same(
+    model, episodes, seed, others, as_list
+):
+    rng = np.random.default_rng(seed)
+    known, now = before_and_now(episodes)
+    asked = {"support_sizes": [0, 1, 3, None], "n_splits": 2, "random_state": 7}
+    expected = adaptation_curve(model, now[:12], known=known[:12], **asked)
+    before, after = read_anew(known if others else known[:12], rng), read_anew(now[:12], rng)
+    if as_list:
+        before, after = list(before), list(after)
+    assert_allclose(by_user(adaptation_curve(model, after, known=before, **asked)), by_user(expected), rtol=1e-5)
+
+
+def test__adaptation_curve__known_users__are_adapted_on_nested_choices_of_theirs_alone(data):
+    known, now = before_and_now(data.episodes)
+    model = Known(data)
+    adaptation_curve(model, now, known=known, support_sizes=[1, 2, None], n_splits=1)
+    supports, queries = model.asked[::2], model.asked[1::2]
+    chosen = [{(e.users[u], *pair) for u, *pair in zip(e.user, e.chosen, e.rejected, strict=True)} for e in supports]
+    reached = set(supports[1].users)
+    assert {pair for pair in chosen[0] if pair[0] in reached} <= chosen[1] <= chosen[2]
+    assert chosen[2] == {
+        (known.users[u], *pair) for u, *pair in zip(known.user, known.chosen, known.rejected, strict=True)
+    }
+    assert_array_equal(queries[2].chosen, now.chosen)
+    assert supports[2].features is known.features  # parts of one set are put together without a copy
+
+
+def test__adaptation_curve__known_texts_of_another_set__are_encoded_once_and_features_are_kept():
+    def texts(letters):
+        words = [[letter * (n + 1) for n in range(6)] for letter in letters]
+        return [Episode(f"u{n}", words[0], words[1], prompts=list("abcdef")) for n in range(12)]
+
+    known, now = texts("xy"), texts("xz")
+    model = MetaRewardModel(
+        CountingEncoder(), text_statistics=False, n_bases=1, max_epochs=0, validation_fraction=0, device="cpu"
+    ).fit(known)
+    CountingEncoder.encoded = 0
+    curve = adaptation_curve(model, now, known=known, support_sizes=[0, None])
+    assert CountingEncoder.encoded == 3 * 6
+    ready = [encoded(model, as_episode_set(some)) for some in (now, known)]
+    CountingEncoder.encoded = 0
+    again = adaptation_curve(model, ready[0], known=ready[1], support_sizes=[0, None])
+    assert CountingEncoder.encoded == 0
+    assert_allclose(by_user(again), by_user(curve))
+
+
+def test__adaptation_curve__known_that_does_not_fit__is_said_at_once(data):
+    known, now = before_and_now(data.episodes)
+    now = now.take_pairs(now.user != 2)
+    known = known.take_pairs(known.user != 1)[[1, *range(2, known.n_users), 3]]
+    known = known.with_features(np.ones((known.n_items, 7)))
+    with pytest.raises(ValueError) as caught:
+        adaptation_curve(Known(data), now, known=known, query=np.zeros(now.n_pairs, bool), n_splits=0)
+    for part in (
+        "n_splits must be a positive integer, got 0",
+        "query and known exclude each other, got both",
+        f"none of 2 of {now.n_users} users ({now.users[0]!r}, {now.users[1]!r}); known has users {now.users[1]!r}",
+        f"new choices to be judged on, got none of 1 of {now.n_users} users ({now.users[2]!r}): leave them out",
+        f"must stand once in known, got {now.users[3]!r} more than once",
+        "must be of one kind, got 4 features and 7 features",
+    ):
+        assert part in str(caught.value)
+
+
+def test__adaptation_curve__known_of_other_kind_or_columns__is_an_error(model, episodes):
+    known, now = before_and_now(episodes)
+    texts = [Episode(user, ["Yes."], ["No."]) for user in now.users]
+    with pytest.raises(ValueError, match=rf"one kind, got {now.n_features} features and texts: bring texts for both"):
+        adaptation_curve(model, now, known=texts)
+    names = [f"x{n}" for n in range(now.n_features)]
+    with pytest.raises(ValueError, match=r"same columns in the same order, got 'x0'.* and 'x"):
+        adaptation_curve(model, now.named(names), known=known.named(names[::-1]))
+    with pytest.raises(TypeError, match="adaptation_curve, for known, expects an EpisodeSet"):
+        adaptation_curve(model, now, known={"user": [1]})
 
 
 # -- work ------------------------------------------------------------------------------------------------------------

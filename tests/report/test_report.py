@@ -10,10 +10,10 @@ from sklearn.exceptions import NotFittedError
 from skmrm import MetaRewardModel, personalization_report
 from skmrm.datasets import make_user_preferences, true_gaps
 from skmrm.episodes import EpisodeSet, episodes_from_arrays
-from skmrm.metrics import Interval, share_helped, simultaneous_intervals
+from skmrm.metrics import Interval, share_helped, simultaneous_intervals, user_accuracies, user_log_losses
 from skmrm.model_selection import Comparison, adaptation_curve
 from skmrm.report.verdict import percent, word_verdict
-from skmrm.splits import split_users_and_groups
+from skmrm.splits import split_users_and_groups, support_query_split
 
 QUICK = {"support_sizes": (0, 3, None), "n_splits": 2}
 
@@ -390,6 +390,65 @@ def test__report__query_that_cuts_groups__gives_the_share_of_query_pairs(data):
     assert report_on(episodes, query=group == 1).warnings == []
     _, test, held_out = split_users_and_groups(data.episodes, 0.6, random_state=rng)
     assert not any("of a group" in warning for warning in report_on(test, query=held_out).warnings)
+
+
+# -- users who were in fit -------------------------------------------------------------------------------------------
+
+IN_FIT = " These are new choices of users who were in fit; of new users they say nothing."
+
+
+def before_and_now(episodes):
+    """What users chose before and what they choose now, of other groups."""
+    now = support_query_split(episodes, random_state=0).query
+    return episodes.take_pairs(~now), episodes.take_pairs(now)
+
+
+def test__report__known_users__says_that_they_were_in_fit_and_judges_all_new_pairs(data, public, personal):
+    known, now = before_and_now(data.episodes)
+    report = personalization_report(Stub(public, personal), now, known=known, **QUICK)
+    assert report.verdict.startswith("Adapting on all of a user's choices (the median user has 6) helps: +")
+    assert report.verdict.endswith(IN_FIT)
+    assert report.warnings == []
+    for curve, margins in ((report.curve, personal(now)), (report.baseline_curve, public(now))):
+        assert curve.users.tolist() == now.users.tolist()
+        np.testing.assert_allclose(curve.accuracy[2], user_accuracies(margins, now.user))
+    assert personalization_report(Stub(public, public), now, known=known, **QUICK).verdict == (
+        "The model is not adaptive: it chose no personalisation, and no number of choices changes its predictions."
+        + IN_FIT
+    )
+
+
+def test__report__known_users_of_a_fitted_model__reference_is_pooled_on_the_same_new_pairs(model, episodes):
+    known, now = before_and_now(episodes)
+    report = personalization_report(model, now, known=known, **QUICK)
+    pooled = model.pooled_model_.adapt_many(known).decision_function(now)
+    adapted = model.adapt_many(known).decision_function(now)
+    assert report.reference == "one pooled model"
+    for curve, margins in ((report.curve, adapted), (report.baseline_curve, pooled)):
+        np.testing.assert_allclose(curve.accuracy[2], user_accuracies(margins, now.user))
+        np.testing.assert_allclose(curve.log_loss[2], user_log_losses(margins, now.user), rtol=1e-6)
+    same = adaptation_curve(model, now, known=known, random_state=0, **QUICK)
+    assert_array_equal(report.curve.accuracy, same.accuracy)
+    assert "in fit" not in personalization_report(model, episodes, **QUICK).verdict
+
+
+def test__report__known_responses_come_again__gives_the_share_of_new_pairs():
+    """Everybody met items 0 to 7 before; half of the new pairs hold one of them. Groups of new pairs may be known."""
+    user, pair = np.repeat(np.arange(30), 4), np.tile(np.arange(4), 30)
+    known = small_set(user, 2 * pair, 2 * pair + 1, pair)
+    new = small_set(user, np.where(pair < 2, pair, 10 + pair), 20 + pair, pair)
+    report = report_on(new, known=known)
+    said = [words for words in report.warnings if "query pairs" in words]
+    assert len(said) == 1
+    assert said[0].startswith("50 % of query pairs hold a response that is in the same user's support, too")
+    assert said[0].endswith("Judge choices between other responses, unless these will come again")
+    assert not any("group" in words for words in report.warnings)
+
+
+def test__report__known_that_lacks_users__is_said_with_all_other_mistakes(data):
+    known, now = before_and_now(data.episodes)
+    with pytest.raises(ValueError, match=r"n_splits must.*of every user of episodes, got none of 20 of 60.*level must"):
+        report_on(now, known=known[:40], n_splits=0, level=2)
 
 
 # -- errors ----------------------------------------------------------------------------------------------------------

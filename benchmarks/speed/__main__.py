@@ -15,6 +15,7 @@ from benchmarks._support.timing import read_bandwidth
 from benchmarks.speed.adapting import adapt, single
 from benchmarks.speed.forms import forms
 from benchmarks.speed.gpu import gpu
+from benchmarks.speed.instead import instead
 from benchmarks.speed.neighbours import neighbours
 from benchmarks.speed.training import fit, growth
 
@@ -22,6 +23,7 @@ __all__ = ["PARTS", "main"]
 
 PARTS: dict[str, Callable[[float, bool], Found]] = {
     "fit": fit,
+    "instead": instead,
     "adapt": adapt,
     "single": single,
     "growth": growth,

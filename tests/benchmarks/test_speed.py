@@ -13,6 +13,7 @@ from benchmarks import __main__ as every
 from benchmarks._support import timing
 from benchmarks.speed import __main__ as speed
 from benchmarks.speed.forms import forms_of
+from benchmarks.speed.instead import cpu_seconds, fit_by_scikit_learn
 from benchmarks.speed.neighbours import busy
 from benchmarks.speed.plain_loop import PlainModel, plain_adapt, plain_map_adapt, plain_map_by_autograd
 from benchmarks.speed.training import train, train_plainly
@@ -123,3 +124,10 @@ def test__forms__read__are_the_same_choices(episodes):
     assert len(sets) == 5
     assert all(one == sets[0] for one in sets)
     assert sets[0].n_pairs == episodes.n_pairs
+
+
+def test__fit_by_scikit_learn__few_users__finds_what_they_share(episodes):
+    model = fit_by_scikit_learn(episodes)
+    gaps = np.asarray(episodes.features)[episodes.chosen] - np.asarray(episodes.features)[episodes.rejected]
+    assert (model.decision_function(gaps) > 0).mean() > 0.6
+    assert cpu_seconds(lambda data: [data] * 10**6, episodes) > 0

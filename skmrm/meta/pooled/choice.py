@@ -52,6 +52,7 @@ Kernel = Literal["auto", "rbf"] | None
 
 RIDGES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 DEFAULT_RIDGE = 0.1  # where no users can be left out to choose by
+MAX_SCALED_CELLS = 1 << 25  # of a table that may be held in two scales: an eighth of a gigabyte in single precision
 MAX_CELLS = 1 << 27  # of linear and Nyström features, to try the latter on: half a gigabyte in single precision
 
 
@@ -102,7 +103,7 @@ def fit_pooled_reward(data: CrossFit, ridge: float | None = None, kernel: Kernel
     held_out, losses = list[Tensor](), None
     if data.folds:
         found = choose_ridge(features.table, data, candidates)
-        other = data.in_one_scale if ridge is None and data.table.numel() <= MAX_CELLS else None
+        other = data.in_one_scale if ridge is None and data.table.numel() <= MAX_SCALED_CELLS else None
         if other is not None:
             tried = PooledFeatures(other.table)
             in_one = choose_ridge(tried.table, other, candidates)

@@ -139,8 +139,7 @@ def fit_prior(
 def _sweep(spread: Tensor, offset: Tensor, square: Tensor, pairs: Pairs, prior: Prior) -> tuple[_Posteriors, Tensor]:
     """Posteriors under the bound at xi squared (n_pairs,), and the xi squared at which it is tightest for them."""
     rank, n_components = spread.shape[1], len(prior.shares)
-    identity = torch.eye(rank, dtype=spread.dtype, device=spread.device)
-    total, tightest = torch.zeros_like(identity), square.clone()
+    total, tightest = spread.new_zeros(rank, rank), square.clone()
     modes = spread.new_zeros(pairs.n_users, n_components, rank)
     chances = spread.new_zeros(pairs.n_users, n_components)
     prevalence = log_shares(prior.shares) - 0.5 * (prior.centres**2).sum(1)
@@ -149,18 +148,60 @@ def _sweep(spread: Tensor, offset: Tensor, square: Tensor, pairs: Pairs, prior: 
         index, present = pack_users(pairs.offsets, users)
         gaps = spread[index] * present.unsqueeze(-1)
         weight, level = curvature[index], offset[index]
-        factor = cholesky(identity + gaps.mT @ (weight.unsqueeze(-1) * gaps))
-        covariance = torch.cholesky_inverse(factor)
         pull = torch.einsum("up,upk->uk", 0.5 - weight * level, gaps)
         target = pull.unsqueeze(1) + prior.centres
-        mode = target @ covariance
+        covariance = _Covariance(weight, gaps)
+        mode = covariance.times(target)
         chance = torch.softmax(0.5 * (mode * target).sum(-1) + prevalence, 1)
         margin = level.unsqueeze(-1) + gaps @ mode.mT
-        second = (margin**2 @ chance.unsqueeze(-1)).squeeze(-1) + (gaps @ covariance * gaps).sum(-1)
+        second = (margin**2 @ chance.unsqueeze(-1)).squeeze(-1) + covariance.of(gaps)
         tightest[index[present]] = second[present]
         modes[users], chances[users] = mode, chance
-        total += covariance[pairs.counts[users] > 0].sum(0)
+        total += covariance.total(pairs.counts[users] > 0)
     return _Posteriors(total, modes, chances), tightest
+
+
+class _Covariance:
+    r"""Posterior covariances :math:`V = (I + G^\top D G)^{-1}` of a batch of users, none of them written out.
+
+    With R R' the Cholesky factors of what is inverted, :math:`V = T^\top T`, :math:`T = R^{-1}`; or, where a user has
+    fewer pairs than there are directions, :math:`V = I - T^\top T` with R of :math:`I + H H^\top`,
+    :math:`H = D^{1/2} G`, and :math:`T = R^{-1} H`.
+
+    Parameters
+    ----------
+    weight : Tensor of shape (users, pairs)
+        Diagonal of D.
+    gaps : Tensor of shape (users, pairs, rank)
+        G.
+    """
+
+    def __init__(self, weight: Tensor, gaps: Tensor) -> None:
+        n_pairs, rank = gaps.shape[1:]
+        self._by_pairs = n_pairs < rank
+        rows = weight.sqrt().unsqueeze(-1) * gaps
+        inner = rows @ rows.mT if self._by_pairs else rows.mT @ rows
+        identity = torch.eye(len(inner[0]), dtype=gaps.dtype, device=gaps.device)
+        right = rows if self._by_pairs else identity.expand_as(inner)
+        self._root = torch.linalg.solve_triangular(cholesky(inner + identity), right, upper=False)
+
+    def times(self, vectors: Tensor) -> Tensor:
+        """V times vectors (users, any, rank)."""
+        found = (vectors @ self._root.mT) @ self._root
+        return vectors - found if self._by_pairs else found
+
+    def of(self, gaps: Tensor) -> Tensor:
+        """Posterior variances of margins (users, pairs), from gaps (users, pairs, rank)."""
+        found = (gaps @ self._root.mT).square().sum(-1)
+        return gaps.square().sum(-1) - found if self._by_pairs else found
+
+    def total(self, users: Tensor) -> Tensor:
+        """Sum of V over some users, (rank, rank)."""
+        rows = self._root[users].flatten(0, 1)
+        found = rows.T @ rows
+        if not self._by_pairs:
+            return found
+        return torch.eye(len(found), dtype=found.dtype, device=found.device) * int(users.sum()) - found
 
 
 def _update(

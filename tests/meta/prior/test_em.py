@@ -58,10 +58,11 @@ def bound_of(rewards, pairs, mean, prior, square):
     return float(total)
 
 
+@pytest.mark.parametrize("n_pairs", [2, 5])
 @pytest.mark.parametrize("n_components", [1, 3])
-def test__sweep__of_a_batch__equals_a_loop_over_users_and_kinds(n_components):
+def test__sweep__of_a_batch__equals_a_loop_over_users_and_kinds(n_components, n_pairs):
     weights = np.random.default_rng(1).normal(size=(6, 3))
-    rewards, pairs = crowd(weights, 5, lapse=[2])
+    rewards, pairs = crowd(weights, n_pairs, lapse=[2])
     mean = torch.tensor([1.0, 0, 0], dtype=torch.float64)
     factor = torch.tril(torch.rand(3, 3, dtype=torch.float64, generator=generator())) + IDENTITY
     centres = torch.randn(n_components, 3, dtype=torch.float64, generator=generator())

@@ -13,6 +13,7 @@ from skmrm.meta.tensors.pairs import Pairs, most_pairs
 from skmrm.meta.tensors.tables import map_rows
 
 __all__ = [
+    "ENOUGH_TO_WEIGH",
     "ENOUGH_VALIDATION_USERS",
     "MIN_GROUP_FOLDS",
     "MIN_JUDGED_USERS",
@@ -27,6 +28,7 @@ __all__ = [
 MIN_JUDGED_USERS = 8
 MIN_GROUP_FOLDS = 4  # so that most groups are left to learn from
 ENOUGH_VALIDATION_USERS = 1000
+ENOUGH_TO_WEIGH = 400  # a handful of priors, each of which has to be learnt without them
 N_SPLITS = 4  # that choices are made on
 ROUNDING = 1e-6  # of losses: what differs by less is one choice, and rounding must not choose
 
@@ -95,6 +97,12 @@ class CrossFit:
             return None
         table = map_rows(self.table, lambda rows: rows * change, self.table.dtype)
         return replace(self, standardisation=self.standardisation | {"scale": scale}, table=table)
+
+    def with_folds_of(self, n_users: int) -> CrossFit:
+        """The same with as many folds as hold so many users, or with all."""
+        held = torch.tensor([int(fold.sum()) for fold in self.folds]).cumsum(0)
+        n_folds = int((held < n_users).sum()) + 1
+        return replace(self, folds=self.folds[:n_folds], new_groups=self.new_groups[:n_folds])
 
     @property
     def n_judged(self) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 from skmrm.meta.adaptation import Adaptation, InnerRule, MapAdaptation
 from skmrm.meta.adaptation.rule import inner_rule
 from skmrm.meta.basis import Parameters, column_ranks, init_basis
-from skmrm.meta.folds import N_SPLITS, CrossFit
+from skmrm.meta.folds import ENOUGH_TO_WEIGH, N_SPLITS, CrossFit
 from skmrm.meta.outer.loop import OuterOptions
 from skmrm.meta.outer.streaming import StreamedUsers, refine_pooled
 from skmrm.meta.pooled.choice import Kernel, fit_pooled_reward
@@ -121,18 +121,16 @@ def spectral_start(data: CrossFit, options: FitOptions, generator: torch.Generat
         )
 
     rule = inner_rule(options.rule)
-    learners = [
-        learner(~held_out, pooled, fold)
-        for fold, (held_out, pooled) in enumerate(zip(data.folds, rewards, strict=True))
-    ]
+    some = data.with_folds_of(ENOUGH_TO_WEIGH)
+    learners = [learner(~held_out, rewards[fold], fold) for fold, held_out in enumerate(some.folds)]
     everyone = torch.ones(data.pairs.n_users, dtype=torch.bool, device=data.table.device)
     final = learner(everyone, found.reward, len(data.folds))
     judged: Stacked | JudgedCandidates | None = None
     if data.folds:
         if options.choose_strength and rule.is_gaussian:
-            judged = stack_priors(learners, data, options.stack)
+            judged = stack_priors(learners, some, options.stack)
         else:
-            judged = choose_candidate(rule, options.choose_strength, learners, data, options.slack)
+            judged = choose_candidate(rule, options.choose_strength, learners, some, options.slack)
     chosen = without_validation(rule, options.choose_strength) if judged is None else judged
 
     def parameters(pooled: PooledReward, learner: PriorLearner) -> tuple[Parameters, InnerRule]:

@@ -11,7 +11,9 @@ from scipy.special import expit
 from skmrm import MetaRewardModel, episodes_from_arrays
 from skmrm.datasets import make_user_preferences
 from skmrm.meta.basis import one_scale
+from skmrm.meta.folds import CrossFit
 from skmrm.meta.prior.stacking import stacking_weights
+from skmrm.meta.tensors.pairs import Pairs
 
 
 @given(
@@ -121,3 +123,13 @@ def test__one_scale__constants_statistics_and_columns_that_hardly_vary__are_not_
     huge = one_scale({"scale": torch.tensor([1e300, 2e300], dtype=torch.float64)}, 0)
     torch.testing.assert_close(huge, torch.full_like(huge, 2.5**0.5 * 1e300))
     torch.testing.assert_close(one_scale({"scale": torch.full((2,), torch.inf)}, 0), torch.full((2,), torch.inf))
+
+
+@pytest.mark.parametrize(("n_users", "wanted"), [(1, 1), (3, 1), (4, 2), (7, 3), (9, 3), (100, 3)])
+def test__with_folds_of__users__keeps_as_many_folds_as_hold_them(n_users, wanted):
+    pairs = Pairs(torch.arange(9), torch.arange(9), torch.arange(10))
+    folds = [torch.arange(9) % 3 == i for i in range(3)]
+    data = CrossFit({}, torch.zeros(9, 1), pairs, [], torch.ones(9, dtype=torch.bool), folds, folds)
+    found = data.with_folds_of(n_users)
+    assert (len(found.folds), len(found.new_groups)) == (wanted, wanted)
+    assert data.with_folds_of(1).folds[0] is folds[0]

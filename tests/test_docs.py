@@ -102,11 +102,13 @@ def test__how_it_works__numbers_and_files_that_it_names__are_those_of_the_code()
     assert len(files) > 8
     assert [name for name in sorted(files) if not (package / name).is_file()] == []
     tried = stacking.StackOptions()
-    scales, kinds = (", ".join(f"{one:g}" for one in some) for some in (tried.scales, tried.kinds))
+    some = (tried.scales, tried.narrow_scales, tried.kinds)
+    scales, narrow, kinds = (", ".join(f"{one:g}" for one in each) for each in some)
     for words in (
         f"{len(choice.RIDGES)} candidates from {max(choice.RIDGES):g} to {min(choice.RIDGES):g}",
         f"its ridge at {choice.DEFAULT_RIDGE:g}",
-        rf"its standard deviations times $c \in \{{{scales}\}}$, the narrow one, {kinds} kinds of users",
+        rf"its standard deviations times $c \in \{{{scales}\}}$, the narrow one with $c \in \{{{narrow}\}}$",
+        f"{kinds} kinds of users, and",
         f"no more than {spectral.MOST_RIDGE:g}",
         f"less than {stacking.REQUIRED_GAIN:g} nats",
         f"guess of its standard deviation: {directions.POOLED_SCALE:g}",

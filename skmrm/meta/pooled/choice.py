@@ -9,7 +9,8 @@ is infinite, no shared reward, where users left out lose by the best of them, by
 they do not, a reward close to zero does no harm, and may order what is new.
 
 A scale for each column makes all of them count alike, and one scale for all keeps what their spread says: the leading
-directions of an embedding say more than the last. What has the smaller loss is taken.
+directions of an embedding say more than the last. Of linear rewards what has the smaller loss is taken; one that bends
+has a scale for each column.
 
 Nyström features (:mod:`skmrm.meta.pooled.nystroem`) stand beside the features where that helps users left out.
 """
@@ -97,31 +98,37 @@ def fit_pooled_reward(data: CrossFit, ridge: float | None = None, kernel: Kernel
     kernel : {"auto", "rbf"} or None
         Whether Nyström features may or must be there.
     """
-    candidates = RIDGES if ridge is None else (ridge,)
     features = PooledFeatures(data.table)
     chosen = bent = DEFAULT_RIDGE if ridge is None else ridge
     held_out, losses = list[Tensor](), None
     if data.folds:
-        found = choose_ridge(features.table, data, candidates)
-        other = data.in_one_scale if ridge is None and data.table.numel() <= MAX_SCALED_CELLS else None
-        if other is not None:
-            tried = PooledFeatures(other.table)
-            in_one = choose_ridge(tried.table, other, candidates)
-            if _held_out_loss(tried.table, other, in_one) < _held_out_loss(features.table, data, found):
-                data, features, found = other, tried, in_one
-        chosen, held_out, losses = found
-        bent = chosen  # what is shared may be bent, where nothing linear is
-        if ridge is None:
-            best, nothing = losses[candidates.index(chosen)], torch.where(losses[0].isnan(), torch.nan, log(2))
-            candidates, losses = (inf, *candidates), torch.cat([nothing.unsqueeze(0), losses])
-            if _is_gain(best - nothing):
-                chosen, held_out = inf, [torch.zeros_like(solution) for solution in held_out]
+        found = choose_ridge(features.table, data, RIDGES if ridge is None else (ridge,))
+        bent = found[0]  # what is shared may be bent, where nothing linear is
+        chosen, held_out, losses = found if ridge is not None else _or_nothing(found)
     nystroem = choose_nystroem(data, chosen, bent, kernel)
     if nystroem is not None:
         chosen, features = bent, PooledFeatures(data.table, nystroem)
         held_out = [path[0] for path in new_user_losses(features.table, data.pairs, data.folds, [chosen])[0]]
+    elif data.folds and ridge is None and data.table.numel() <= MAX_SCALED_CELLS:
+        other = data.in_one_scale
+        if other is not None:
+            tried = PooledFeatures(other.table)
+            in_one = choose_ridge(tried.table, other, RIDGES)
+            if _held_out_loss(tried.table, other, in_one) < _held_out_loss(features.table, data, found):
+                data, features = other, tried
+                chosen, held_out, losses = _or_nothing(in_one)
+    candidates = (inf, *RIDGES) if ridge is None else (ridge,)
     selection = [] if losses is None else ridge_report(candidates, losses, chosen)
     return PooledFit(data, features, fit_pooled(features.table, data.pairs, chosen), held_out, chosen, selection)
+
+
+def _or_nothing(found: tuple[float, list[Tensor], Tensor]) -> tuple[float, list[Tensor], Tensor]:
+    """What `choose_ridge` found, or an infinite ridge if users gain by it; the loss of that one comes first."""
+    ridge, held_out, losses = found
+    nothing = torch.where(losses[0].isnan(), torch.nan, log(2))
+    if _is_gain(losses[RIDGES.index(ridge)] - nothing):
+        ridge, held_out = inf, [torch.zeros_like(solution) for solution in held_out]
+    return ridge, held_out, torch.cat([nothing.unsqueeze(0), losses])
 
 
 def _held_out_loss(table: Tensor, data: CrossFit, found: tuple[float, list[Tensor], Tensor]) -> float:

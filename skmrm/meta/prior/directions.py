@@ -172,10 +172,15 @@ class PriorLearner:
             self._narrow[n_components] = self._em(first, n_components)
         return self._narrow[n_components]
 
-    def bases(self, believed: list[BelievedPrior]) -> PriorBases:
-        """Base functions of a mean over priors, and each of the priors in terms of them."""
-        spread = torch.cat([_columns(one) for one in believed], 1)
-        scaled, values = self._principal(spread, self._n_directions)
+    def bases(self, believed: list[BelievedPrior], *, to_judge: bool = False) -> PriorBases:
+        """Base functions of a mean over priors, and each of the priors in terms of them.
+
+        To judge the priors, all directions are taken where their number is open, and none counts for more because its
+        standard deviations are multiplied.
+        """
+        shape = [one._replace(scale=min(one.scale, 1.0)) for one in believed] if to_judge else believed
+        most = len(self._guess) if to_judge and self._n_bases is None else self._n_directions
+        scaled, values = self._principal(torch.cat([_columns(one) for one in shape], 1), most)
         directions = scaled.T
         given = directions @ self._guess
         sign = torch.sign(given.gather(1, given.abs().argmax(1, keepdim=True)))

@@ -64,7 +64,7 @@ class StackOptions:
     """
 
     scales: tuple[float, ...] = MapAdaptation.strengths
-    narrow_scales: tuple[float, ...] = (1.0,)
+    narrow_scales: tuple[float, ...] = (1.0, 2.0)
     kinds: tuple[int, ...] = (8,)
     required_gain: float = REQUIRED_GAIN
 
@@ -174,7 +174,7 @@ def _judge(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Margins (n_candidates, n) of a fold's query pairs over all splits, their users, and shares in the user's loss."""
     n_priors = len(candidates) - 1
-    prior = learner.bases([candidate.believed(learner, 1 / n_priors) for candidate in candidates[1:]])
+    prior = learner.bases([candidate.believed(learner, 1 / n_priors) for candidate in candidates[1:]], to_judge=True)
     rewards = learner.rewards_of(prior)
     rule = _Each(n_components=len(prior.mixture["logits"]), n_priors=n_priors)
     params = {"start": prior.start} | {f"rule.{name}": value for name, value in prior.mixture.items()}

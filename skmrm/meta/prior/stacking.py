@@ -40,6 +40,7 @@ __all__ = ["StackOptions", "Stacked", "stack_priors", "stacking_weights"]
 # Nats a choice, about a tenth of a point of accuracy: where 80 users were alike chance gave less, six times in eight
 # (eight times); where users differ the least gain on eight sets was 0.004.
 REQUIRED_GAIN = 0.001
+SLACK = 0.5  # standard errors by which it must exceed that: of ten users, chance gives more
 N_PARTS = 5  # of users left out, to see what weights gain on users that they were not chosen on
 NEGLIGIBLE = 0.02  # a prior believed by less costs more time than it is worth
 BARRIERS = (1e-2, 1e-3, 1e-4, 1e-5)  # nats that keep weights above zero on the way to the smallest loss
@@ -155,7 +156,7 @@ def stack_priors(learners: Sequence[PriorLearner], data: CrossFit, options: Stac
         held_out = torch.arange(n_users, device=part.device) % N_PARTS == i
         gain[held_out] = (each[0] - losses(weights @ margins))[held_out]
     weights = torch.zeros_like(margins[:, 0])
-    if gain.mean() > options.required_gain:
+    if gain.mean() > options.required_gain + SLACK * gain.std() / n_users**0.5:
         weights = stacking_weights(margins, share)
         weights = torch.where(weights < NEGLIGIBLE, 0.0, weights)
         weights /= weights.sum()

@@ -60,8 +60,8 @@ def _mixture(rule: Rule, start: Array, gaps: Array) -> Array:
     if len(gaps) == 0:
         return start
     logits, centres = np.asarray(rule["logits"], float), np.asarray(rule["centres"], float)
-    one_prior = {"priors": np.zeros(len(logits), int), "weights": np.zeros(1)}
-    given = one_prior | {name: np.asarray(value) for name, value in rule.items() if name in ("priors", "weights")}
+    priors = np.asarray(rule.get("priors", np.zeros(len(logits), int)))  # one prior, if none are told apart
+    weights = _softmax(np.asarray(rule.get("weights", np.zeros(1)), float))
     if "factors" in rule:
         factors = np.asarray(rule["factors"], float)
     else:  # the same for all kinds
@@ -69,8 +69,8 @@ def _mixture(rule: Rule, start: Array, gaps: Array) -> Array:
             np.diag(np.asarray(rule["prior_scale"], float)), (len(logits), len(start), len(start))
         )
     total = np.zeros_like(start)
-    for number, weight in enumerate(_softmax(given["weights"])):
-        own = np.flatnonzero(given["priors"] == number)
+    for number, weight in enumerate(weights):
+        own = np.flatnonzero(priors == number)
         shares = _softmax(logits[own])
         starts = start + centres[own] - shares @ centres[own]
         found = [_posterior(rule, *kind, gaps) for kind in zip(starts, factors[own], strict=True)]

@@ -62,18 +62,22 @@ class MixturePrior(NamedTuple):
         n_components = len(params["logits"])
         prior = params.get("priors", torch.zeros(n_components, dtype=torch.long, device=params["logits"].device))
         weights = torch.softmax(params["weights"], 0) if "weights" in params else params["logits"].new_ones(1)
-        of_prior = prior == torch.arange(len(weights), device=prior.device).unsqueeze(1)
-        within = torch.where(of_prior, params["logits"], -torch.inf)
-        log_shares = params["logits"] - torch.logsumexp(within, 1)[prior]
-        means = (of_prior * log_shares.exp()) @ params["centres"]
+        log_shares = _within(prior, len(weights), params["logits"].unsqueeze(1)).squeeze(1)
+        parts = log_shares.exp().unsqueeze(1) * params["centres"]
+        means = parts.new_zeros(len(weights), parts.shape[1]).index_add(0, prior, parts)
         factors = params["factors"] if "factors" in params else torch.diag(params["prior_scale"]).unsqueeze(0)
         return cls(factors, params["centres"] - means[prior], log_shares, prior, weights)
 
     def chances(self, evidence: Tensor) -> Tensor:
         """Each kind's chance within its prior (n_components, users), from the logarithm of its evidence."""
-        of_prior = self.prior == torch.arange(len(self.weights), device=self.prior.device).unsqueeze(1)
-        within = torch.where(of_prior.unsqueeze(-1), evidence, -torch.inf)
-        return (evidence - torch.logsumexp(within, 1)[self.prior]).exp()
+        return _within(self.prior, len(self.weights), evidence).exp()
+
+
+def _within(prior: Tensor, n_priors: int, logs: Tensor) -> Tensor:
+    """Logarithms (n_components, any) less that of their sum over the components of each one's prior."""
+    of_prior = prior == torch.arange(n_priors, device=prior.device).unsqueeze(1)
+    own = torch.where(of_prior.unsqueeze(-1), logs, -torch.inf)
+    return logs - torch.logsumexp(own, 1)[prior]
 
 
 class _Kinds(NamedTuple):

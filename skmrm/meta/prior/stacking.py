@@ -33,6 +33,7 @@ from skmrm.meta.adaptation.mixture import MixtureAdaptation
 from skmrm.meta.adaptation.users import adapt_users
 from skmrm.meta.folds import CrossFit
 from skmrm.meta.prior.directions import BelievedPrior, PriorBases, PriorLearner
+from skmrm.meta.prior.strength import selection_report
 from skmrm.meta.tensors.factors import cholesky
 
 __all__ = ["StackOptions", "Stacked", "stack_priors", "stacking_weights"]
@@ -138,9 +139,9 @@ def stack_priors(learners: Sequence[PriorLearner], data: CrossFit, options: Stac
     margins, user, share = (torch.cat(each, -1) for each in zip(*judged, strict=True))
     users, place = torch.unique(user, return_inverse=True)
     n_users = len(users)
+    weights = torch.zeros_like(margins[:, 0])
+    weights[0] = 1.0
     if n_users < 2:
-        weights = torch.zeros(len(candidates), dtype=margins.dtype)
-        weights[0] = 1.0
         return Stacked(candidates, weights, [])
 
     def losses(margins: Tensor) -> Tensor:
@@ -151,23 +152,25 @@ def stack_priors(learners: Sequence[PriorLearner], data: CrossFit, options: Stac
     part = place % N_PARTS
     gain = torch.zeros_like(each[0])
     for i in range(N_PARTS):
-        inside = part == i
-        weights = stacking_weights(margins[:, ~inside], share[~inside])
+        outside = part != i
+        without = stacking_weights(margins[:, outside], share[outside])
         held_out = torch.arange(n_users, device=part.device) % N_PARTS == i
-        gain[held_out] = (each[0] - losses(weights @ margins))[held_out]
-    weights = torch.zeros_like(margins[:, 0])
+        gain[held_out] = (each[0] - losses(without @ margins))[held_out]
     if gain.mean() > options.required_gain + SLACK * gain.std() / n_users**0.5:
         weights = stacking_weights(margins, share)
         weights = torch.where(weights < NEGLIGIBLE, 0.0, weights)
         weights /= weights.sum()
-    else:
-        weights[0] = 1.0
     found = torch.cat([margins, (weights @ margins).unsqueeze(0)])
     moved = ((share * (found - found[0]) ** 2).sum(1) / share.sum()).sqrt().tolist()
-    losses_of = torch.cat([each, (each[0] - gain).unsqueeze(0)])
-    return Stacked(
-        candidates, weights, _report([candidate.name for candidate in candidates], losses_of, weights, moved)
+    alone = (weights == 1).tolist()
+    report = selection_report(
+        [*(candidate.name for candidate in candidates), "weighted mean"],
+        torch.cat([each, (each[0] - gain).unsqueeze(0)]),
+        moved,
+        [*weights.tolist(), None],
+        [*alone, not any(alone)],
     )
+    return Stacked(candidates, weights, report)
 
 
 def _judge(
@@ -245,21 +248,3 @@ def _towards_least(weights: Tensor, margins: Tensor, share: Tensor, barrier: flo
     while length > TOLERANCE and objective(weights + length * step) > value:
         length /= 2
     return length * step
-
-
-def _report(names: list[str], losses: Tensor, weights: Tensor, moved: list[float]) -> list[dict[str, Any]]:
-    """One record a candidate, and one of their mean, from losses (n_candidates + 1, n_users)."""
-    change, alone = losses - losses[0], [*(weights == 1).tolist(), not bool((weights == 1).any())]
-    believed = [*weights.tolist(), None]
-    return [
-        {
-            "setting": name,
-            "validation_loss": float(losses[i].mean()),
-            "change": float(change[i].mean()),
-            "standard_error": float(change[i].std() / losses.shape[1] ** 0.5),
-            "movement": moved[i],
-            "weight": believed[i],
-            "chosen": alone[i],
-        }
-        for i, name in enumerate([*names, "weighted mean"])
-    ]

@@ -32,6 +32,7 @@ __all__ = [
     "Setting",
     "choose_candidate",
     "least_personalised",
+    "selection_report",
     "validate_settings",
     "without_validation",
 ]
@@ -75,20 +76,33 @@ class JudgedCandidates:
     @property
     def report(self) -> list[dict[str, Any]]:
         """One record a candidate."""
-        judged = self.losses[:, ~self.losses.isnan().any(0)]
-        change, best = judged - judged[0], self._best
-        return [
-            {
-                "setting": candidate.name,
-                "validation_loss": float(judged[i].mean()),
-                "change": float(change[i].mean()),
-                "standard_error": float(change[i].std() / max(judged.shape[1], 1) ** 0.5),
-                "movement": float(self.movement[i]),
-                "weight": float(i == best),
-                "chosen": i == best,
-            }
-            for i, candidate in enumerate(self.candidates)
-        ]
+        judged, best = self.losses[:, ~self.losses.isnan().any(0)], self._best
+        chosen = [i == best for i in range(len(self.candidates))]
+        names = [candidate.name for candidate in self.candidates]
+        return selection_report(names, judged, self.movement.tolist(), list(map(float, chosen)), chosen)
+
+
+def selection_report(
+    names: Sequence[str],
+    losses: Tensor,
+    movement: Sequence[float],
+    weights: Sequence[float | None],
+    chosen: Sequence[bool],
+) -> list[dict[str, Any]]:
+    """One record a setting, from losses (n_settings, n_users) of users left out, "none" or what is given first."""
+    change = losses - losses[0]
+    return [
+        {
+            "setting": name,
+            "validation_loss": float(losses[i].mean()),
+            "change": float(change[i].mean()),
+            "standard_error": float(change[i].std() / max(losses.shape[1], 1) ** 0.5),
+            "movement": movement[i],
+            "weight": weights[i],
+            "chosen": chosen[i],
+        }
+        for i, name in enumerate(names)
+    ]
 
 
 def without_validation(rule: InnerRule, choose: bool) -> Candidate:

@@ -159,7 +159,7 @@ class MetaRewardModel(RewardEstimator):
         MAP adaptation: prior standard deviation of each weight over all users.
     prior_centres_ : ndarray of shape (n_components, n_bases)
         MAP adaptation: mean weights of each component of the prior, kinds of users among them; one row, the starting
-        weights, where it is one Gaussian.
+        weights, where it is one Gaussian around them.
     prior_shares_ : ndarray of shape (n_components,)
         MAP adaptation: share of each component in the prior; they sum to one.
     adaptation_ : Adaptation

@@ -107,7 +107,7 @@ def small():
 
 def one_gaussian(learners, data, options):
     """In place of `stack_priors`: believe in one Gaussian prior, as it was learnt."""
-    candidates = StackOptions(scales=(1.0,), narrow_scales=(), kinds=(), required_gain=-math.inf)
+    candidates = StackOptions(flat=(), wide=(1.0,), narrow=(), kinds=(), required_gain=-math.inf)
     found = stack_priors(learners, data, candidates)
     return replace(found, weights=torch.tensor([0.0, 1.0]))
 

@@ -180,13 +180,6 @@ def test__fit__any_choices__ends_with_finite_rewards(drawn, model):
         assert (spread >= -1e-3 * np.maximum(1e-6, spread.max(-1, keepdims=True))).all()
 
 
-def centres_of(model):
-    """Weights at which each kind of users has its prior's mode."""
-    found = {name: model._rule_params[name].astype(float) for name in ("start", "rule.centres", "rule.logits")}
-    shares = np.exp(found["rule.logits"]) / np.exp(found["rule.logits"]).sum()
-    return found["start"] + found["rule.centres"] - shares @ found["rule.centres"]
-
-
 @of_sets
 @given(drawn=choices())
 def test__adapt__own_choices__no_worse_than_before(drawn):
@@ -206,7 +199,7 @@ def test__adapt__own_choices__no_worse_than_before(drawn):
     episodes = drawn.episodes
     rewards = model.base_rewards_.of_episodes(episodes)
     gaps = rewards[episodes.chosen] - rewards[episodes.rejected]
-    worst = np.max([losses(gaps @ centre) for centre in centres_of(model)], axis=0)
+    worst = np.max([losses(gaps @ centre) for centre in model.prior_centres_.astype(float)], axis=0)
     assert (losses(after) <= worst * (1 + 1e-4) + 1e-4).all()
 
 

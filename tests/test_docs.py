@@ -12,7 +12,7 @@ import pytest
 
 from skmrm.meta import fit, folds
 from skmrm.meta.pooled import choice
-from skmrm.meta.prior import directions, em, spectral, stacking
+from skmrm.meta.prior import directions, em, low_rank, spectral, stacking
 from skmrm.splits import support_query
 
 pytestmark = pytest.mark.usefixtures("shared_fits")  # pages begin with the same model
@@ -102,19 +102,25 @@ def test__how_it_works__numbers_and_files_that_it_names__are_those_of_the_code()
     assert len(files) > 8
     assert [name for name in sorted(files) if not (package / name).is_file()] == []
     tried = stacking.StackOptions()
-    some = (tried.scales, tried.narrow_scales, tried.kinds)
-    scales, narrow, kinds = (", ".join(f"{one:g}" for one in each) for each in some)
+    some = (tried.flat, tried.wide, tried.narrow, tried.kinds)
+    flat, wide, narrow, kinds = (", ".join(f"{one:g}" for one in each) for each in some)
     for words in (
         f"{len(choice.RIDGES)} candidates from {max(choice.RIDGES):g} to {min(choice.RIDGES):g}",
         f"its ridge at {choice.DEFAULT_RIDGE:g}",
-        rf"its standard deviations times $c \in \{{{scales}\}}$, the narrow one with $c \in \{{{narrow}\}}$",
+        rf"the flat prior with its standard deviations times $c \in \{{{flat}\}}$",
+        rf"the wide one with $c \in \{{{wide}\}}$",
+        rf"the narrow one with $c \in \{{{narrow}\}}$",
         f"{kinds} kinds of users, and",
         f"no more than {spectral.MOST_RIDGE:g}",
         f"less than {stacking.REQUIRED_GAIN:g} nats",
         f"guess of its standard deviation: {directions.POOLED_SCALE:g}",
+        f"A sweep ({low_rank.SWEEPS} are taken)",
+        f"below {low_rank.NEGLIGIBLE:.0%} of the largest variance",
         f"{em.GAUSSIAN_SWEEPS} sweeps are taken",
-        f"({em.MIXTURE_SWEEPS} sweeps, from k-means",
+        f"$M^{{{em.RELAXATION:g}}}$",
+        f"({low_rank.KINDS_SWEEPS} sweeps, from k-means",
         f"up to {directions.AUTO_BASES + 1} in all",
+        f"the {directions.AUTO_BASES} leading principal directions",
         f"{spectral.SMALLEST:.0%} of the largest if that is less",
         f"fewer than {folds.MIN_JUDGED_USERS} users",
         f"as hold {folds.ENOUGH_VALIDATION_USERS} users, and {folds.ENOUGH_TO_WEIGH} to weigh priors",

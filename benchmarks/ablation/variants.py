@@ -49,19 +49,18 @@ WHATEVER_IT_DID = {"required_gain": -math.inf}
 VARIANTS: dict[str, Variant] = {
     "default": Variant("the default"),
     "pooled": Variant("pooled Bradley-Terry", make=PooledBradleyTerry),
-    "narrow": Variant("the spectral guess alone: no principal directions", options={"prior": PriorOptions(wide=False)}),
-    "no EM": Variant(
-        "the guess as it is: no EM, no kinds",
-        options={"prior": PriorOptions(sweeps=0), "stack": StackOptions(kinds=())},
-    ),
-    "no shrinkage": Variant("EM without shrinkage", options={"prior": PriorOptions(shrinkage=0.0)}),
-    "30 sweeps": Variant("30 sweeps of EM instead of 10", options={"prior": PriorOptions(sweeps=30)}),
-    "gaussians": Variant("Gaussian priors alone: no kinds", options={"stack": StackOptions(kinds=())}),
+    "no flat": Variant("no flat prior", options={"stack": StackOptions(flat=())}),
+    "no wide": Variant("no wide prior", options={"stack": StackOptions(wide=())}),
+    "no narrow": Variant("no narrow prior by itself", options={"stack": StackOptions(narrow=())}),
+    "no kinds": Variant("no kinds of users", options={"stack": StackOptions(kinds=())}),
     "more kinds": Variant("4, 8 and 16 kinds", options={"stack": StackOptions(kinds=(4, 8, 16))}),
     "one gaussian": Variant(
-        "one Gaussian as EM has left it, or none",
-        options={"stack": StackOptions(scales=(1.0,), narrow_scales=(), kinds=())},
+        "the wide Gaussian as EM has left it, or none",
+        options={"stack": StackOptions(flat=(), wide=(1.0,), narrow=(), kinds=())},
     ),
+    "spectral": Variant("few directions as first guessed, no EM of them", options={"prior": PriorOptions(sweeps=0)}),
+    "30 sweeps": Variant("30 sweeps of EM of few directions instead of 6", options={"prior": PriorOptions(sweeps=30)}),
+    "no shrinkage": Variant("covariances without shrinkage", options={"prior": PriorOptions(shrinkage=0.0)}),
     "any gain": Variant(
         "however little the mean gains over none", options={"stack": StackOptions(required_gain=-math.inf)}
     ),

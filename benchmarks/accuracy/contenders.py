@@ -32,8 +32,8 @@ class Ablated(MetaRewardModel):
 
 # Four directions as they were first seen, and MAP whose strength is weighed on users left out: no EM.
 _SPECTRAL = {
-    "prior": PriorOptions(sweeps=0, floor=0.0, wide=False),
-    "stack": StackOptions(scales=(), narrow_scales=(0.25, 0.5, 1.0, 2.0), kinds=()),
+    "prior": PriorOptions(sweeps=0, floor=0.0),
+    "stack": StackOptions(flat=(), wide=(), narrow=(0.25, 0.5, 1.0, 2.0), kinds=()),
 }
 
 

@@ -28,7 +28,7 @@ __all__ = [
 MIN_JUDGED_USERS = 8
 MIN_GROUP_FOLDS = 4  # so that most groups are left to learn from
 ENOUGH_VALIDATION_USERS = 1000
-ENOUGH_TO_WEIGH = 400  # a handful of priors, each of which has to be learnt without them
+ENOUGH_TO_WEIGH = 300  # a handful of priors, each of which has to be learnt without them
 N_SPLITS = 4  # that choices are made on
 ROUNDING = 1e-6  # of losses: what differs by less is one choice, and rounding must not choose
 

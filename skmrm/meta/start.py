@@ -18,7 +18,6 @@ from skmrm.meta.outer.streaming import StreamedUsers, refine_pooled
 from skmrm.meta.pooled.choice import Kernel, fit_pooled_reward
 from skmrm.meta.pooled.features import PooledReward
 from skmrm.meta.prior.directions import PriorLearner, PriorOptions
-from skmrm.meta.prior.spectral import MOST_RIDGE
 from skmrm.meta.prior.stacking import Stacked, StackOptions, stack_priors
 from skmrm.meta.prior.strength import SLACK, JudgedCandidates, choose_candidate, without_validation
 from skmrm.meta.tensors.tables import empty_like
@@ -115,7 +114,7 @@ def spectral_start(data: CrossFit, options: FitOptions, generator: torch.Generat
             pooled.coefficients,
             [split.half[keep] for split in data.splits],
             options.n_bases,
-            min(found.ridge, MOST_RIDGE),
+            found.ridge,
             (seed, fold),
             options.prior,
         )

@@ -68,11 +68,12 @@ def _mixture(rule: Rule, start: Array, gaps: Array) -> Array:
         factors = np.broadcast_to(
             np.diag(np.asarray(rule["prior_scale"], float)), (len(logits), len(start), len(start))
         )
+    means = np.asarray(rule.get("means", np.zeros((len(weights), len(start)))), float)
     total = np.zeros_like(start)
     for number, weight in enumerate(weights):
         own = np.flatnonzero(priors == number)
         shares = _softmax(logits[own])
-        starts = start + centres[own] - shares @ centres[own]
+        starts = start + means[number] + centres[own] - shares @ centres[own]
         found = [_posterior(rule, *kind, gaps) for kind in zip(starts, factors[own], strict=True)]
         chances = _softmax(np.log(np.maximum(shares, np.finfo(float).tiny)) + [evidence for _, evidence in found])
         modes = [kind + factor @ mode for kind, factor, (mode, _) in zip(starts, factors[own], found, strict=True)]

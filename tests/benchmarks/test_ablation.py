@@ -23,7 +23,7 @@ def test__variant__fits__and_is_not_the_default(name, few_episodes):
 
 def test__main__one_set_and_two_variants__prints_changes_against_the_default(capsys, tmp_path):
     file = tmp_path / "found.json"
-    wanted = ["--only", "100 users of 5 to 12 pairs", "--variants", "pooled", "gaussians"]
+    wanted = ["--only", "100 users of 5 to 12 pairs", "--variants", "pooled", "no kinds"]
     assert ablation.main([*wanted, "--seeds", "1", "--judged", "20", "--output", str(file)]) == 0
     printed = capsys.readouterr().out
     assert "pooled Bradley-Terry" in printed

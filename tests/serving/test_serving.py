@@ -278,7 +278,7 @@ def test__adapt_weights__several_priors__are_the_torch_rules_weights(gaps, seed,
     n_components = sum(sizes)
     rule = MixtureAdaptation(n_components=n_components)
     shapes = {"factors": (n_components, 3, 3), "centres": (n_components, 3), "logits": (n_components,)}
-    shapes["weights"] = (len(sizes),)
+    shapes |= {"weights": (len(sizes),), "means": (len(sizes), 3)}
     params = {name: torch.randn(*shape, dtype=torch.float64, generator=generator) for name, shape in shapes.items()}
     params["priors"] = torch.repeat_interleave(torch.tensor(sizes))
     table, start = torch.tensor(gaps, dtype=torch.float64).reshape(-1, 3), torch.tensor([1.0, 0.2, -0.5]).double()

@@ -41,7 +41,7 @@ class MixturePrior(NamedTuple):
     factors : Tensor of shape (n_components, n_bases, rank)
         L of each kind.
     centres : Tensor of shape (n_components, n_bases)
-        What it adds to the start; of mean zero in each prior.
+        What it adds to the start.
     log_shares : Tensor of shape (n_components,)
         Of users of its prior.
     prior : int Tensor of shape (n_components,)
@@ -65,8 +65,9 @@ class MixturePrior(NamedTuple):
         log_shares = _within(prior, len(weights), params["logits"].unsqueeze(1)).squeeze(1)
         parts = log_shares.exp().unsqueeze(1) * params["centres"]
         means = parts.new_zeros(len(weights), parts.shape[1]).index_add(0, prior, parts)
+        shift = params["means"] - means if "means" in params else -means
         factors = params["factors"] if "factors" in params else torch.diag(params["prior_scale"]).unsqueeze(0)
-        return cls(factors, params["centres"] - means[prior], log_shares, prior, weights)
+        return cls(factors, params["centres"] + shift[prior], log_shares, prior, weights)
 
     def chances(self, evidence: Tensor) -> Tensor:
         """Each kind's chance within its prior (n_components, users), from the logarithm of its evidence."""
@@ -96,7 +97,8 @@ class MixtureAdaptation(InnerRule):
     less their mean over the kinds of a prior, so that a user without choices has the starting weights; ``logits``
     (n_components,) of the kinds' shares; ``factors`` (n_components, n_bases, rank), L, or, where it is the same
     diagonal for all, ``prior_scale`` (n_bases,); and, of several priors, ``priors`` (n_components,), which one a kind
-    is of, and ``weights`` (n_priors,), logits of how far each is believed.
+    is of, ``weights`` (n_priors,), logits of how far each is believed, and ``means`` (n_priors, n_bases), what the mean
+    of each adds to the start for whoever has made choices.
 
     Parameters
     ----------

@@ -33,8 +33,8 @@ _ROWS_A_FEATURE = 4  # that tell whether features have full rank, where they hav
 
 
 def item_pull(pairs: Pairs, pull: Tensor, n_items: int) -> Tensor:
-    """D' pull: what each item is pulled up by in total, (n_items,)."""
-    total = pull.new_zeros(n_items)
+    """D' pull: by what each item is pulled up in total, (n_items, ...), from what each pair does, (n_pairs, ...)."""
+    total = pull.new_zeros(n_items, *pull.shape[1:])
     return total.index_add_(0, pairs.chosen, pull).index_add_(0, pairs.rejected, -pull)
 
 

@@ -1,43 +1,43 @@
-r"""Base functions and prior of a population: a guess that is wide enough, refined by EM, in its principal directions.
+r"""Base functions and priors of a population: what its choices show under several beliefs, in principal directions.
 
-The guess has two parts, for what is narrow and what is wide. :func:`skmrm.meta.prior.spectral.spectral_bases` gives the
-pooled reward b and the directions in which users were seen to differ, with a first guess of their spread along them:
-right where users are many and their taste has few strong directions. The leading principal directions of the gaps, all
-with one standard deviation of the coefficients, assume nothing of taste: right where choices are so few that what was
-seen is noise. :func:`skmrm.meta.prior.em.fit_prior` finds the spread along all of them that makes the users' choices
-most likely; no sweep of it could undo a guess too narrow. Kinds of users are looked for within the first part alone, as
-clusters in many directions of which most are noise are clusters of noise.
+How users differ can be thought of in several ways, and no one of them is right everywhere. *Narrow*: in few directions,
+learnt as such (:mod:`skmrm.meta.prior.low_rank`) from where the users' gradients point
+(:mod:`skmrm.meta.prior.spectral`); right where taste has few strong directions. Kinds of users are looked for here
+alone, as clusters in many directions of which most are noise are clusters of noise. *Flat*: in any direction, to begin
+with, as far as items differ along it; right where choices are so few that what was seen is noise. *Wide*: in both. Of
+the latter two, :func:`skmrm.meta.prior.em.fit_prior` finds the covariance.
 
-What is believed in the end is a mean over several such priors (:mod:`skmrm.meta.prior.stacking`). The base functions
-are the principal directions of its whole covariance :math:`\Lambda \Lambda^\top`, in the metric H of the pooled
-Hessian, the largest first, so that each says something of its own and the last can be left out:
+What is believed in the end is a mean over all of them (:mod:`skmrm.meta.prior.stacking`). The base functions are the
+principal directions of its whole covariance :math:`\Lambda \Lambda^\top`, in the metric H of the pooled Hessian, the
+largest first, so that each says something of its own and the last can be left out:
 
 .. math:: \Lambda^\top H \Lambda = R \,\mathrm{diag}(v)\, R^\top, \qquad
-    D = R^\top \Lambda^\top B, \qquad x = \mathrm{diag}(1 / v)\, R^\top \Lambda^\top H \, \delta
+    D = \Lambda R, \qquad x = \mathrm{diag}(1 / v)\, D^\top H \, \delta
 
-are the directions, with B the guess's base functions, and a user's weights x on them, whose reward is nearest to that
-of the weights :math:`\delta` on the guess. Over all users x has unit variance.
+are the directions, in columns, and a user's weights x on them, whose reward is nearest to :math:`\delta \cdot z`. Over
+all users x has unit variance.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from skmrm.meta.adaptation import RuleParameters
-from skmrm.meta.pooled.newton import pooled_hessian
 from skmrm.meta.prior.em import GAUSSIAN_SWEEPS, Prior, fit_prior, log_shares
-from skmrm.meta.prior.spectral import FLOOR, spectral_bases
+from skmrm.meta.prior.low_rank import KINDS_SWEEPS, SWEEPS, fit_low_rank
+from skmrm.meta.prior.spectral import FLOOR, MOST_RIDGE, Hessian, spectral_bases
 from skmrm.meta.tensors.factors import eigh
 from skmrm.meta.tensors.pairs import Pairs
-from skmrm.meta.tensors.tables import empty_like, rows_times
+from skmrm.meta.tensors.tables import rows_times
 
-__all__ = ["AUTO_BASES", "BelievedPrior", "PriorBases", "PriorLearner", "PriorOptions", "principal_bases"]
+__all__ = ["AUTO_BASES", "BelievedPrior", "PriorBases", "PriorLearner", "PriorOptions", "principal_directions"]
 
 AUTO_BASES = 25  # directions at most, where their number is left open
 # A user's reward may be sharper or flatter than the crowd's: first guess of the standard deviation of b's own weight.
@@ -52,22 +52,20 @@ class PriorOptions:
 
     Attributes
     ----------
-    sweeps : int
-        Of EM for one component.
+    sweeps, gaussian_sweeps : int
+        Of EM for the narrow Gaussian, and for those in given directions.
     level : bool
         Whether the median eigenvalue counts as a level at which users differ in every direction.
     floor : float
         Share of the noise's reach that a direction below the noise has for its variance.
-    wide : bool
-        Whether principal directions of the items are in the guess.
     shrinkage : float
-        Users per direction that the covariance is shrunk towards the guess by.
+        Users per direction that a covariance in given directions is shrunk towards the guess by.
     """
 
-    sweeps: int = GAUSSIAN_SWEEPS
+    sweeps: int = SWEEPS
+    gaussian_sweeps: int = GAUSSIAN_SWEEPS
     level: bool = True
     floor: float = FLOOR
-    wide: bool = True
     shrinkage: float = 1.0
 
 
@@ -75,7 +73,7 @@ DEFAULT_PRIOR = PriorOptions()
 
 
 class BelievedPrior(NamedTuple):
-    """A prior of the weights on the guess, its spread within kinds times `scale`, believed by `weight`."""
+    """A prior, its spread within kinds times `scale`, believed by `weight`."""
 
     prior: Prior
     scale: float
@@ -110,7 +108,9 @@ class PriorBases:
 
 
 class PriorLearner:
-    """What one set of users shows of how users differ, for a prior of one component or several.
+    r"""What one set of users shows of how users differ, under several kinds of priors.
+
+    The factor L of every prior is over the columns of the table: a user's reward is :math:`(b + L a) \cdot z`.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ class PriorLearner:
     n_bases : int or None
         K; None for the pooled reward and one in each direction in which users may differ, up to `AUTO_BASES`.
     ridge : float
-        Of the metric.
+        Of the pooled solution.
     seed : tuple of int
         Of the seeds of components, which depend on it and on the number of components alone.
     options : PriorOptions
@@ -142,96 +142,127 @@ class PriorLearner:
         seed: tuple[int, ...],
         options: PriorOptions = DEFAULT_PRIOR,
     ) -> None:
-        spectral, variances, factor = spectral_bases(
-            table, pairs, pooled, halves, 1 + AUTO_BASES, ridge, level=options.level, floor=options.floor
-        )
-        narrow = spectral[1:][variances > 0]
-        self._n_narrow = len(narrow)
-        wide = principal_bases(table, pairs, AUTO_BASES) if options.wide else narrow[:0]
-        self._guess = torch.cat([spectral[:1], narrow, wide])
-        self._n_directions = AUTO_BASES if n_bases is None else n_bases - 1
-        self._n_bases = n_bases
-        self._table, self._pairs, self._seed, self._sweeps = table, pairs, seed, (options.sweeps, options.shrinkage)
-        rooted = self._guess @ factor
-        self._gram = rooted @ rooted.T
+        self._table, self._pairs, self._pooled, self._halves = table, pairs, pooled, halves
+        self._n_bases, self._n_directions = n_bases, AUTO_BASES if n_bases is None else n_bases - 1
+        self._seed, self._options = seed, options
+        self._ridge, self._hessian = ridge, Hessian.at(table, pairs, pooled, min(ridge, MOST_RIDGE))
         self._narrow: dict[int, Prior] = {}
 
     @cached_property
+    def flat(self) -> Prior:
+        """A Gaussian in the principal directions of the gaps."""
+        return self._gaussian(self._principal_directions)
+
+    @cached_property
     def wide(self) -> Prior:
-        """One Gaussian on all of the guess."""
-        spread, _ = self._principal(torch.diag(self._first_scale()), 1 + AUTO_BASES)
-        return self._em(Prior.gaussian(spread), 1)
+        """A Gaussian in those, and in the directions of `narrow`."""
+        return self._gaussian(torch.cat([self.narrow().factor, self._principal_directions], 1))
 
     def narrow(self, n_components: int = 1) -> Prior:
-        """One Gaussian, or kinds of users, in the directions in which users were seen to differ."""
+        """A Gaussian, or kinds of users, in the few directions in which users were seen to differ."""
         if n_components not in self._narrow:  # judged first, and asked for again if it is believed
-            if n_components == 1:
-                first = Prior.gaussian(torch.diag(self._first_scale())[:, : 1 + self._n_narrow])
-            else:
-                first = self.narrow()
-            self._narrow[n_components] = self._em(first, n_components)
+            seed = np.random.SeedSequence((*self._seed, n_components)).generate_state(1, np.uint64)[0]
+            self._narrow[n_components] = fit_low_rank(
+                self._table,
+                self._pairs,
+                self._pooled,
+                self._hessian,
+                self._ridge,
+                self._spectral_directions if n_components == 1 else self.narrow().factor,
+                torch.Generator().manual_seed(int(seed >> np.uint64(1))),
+                n_components,
+                self._options.sweeps if n_components == 1 else KINDS_SWEEPS,
+            )
         return self._narrow[n_components]
 
-    def bases(self, believed: list[BelievedPrior], *, to_judge: bool = False) -> PriorBases:
-        """Base functions of a mean over priors, and each of the priors in terms of them.
+    def bases(self, believed: list[BelievedPrior]) -> PriorBases:
+        """Base functions of a mean over priors, and each of the priors in terms of them."""
+        directions, onto = self._directions(believed)
+        n_bases = 1 + len(onto) if self._n_bases is None else self._n_bases
+        bases = self._pooled.new_zeros(n_bases, len(self._pooled))
+        bases[0], bases[1 : 1 + len(onto)] = self._pooled, directions.T
+        return PriorBases(bases, mixture_parameters(believed, pad(onto, (0, 0, 1, n_bases - len(onto) - 1))))
 
-        To judge the priors, all directions are taken where their number is open, and none counts for more because its
-        standard deviations are multiplied.
-        """
-        shape = [one._replace(scale=min(one.scale, 1.0)) for one in believed] if to_judge else believed
-        most = len(self._guess) if to_judge and self._n_bases is None else self._n_directions
-        scaled, values = self._principal(torch.cat([_columns(one) for one in shape], 1), most)
-        directions = scaled.T
-        given = directions @ self._guess
-        sign = torch.sign(given.gather(1, given.abs().argmax(1, keepdim=True)))
-        directions, given = sign * directions, sign * given
-        n_bases = 1 + len(given) if self._n_bases is None else self._n_bases
-        bases = self._guess.new_zeros(n_bases, self._guess.shape[1])
-        bases[0], bases[1 : 1 + len(given)] = self._guess[0], given
-        onto = self._guess.new_zeros(n_bases, len(self._guess))
-        onto[1 : 1 + len(given)] = (directions @ self._gram) / values.unsqueeze(1)
-        return PriorBases(bases, mixture_parameters(believed, onto))
+    def to_judge(self, believed: list[BelievedPrior]) -> list[Prior]:
+        """Priors as they will be, if their number of directions is given: within the leading ones of them all."""
+        if self._n_bases is None:
+            return [one.prior for one in believed]
+        # none counts for more because its standard deviations are multiplied
+        directions, onto = self._directions([one._replace(scale=min(one.scale, 1.0)) for one in believed])
+        return [one.prior.times(onto).times(directions) for one in believed]
 
-    def rewards_of(self, prior: PriorBases) -> Tensor:
-        """Of the items, by base functions that were made here, (n_items, n_bases)."""
-        return rows_times(self._table, prior.bases.T)
+    def rewards_of(self, directions: Tensor) -> Tensor:
+        """Of the items, by base functions or directions in rows (n, columns), (n_items, n)."""
+        return rows_times(self._table, directions.T)
 
-    def _principal(self, spread: Tensor, most: int) -> tuple[Tensor, Tensor]:
-        """Principal columns (n_guess, n) of the covariance of a factor, at most so many, and their variances (n,)."""
-        values, rotation = eigh(spread.T @ self._gram @ spread)
+    @property
+    def pooled(self) -> Tensor:
+        """The pooled solution, (columns,)."""
+        return self._pooled
+
+    def _directions(self, believed: list[BelievedPrior]) -> tuple[Tensor, Tensor]:
+        """Principal directions (columns, n) of the whole covariance, and what turns others into weights on them."""
+        directions, values = self._principal(torch.cat([_columns(one) for one in believed], 1), self._n_directions)
+        sign = torch.sign(directions.gather(0, directions.abs().argmax(0, keepdim=True)))
+        directions = sign * directions
+        return directions, self._hessian.times(directions).T / values.unsqueeze(1)
+
+    def _principal(self, columns: Tensor, most: int) -> tuple[Tensor, Tensor]:
+        """Principal directions (columns, n) of the covariance of a factor, at most so many, and variances (n,)."""
+        whole = self._hessian.whole(columns)
+        values, rotation = eigh(whole.T @ whole)
         leading = values.argsort(descending=True)[:most]
         leading = leading[values[leading] > _NEGLIGIBLE * values[-1:].clamp_min(0)]
-        return spread @ rotation[:, leading], values[leading]
+        return columns @ rotation[:, leading], values[leading]
 
-    def _first_scale(self) -> Tensor:
-        scale = self._guess.new_ones(len(self._guess))
-        scale[0] = POOLED_SCALE
-        return scale
+    def _gaussian(self, directions: Tensor) -> Prior:
+        """EM from a guess: directions (columns, n), each as long as the standard deviation along it."""
+        factor, _ = self._principal(torch.cat([self._own, directions], 1), 1 + AUTO_BASES)
+        rewards = self.rewards_of(torch.cat([self._pooled.unsqueeze(1), factor], 1).T)
+        identity = torch.eye(rewards.shape[1], dtype=rewards.dtype, device=rewards.device)
+        options = self._options
+        change = fit_prior(
+            rewards, self._pairs, identity[0], identity[:, 1:], options.gaussian_sweeps, options.shrinkage
+        )
+        return Prior.gaussian(factor @ change[1:])
 
-    def _em(self, prior: Prior, n_components: int) -> Prior:
-        """EM from a guess of one component, or components from a Gaussian: on the rewards of the factor's columns."""
-        rank = prior.factor.shape[1]
-        mean = self._guess.new_zeros(1 + rank)
-        mean[0] = 1.0
-        rewards = rows_times(self._table, torch.cat([self._guess[:1], prior.factor.T @ self._guess]).T)
-        identity = torch.eye(1 + rank, dtype=rewards.dtype, device=rewards.device)
-        own = replace(prior, factor=identity[:, 1:])
-        seed = np.random.SeedSequence((*self._seed, n_components)).generate_state(1, np.uint64)[0]
-        generator = torch.Generator().manual_seed(int(seed >> np.uint64(1)))
-        found = fit_prior(rewards, self._pairs, mean, own, n_components, generator, *self._sweeps)
-        return replace(found, factor=prior.factor @ found.factor[1:])
+    @property
+    def _own(self) -> Tensor:
+        """The pooled reward's own weight, (columns, 1)."""
+        return POOLED_SCALE * self._pooled.unsqueeze(1)
+
+    @cached_property
+    def _spectral_directions(self) -> Tensor:
+        """First guess of the few directions, (columns, n)."""
+        options = self._options
+        spectral, variances = spectral_bases(
+            self._table,
+            self._pairs,
+            self._pooled,
+            self._halves,
+            1 + AUTO_BASES,
+            self._hessian,
+            level=options.level,
+            floor=options.floor,
+        )
+        return torch.cat([self._own, spectral[1:][variances > 0].T], 1)
+
+    @cached_property
+    def _principal_directions(self) -> Tensor:
+        return principal_directions(self._table, self._pairs, self._hessian, AUTO_BASES)
 
 
-def principal_bases(table: Tensor, pairs: Pairs, n_directions: int) -> Tensor:
-    """Principal directions of the pairs' gaps (up to n_directions, columns), all of one length.
+def principal_directions(table: Tensor, pairs: Pairs, hessian: Hessian, n_directions: int) -> Tensor:
+    """Principal directions of the pooled Hessian (columns, up to n_directions), all of one length.
 
     The length is such that a user whose weights on them are drawn from a unit Gaussian has rewards that differ by one
     logit, root mean square over the pairs.
     """
-    values, vectors = eigh(pooled_hessian(table, pairs, empty_like(table).new_ones(len(pairs.chosen))))
-    leading = values.argsort(descending=True)[:n_directions]
-    leading = leading[values[leading] > _NEGLIGIBLE * values[-1:].clamp_min(0)]
-    return vectors[:, leading].T / values[leading].sum().clamp_min(torch.finfo(values.dtype).tiny).sqrt()
+    leading = hessian.values.argsort(descending=True)[:n_directions]
+    leading = leading[hessian.values[leading] > _NEGLIGIBLE * hessian.values[-1:]]
+    directions = hessian.vectors[:, leading]
+    variance = pairs.weighted_mean(pairs.gaps(rows_times(table, directions)).square().sum(1)).sum()
+    return directions / variance.clamp_min(torch.finfo(variance.dtype).tiny).sqrt()
 
 
 def mixture_parameters(believed: list[BelievedPrior], onto: Tensor) -> RuleParameters:
@@ -244,8 +275,10 @@ def mixture_parameters(believed: list[BelievedPrior], onto: Tensor) -> RuleParam
     onto : Tensor of shape (n_bases, n_weights)
     """
     n_components = [len(one.prior.shares) for one in believed]
-    factors = [_square(onto @ (one.scale * one.prior.factor)) for one in believed]
+    rank = min(len(onto), max(1, *(one.prior.factor.shape[1] for one in believed)))
+    factors = [_of_rank(rank, onto @ (one.scale * one.prior.factor)) for one in believed]
     return {
+        "means": torch.stack([onto @ one.prior.mean for one in believed]),
         "factors": torch.stack(factors).repeat_interleave(torch.tensor(n_components, device=onto.device), 0),
         "centres": torch.cat([one.prior.centres @ (onto @ one.prior.factor).T for one in believed]),
         "logits": torch.cat([log_shares(one.prior.shares) for one in believed]),
@@ -258,10 +291,12 @@ def _columns(believed: BelievedPrior) -> Tensor:
     """Columns (n_guess, any) whose squares are a prior's part of the whole covariance."""
     prior = believed.prior
     centres = prior.factor @ (prior.centres * prior.shares.sqrt().unsqueeze(1)).T
-    return believed.weight**0.5 * torch.cat([believed.scale * prior.factor, centres], 1)
+    return believed.weight**0.5 * torch.cat([prior.mean.unsqueeze(1), believed.scale * prior.factor, centres], 1)
 
 
-def _square(factor: Tensor) -> Tensor:
-    """Another factor (n, n) of the same covariance: of (n, rank) with a rank that is smaller or larger."""
+def _of_rank(rank: int, factor: Tensor) -> Tensor:
+    """Another factor (n, rank) of the same covariance, which is of no higher rank."""
+    if factor.shape[1] <= rank:
+        return pad(factor, (0, rank - factor.shape[1]))
     values, vectors = eigh(factor @ factor.T)
-    return vectors * values.clamp_min(0).sqrt()
+    return (vectors * values.clamp_min(0).sqrt())[:, -rank:]

@@ -22,15 +22,17 @@ and so above it, noise reaches. Eigenvalues within reach of the level are set to
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-from skmrm.meta.pooled.newton import cholesky_with_ridge, pooled_hessian
+from skmrm.meta.pooled.newton import pooled_hessian
 from skmrm.meta.tensors.factors import eigh
 from skmrm.meta.tensors.pairs import Pairs
 from skmrm.meta.tensors.tables import rows_times, sparse_times
 
-__all__ = ["FLOOR", "MOST_RIDGE", "spectral_bases", "user_gradients"]
+__all__ = ["FLOOR", "MOST_RIDGE", "Hessian", "spectral_bases", "user_gradients"]
 
 # Pairs at which half of a gradient is signal and half noise. The result is flat in it: measured alike from 2 to 30.
 RELIABLE_PAIRS = 8
@@ -41,6 +43,52 @@ FLOOR = 0.25
 # Measured on eight sets: 0.01 gained 0.4 points on one and lost 0.7 on another, of more features than pairs a user.
 MOST_RIDGE = 0.1
 SMALLEST = 0.05
+
+
+class Hessian(NamedTuple):
+    """The Hessian of the pooled loss, by its eigenvectors.
+
+    Attributes
+    ----------
+    values : Tensor of shape (d,)
+        Eigenvalues, ascending, without the ridge.
+    vectors : Tensor of shape (d, d)
+        In columns.
+    ridge : float
+        On its diagonal.
+    """
+
+    values: Tensor
+    vectors: Tensor
+    ridge: float
+
+    @classmethod
+    def at(cls, table: Tensor, pairs: Pairs, coefficients: Tensor, ridge: float) -> Hessian:
+        """At a pooled solution (d,)."""
+        reward = rows_times(table, coefficients)
+        chance = torch.sigmoid(reward[pairs.chosen] - reward[pairs.rejected])
+        values, vectors = eigh(pooled_hessian(table, pairs, chance * (1 - chance)))
+        return cls(values.clamp_min(0), vectors, ridge)
+
+    def whole(self, directions: Tensor) -> Tensor:
+        """Directions (d, n) in coordinates in which the Hessian is the identity."""
+        return (self.values + self.ridge).sqrt().unsqueeze(1) * (self.vectors.T @ directions)
+
+    def times(self, directions: Tensor) -> Tensor:
+        """The Hessian times directions (d, n)."""
+        return self.vectors @ ((self.values + self.ridge).unsqueeze(1) * (self.vectors.T @ directions))
+
+    def back(self, directions: Tensor) -> Tensor:
+        """The inverse of `whole`: directions (d, n)."""
+        return self.vectors @ (directions / (self.values + self.ridge).sqrt().unsqueeze(1))
+
+    def white(self, gradients: Tensor) -> Tensor:
+        """Gradients (n, d) in those coordinates."""
+        return (gradients @ self.vectors) / (self.values + self.ridge).sqrt()
+
+    def solve(self, gradients: Tensor, times: float, ridge: Tensor) -> Tensor:
+        """Solve so many times the Hessian, with a ridge (n,) of each column in place of its own, for columns (d, n)."""
+        return self.vectors @ ((self.vectors.T @ gradients) / (times * self.values.unsqueeze(1) + ridge))
 
 
 def user_gradients(table: Tensor, pairs: Pairs, coefficients: Tensor, share: Tensor) -> Tensor:
@@ -74,11 +122,11 @@ def spectral_bases(
     coefficients: Tensor,
     halves: list[Tensor],
     n_bases: int,
-    ridge: float,
+    hessian: Hessian,
     *,
     level: bool = True,
     floor: float = FLOOR,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:
     """Base functions from the cross-half covariance of the users' gradients.
 
     Parameters
@@ -92,8 +140,8 @@ def spectral_bases(
         Each a random halving of every user's pairs by whole groups: true on half A. The covariance is their mean.
     n_bases : int
         K, the pooled reward included.
-    ridge : float
-        Added to the Hessian's diagonal.
+    hessian : Hessian
+        At b.
     level : bool
         Whether the median eigenvalue is a level at which users differ in every direction alike.
     floor : float
@@ -106,20 +154,14 @@ def spectral_bases(
         where nothing rises above the noise.
     variances : Tensor of shape (n_bases - 1,)
         Eigenvalues less the noise in them, and at least a small share of the largest; squared logits.
-    factor : Tensor of shape (d, d)
-        Cholesky factor of the Hessian H at b with its ridge.
     """
-    reward = rows_times(table, coefficients)
-    chance = torch.sigmoid(reward[pairs.chosen] - reward[pairs.rejected])
-    factor = cholesky_with_ridge(pooled_hessian(table, pairs, chance * (1 - chance)), ridge)
-
     whitened = coefficients.new_zeros(table.shape[1], table.shape[1])
     for half in halves:
         (first, n_first), (second, n_second) = (
-            _whitened_gradients(table, pairs, coefficients, side, factor) for side in (half, ~half)
+            _whitened_gradients(table, pairs, coefficients, side, hessian) for side in (half, ~half)
         )
         reliability = n_first / (n_first + RELIABLE_PAIRS) * n_second / (n_second + RELIABLE_PAIRS)
-        weight = (reliability / reliability.sum().clamp_min(torch.finfo(factor.dtype).tiny)).unsqueeze(-1)
+        weight = (reliability / reliability.sum().clamp_min(torch.finfo(reliability.dtype).tiny)).unsqueeze(-1)
         first, second = first - (weight * first).sum(0), second - (weight * second).sum(0)
         cross = (weight * first).T @ second
         whitened += (cross + cross.T) / (2 * len(halves))
@@ -132,24 +174,24 @@ def spectral_bases(
     variances = base + (values[leading] - base - reach).clamp_min(0)
     if n_directions > 0:
         variances = variances.clamp_min(torch.minimum(floor * reach, SMALLEST * variances[0]))
-    directions = _fix_signs(torch.linalg.solve_triangular(factor.T, vectors[:, leading], upper=True)) * variances.sqrt()
+    directions = _fix_signs(hessian.back(vectors[:, leading])) * variances.sqrt()
     bases = coefficients.new_zeros(n_bases, table.shape[1])
     bases[0] = coefficients
     bases[1 : 1 + n_directions] = directions.T
     padded = coefficients.new_zeros(n_bases - 1)
     padded[:n_directions] = variances
-    return bases, padded, factor
+    return bases, padded
 
 
 def _whitened_gradients(
-    table: Tensor, pairs: Pairs, coefficients: Tensor, side: Tensor, factor: Tensor
+    table: Tensor, pairs: Pairs, coefficients: Tensor, side: Tensor, hessian: Hessian
 ) -> tuple[Tensor, Tensor]:
     """Mean gradients over one side of each user's pairs, where the Hessian is the identity; and how many pairs."""
     counts = coefficients.new_zeros(pairs.n_users)
     counts.index_add_(0, pairs.user, side.to(counts.dtype))
     share = side / counts.clamp_min(1)[pairs.user]
     gradients = user_gradients(table, pairs, coefficients, share)
-    return torch.linalg.solve_triangular(factor, gradients.T, upper=False).T, counts
+    return hessian.white(gradients), counts
 
 
 def _fix_signs(vectors: Tensor) -> Tensor:

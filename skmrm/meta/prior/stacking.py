@@ -21,7 +21,8 @@ Source: D. Wolpert: "Stacked generalization", Neural Networks 5 (1992); Y. Yao, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import torch
@@ -31,10 +32,11 @@ from torch.nn.functional import softplus
 from skmrm.meta.adaptation import InnerRule, MapAdaptation, RuleParameters
 from skmrm.meta.adaptation.mixture import MixtureAdaptation
 from skmrm.meta.adaptation.users import adapt_users
-from skmrm.meta.folds import CrossFit
-from skmrm.meta.prior.directions import BelievedPrior, PriorBases, PriorLearner
+from skmrm.meta.folds import CrossFit, Split
+from skmrm.meta.prior.directions import BelievedPrior, PriorBases, PriorLearner, mixture_parameters
 from skmrm.meta.prior.strength import selection_report
 from skmrm.meta.tensors.factors import cholesky
+from skmrm.meta.tensors.pairs import Pairs
 
 __all__ = ["StackOptions", "Stacked", "stack_priors", "stacking_weights"]
 
@@ -46,6 +48,7 @@ N_PARTS = 5  # of users left out, to see what weights gain on users that they we
 NEGLIGIBLE = 0.02  # a prior believed by less costs more time than it is worth
 BARRIERS = (1e-2, 1e-3, 1e-4, 1e-5)  # nats that keep weights above zero on the way to the smallest loss
 MAX_STEPS = 50
+GAUSSIANS = ("flat", "wide", "narrow")
 TOLERANCE = 1e-4
 
 
@@ -55,39 +58,44 @@ class StackOptions:
 
     Attributes
     ----------
-    scales : tuple of float
-        Multiples of the standard deviations of the wide Gaussian.
-    narrow_scales : tuple of float
-        Of the narrow one.
+    flat, wide, narrow : tuple of float
+        Multiples of the standard deviations of each Gaussian.
     kinds : tuple of int
         Numbers of kinds of users.
     required_gain : float
         By which the mean must be better than "none" on users that its weights were not chosen on, in nats a choice.
     """
 
-    scales: tuple[float, ...] = MapAdaptation.strengths
-    narrow_scales: tuple[float, ...] = (1.0, 2.0)
+    flat: tuple[float, ...] = (1.0, 2.0, 4.0)
+    wide: tuple[float, ...] = (0.5, 1.0, 2.0)
+    narrow: tuple[float, ...] = (1.0, 2.0)
     kinds: tuple[int, ...] = (8,)
     required_gain: float = REQUIRED_GAIN
 
     @property
     def candidates(self) -> list[Candidate]:
         """All of them, "none" first."""
-        wide = [Candidate(f"wide, prior_scale={scale:g}", None, scale) for scale in self.scales]
-        narrow = [Candidate(f"narrow, prior_scale={scale:g}", 1, scale) for scale in self.narrow_scales]
-        return [Candidate("none", None, 0.0), *wide, *narrow, *(Candidate(f"{n} kinds", n, 1.0) for n in self.kinds)]
+        gaussians = [Candidate(name, scale) for name in GAUSSIANS for scale in getattr(self, name)]
+        return [Candidate("flat", 0.0), *gaussians, *(Candidate("narrow", 1.0, n) for n in self.kinds)]
 
 
 class Candidate(NamedTuple):
-    """A prior: wide, or narrow with so many components; and what its standard deviations are multiplied by."""
+    """A prior of a learner, with so many components, and what its standard deviations are multiplied by."""
 
-    name: str
-    n_narrow: int | None
+    prior: str
     scale: float
+    n_components: int = 1
+
+    @property
+    def name(self) -> str:
+        """For people to read."""
+        if self.scale == 0:
+            return "none"
+        return f"{self.prior}, prior_scale={self.scale:g}" if self.n_components == 1 else f"{self.n_components} kinds"
 
     def believed(self, learner: PriorLearner, weight: float) -> BelievedPrior:
         """As a learner has it."""
-        prior = learner.wide if self.n_narrow is None else learner.narrow(self.n_narrow)
+        prior = learner.narrow(self.n_components) if self.prior == "narrow" else getattr(learner, self.prior)
         return BelievedPrior(prior, self.scale, weight)
 
 
@@ -119,7 +127,7 @@ class Stacked:
             return found, MapAdaptation(), {"prior_scale": 0 * found.scale}
         found = learner.bases(kept)
         n_components = len(found.mixture["logits"])
-        if n_components == 1:
+        if n_components == 1 and not bool(found.mixture["means"].any()):
             return found, MapAdaptation(), {"prior_scale": found.scale}
         return found, MixtureAdaptation(n_components=n_components), found.mixture
 
@@ -177,24 +185,57 @@ def _judge(
     candidates: list[Candidate], learner: PriorLearner, data: CrossFit, fold: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Margins (n_candidates, n) of a fold's query pairs over all splits, their users, and shares in the user's loss."""
-    n_priors = len(candidates) - 1
-    prior = learner.bases([candidate.believed(learner, 1 / n_priors) for candidate in candidates[1:]], to_judge=True)
-    rewards = learner.rewards_of(prior)
-    rule = _Each(n_components=len(prior.mixture["logits"]), n_priors=n_priors)
-    params = {"start": prior.start} | {f"rule.{name}": value for name, value in prior.mixture.items()}
-    asked = fold[data.pairs.user]
-    found = []
-    for number, split in enumerate(data.splits):
-        side = split.half if number % 2 else split.support  # as many choices as there are, and few
+    believed = [candidate.believed(learner, 1 / (len(candidates) - 1)) for candidate in candidates[1:]]
+    believed = [one._replace(prior=prior) for one, prior in zip(believed, learner.to_judge(believed), strict=True)]
+    asked = [_Asked.of(data, split, fold, whole=bool(number % 2)) for number, split in enumerate(data.splits)]
+    margins: list[list[Tensor]] = [[] for _ in asked]
+    for _, same in groupby(zip(candidates[1:], believed, strict=True), lambda pair: pair[0]._replace(scale=1.0)):
+        # those that differ in scale alone are adapted together, in the prior's own few coordinates
+        group = [one for _, one in same]
+        prior = group[0].prior
+        rewards = learner.rewards_of(torch.stack([learner.pooled, prior.mean, *prior.factor.T]))
+        identity = torch.eye(rewards.shape[1], dtype=rewards.dtype, device=rewards.device)
+        own = replace(prior, mean=identity[1], factor=identity[:, 2:])
+        mixture = mixture_parameters([one._replace(prior=own) for one in group], identity)
+        rule = _Each(n_components=len(mixture["logits"]), n_priors=len(group))
+        params = {"start": identity[0]} | {f"rule.{name}": value for name, value in mixture.items()}
+        for split, found in zip(asked, margins, strict=True):
+            weights = adapt_users(params, rule, rewards, split.support)[0].unflatten(1, (len(group), -1))
+            gaps = split.query.gaps(rewards)
+            if not found:
+                found.append(gaps[split.known, 0])
+            found += [(gaps * one[split.query.user]).sum(1)[split.known] for one in weights.unbind(1)]
+    shares = [split.share / len(asked) for split in asked]
+    users = [split.query.user[split.known] for split in asked]
+    return torch.cat([torch.stack(found).double() for found in margins], 1), torch.cat(users), torch.cat(shares)
+
+
+class _Asked(NamedTuple):
+    """A split of some users' pairs.
+
+    Attributes
+    ----------
+    support, query : Pairs
+    known : bool Tensor of shape (n_query,)
+        Pairs of users with a support.
+    """
+
+    support: Pairs
+    query: Pairs
+    known: Tensor
+
+    @classmethod
+    def of(cls, data: CrossFit, split: Split, users: Tensor, *, whole: bool) -> _Asked:
+        """With as many choices as there are, or as few as a split may have."""
+        asked = users[data.pairs.user]
+        side = split.half if whole else split.support
         support, query = data.pairs.where(side & asked), data.pairs.where(split.query & asked)
-        weights = adapt_users(params, rule, rewards, support)[0].unflatten(1, (n_priors, -1))
-        gaps = query.gaps(rewards)
-        each = [gaps[:, 0], *((gaps * own[query.user]).sum(1) for own in weights.unbind(1))]
-        known = (support.counts > 0)[query.user]
-        share = 1 / (len(data.splits) * query.counts.clamp_min(1)[query.user])
-        found.append((torch.stack(each)[:, known].double(), query.user[known], share[known].double()))
-    margins, user, share = (torch.cat(each, -1) for each in zip(*found, strict=True))
-    return margins, user, share
+        return cls(support, query, (support.counts > 0)[query.user])
+
+    @property
+    def share(self) -> Tensor:
+        """Of each pair that is known in its user's loss, (n,)."""
+        return (1 / self.query.counts.clamp_min(1)[self.query.user])[self.known].double()
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ def choose_candidate(
         found = [candidate.under(learner) for candidate in candidates]
         settings = [Setting(one.name, own, params) for one, (_, own, params) in zip(candidates, found, strict=True)]
         prior = found[0][0]
-        rewards = learner.rewards_of(prior)
+        rewards = learner.rewards_of(prior.bases)
         loss, moved = validate_settings(settings, prior.start, rewards, data.pairs, data.splits, held_out)
         losses = torch.where(held_out, loss, losses)
         movement += moved / len(data.folds)

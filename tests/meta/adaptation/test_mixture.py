@@ -132,17 +132,22 @@ def test__mixture__several_priors__is_the_weighted_mean_over_each_by_itself(seed
         "logits": draw(n_components),
         "priors": torch.repeat_interleave(torch.tensor(sizes)),
         "weights": draw(len(sizes)),
+        "means": draw(len(sizes), 2),
     }
     given_pairs = START, draw(4, n_pairs, 2), torch.ones(4, n_pairs, dtype=torch.float64)
     each = []
     for number, size in enumerate(sizes):
         own = {name: whole[name][whole["priors"] == number] for name in ("factors", "centres", "logits")}
         rule = MixtureAdaptation(n_components=size)
-        weights = rule.adapt(*given_pairs, own)
-        each.append((weights, rule.covariance(weights, *given_pairs, own)))
+        shifted = START + whole["means"][number], *given_pairs[1:]  # a prior's mean is a start of its own
+        weights = rule.adapt(*shifted, own)
+        each.append((weights, rule.covariance(weights, *shifted, own)))
     believed = torch.softmax(whole["weights"], 0)
     rule = MixtureAdaptation(n_components=n_components)
     found = rule.adapt(*given_pairs, whole)
+    if n_pairs == 0:  # but not that of a user without choices
+        torch.testing.assert_close(found, START.expand(4, -1))
+        return
     torch.testing.assert_close(found, sum(b * weights for b, (weights, _) in zip(believed, each, strict=True)))
     torch.testing.assert_close(rule.adapt_each(*given_pairs, whole), torch.stack([weights for weights, _ in each]))
     apart = [weights - found for weights, _ in each]
@@ -222,8 +227,10 @@ def test__prior_attributes__of_kinds_and_of_one_gaussian(clustered, model_of_kin
     assert model_of_kinds.prior_centres_.shape == (n_kinds, len(model_of_kinds.start_weights_))
     assert model_of_kinds.prior_shares_.shape == (n_kinds,)
     np.testing.assert_allclose(model_of_kinds.prior_shares_.sum(), 1, rtol=1e-6)
-    mean = model_of_kinds.prior_shares_ @ model_of_kinds.prior_centres_
-    np.testing.assert_allclose(mean, model_of_kinds.start_weights_, atol=1e-5)
+    mean = model_of_kinds.prior_shares_ @ model_of_kinds.prior_centres_ - model_of_kinds.start_weights_
+    params = model_of_kinds._rule_params
+    believed = np.exp(params["rule.weights"]) / np.exp(params["rule.weights"]).sum()
+    np.testing.assert_allclose(mean, believed @ params["rule.means"], atol=1e-5)
     np.testing.assert_array_equal(model.prior_shares_, [1.0])
     np.testing.assert_array_equal(model.prior_centres_, [model.start_weights_])
     gradient = MetaRewardModel(adaptation="gradient", max_epochs=0, random_state=0).fit(clustered[0][:20])

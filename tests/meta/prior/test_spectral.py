@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from skmrm.meta.folds import CrossFit, group_folds, user_folds
 from skmrm.meta.pooled.choice import choose_ridge
 from skmrm.meta.pooled.newton import fit_pooled
-from skmrm.meta.prior.spectral import spectral_bases, user_gradients
+from skmrm.meta.prior.spectral import Hessian, spectral_bases, user_gradients
 from skmrm.meta.prior.strength import least_personalised
 from skmrm.meta.tensors.pairs import Pairs
 
@@ -54,12 +54,16 @@ def halves_of(pairs, count=4):
     return halves
 
 
+def spectral_of(table, pairs, pooled, n_bases, ridge):
+    return spectral_bases(table, pairs, pooled, halves_of(pairs), n_bases, Hessian.at(table, pairs, pooled, ridge))
+
+
 def test__spectral_bases__planted_directions__are_recovered_with_their_variance():
     directions = np.zeros((2, 6))
     directions[0, 0], directions[1, 1] = 0.4, 0.3
     table, pairs = simulate(4, 8000, 20, coefficients=np.array([0, 0, 0.5, 0, 0, 0]), directions=directions)
     pooled = fit_pooled(table, pairs, 1e-4)
-    bases, variances, _ = spectral_bases(table, pairs, pooled, halves_of(pairs), 6, 1e-4)
+    bases, variances = spectral_of(table, pairs, pooled, 6, 1e-4)
     torch.testing.assert_close(bases[0], pooled)
     found = bases[1:].T @ bases[1:]  # the covariance of tastes that the prior implies
     planted = torch.tensor(directions.T @ directions)
@@ -73,14 +77,14 @@ def test__spectral_bases__planted_directions__are_recovered_with_their_variance(
 def test__spectral_bases__users_who_agree__leave_no_variance_to_speak_of():
     table, pairs = simulate(5, 2000, 20, coefficients=np.array([1.0, 0, 0, 0, 0, 0]))
     pooled = fit_pooled(table, pairs, 1e-4)
-    _, variances, _ = spectral_bases(table, pairs, pooled, halves_of(pairs), 6, 1e-4)
+    _, variances = spectral_of(table, pairs, pooled, 6, 1e-4)
     assert variances.sum() < 0.02
 
 
 def test__spectral_bases__more_bases_than_features__pads_with_zeros():
     table, pairs = simulate(6, n_features=2, coefficients=np.ones(2))
     pooled = fit_pooled(table, pairs, 0.1)
-    bases, variances, _ = spectral_bases(table, pairs, pooled, halves_of(pairs), 8, 0.1)
+    bases, variances = spectral_of(table, pairs, pooled, 8, 0.1)
     assert bases.shape == (8, 2)
     assert (bases[3:] == 0).all()
     assert (variances[2:] == 0).all()
@@ -197,7 +201,7 @@ def test__spectral_bases__many_users_of_two_pairs__do_not_drown_the_others():
     found = []
     for items, users in ((table, pairs), (torch.cat([table, tiny_table]), both)):
         pooled = fit_pooled(items, users, 0.1)
-        found.append(spectral_bases(items, users, pooled, halves_of(users), 3, 0.1)[0][1])
+        found.append(spectral_of(items, users, pooled, 3, 0.1)[0][1])
     alone, together = found
     assert together.norm() > 0.7 * alone.norm()
     assert together[0].abs() > 0.95 * together.norm()

@@ -113,6 +113,7 @@ def test__how_it_works__numbers_and_files_that_it_names__are_those_of_the_code()
         f"{kinds} kinds of users, and",
         f"no more than {spectral.MOST_RIDGE:g}",
         f"less than {stacking.REQUIRED_GAIN:g} nats",
+        rf"${stacking.PULL:g} / n_\text{{users}}$",
         f"guess of its standard deviation: {directions.POOLED_SCALE:g}",
         f"A sweep ({low_rank.SWEEPS} are taken)",
         f"below {low_rank.NEGLIGIBLE:.0%} of the largest variance",

@@ -9,8 +9,9 @@ is infinite, no shared reward, where users left out lose by the best of them, by
 they do not, a reward close to zero does no harm, and may order what is new.
 
 A scale for each column makes all of them count alike, and one scale for all keeps what their spread says: the leading
-directions of an embedding say more than the last. Of linear rewards what has the smaller loss is taken; one that bends
-has a scale for each column.
+directions of an embedding say more than the last. Of linear rewards one scale is taken where users left out gain by it,
+by more than a standard error (where nothing is shared, neither says anything of taste); one that bends has a scale for
+each column.
 
 Nyström features (:mod:`skmrm.meta.pooled.nystroem`) stand beside the features where that helps users left out.
 """
@@ -114,7 +115,8 @@ def fit_pooled_reward(data: CrossFit, ridge: float | None = None, kernel: Kernel
         if other is not None:
             tried = PooledFeatures(other.table)
             in_one = choose_ridge(tried.table, other, RIDGES)
-            if _held_out_loss(tried.table, other, in_one) < _held_out_loss(features.table, data, found):
+            gain = _held_out_losses(features.table, data, found) - _held_out_losses(tried.table, other, in_one)
+            if _is_gain(gain, 1.0):
                 data, features = other, tried
                 chosen, held_out, losses = _or_nothing(in_one)
     candidates = (inf, *RIDGES) if ridge is None else (ridge,)
@@ -131,13 +133,11 @@ def _or_nothing(found: tuple[float, list[Tensor], Tensor]) -> tuple[float, list[
     return ridge, held_out, torch.cat([nothing.unsqueeze(0), losses])
 
 
-def _held_out_loss(table: Tensor, data: CrossFit, found: tuple[float, list[Tensor], Tensor]) -> float:
-    """Of new users, and of new users on new groups where groups are shared, at the ridge found; to a millionth."""
+def _held_out_losses(table: Tensor, data: CrossFit, found: tuple[float, list[Tensor], Tensor]) -> Tensor:
+    """Of new users, and behind them of new users on new groups where groups are shared, at the ridge found."""
     ridge, _, losses = found
-    loss = float(losses[RIDGES.index(ridge)].nanmean())
-    if data.new_groups:
-        loss += float(new_group_losses(table, data, [ridge]).nanmean())
-    return round(loss, 6)
+    own = losses[RIDGES.index(ridge)]
+    return torch.cat([own, new_group_losses(table, data, [ridge])[0]]) if data.new_groups else own
 
 
 def choose_ridge(table: Tensor, data: CrossFit, ridges: Sequence[float]) -> tuple[float, list[Tensor], Tensor]:
@@ -267,7 +267,7 @@ def kernel_helps(data: CrossFit, nystroem: Nystroem, ridge: float, bent: float) 
     return _is_gain(gain)
 
 
-def _is_gain(gains: Tensor) -> bool:
-    """Whether users gain by more than two standard errors; NaN for whom nobody judged."""
+def _is_gain(gains: Tensor, errors: float = 2.0) -> bool:
+    """Whether users gain by more than so many standard errors; NaN for whom nobody judged."""
     known = gains[~gains.isnan()]
-    return bool(known.mean() > 2 * known.std() / known.numel() ** 0.5)
+    return bool(known.mean() > errors * known.std() / known.numel() ** 0.5)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from skmrm.meta.tensors.tables import row_gaps
 
-__all__ = ["MEDIANS", "Pairs", "length_buckets", "most_pairs", "pack_users", "safe_sqrt"]
+__all__ = ["MEDIANS", "Pairs", "joined", "length_buckets", "most_pairs", "pack_users", "safe_sqrt"]
 
 _FREE_CELLS = 4096  # padding of a batch up to this size is not worth a batch more
 # Pairs of the median user that one user can count for in what all share. Where tastes differ, new users gain by a bound
@@ -90,6 +90,13 @@ class Pairs:
         flat = places.flatten()
         gaps = row_gaps(table, self.chosen.index_select(0, flat), self.rejected.index_select(0, flat))
         return gaps.unflatten(0, places.shape)
+
+
+def joined(parts: list[Pairs]) -> Pairs:
+    """Pairs one after the other, the users of each part as users of their own; groups and weights are left out."""
+    chosen, rejected = torch.cat([part.chosen for part in parts]), torch.cat([part.rejected for part in parts])
+    counts = torch.cat([part.counts for part in parts])
+    return Pairs(chosen, rejected, torch.cat([counts.new_zeros(1), counts.cumsum(0)]))
 
 
 def pack_users(offsets: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from skmrm import MetaRewardModel, episodes_from_arrays
+from skmrm.baselines import PooledBradleyTerry
 from skmrm.datasets import make_user_preferences
 from skmrm.meta.basis import one_scale
 from skmrm.meta.folds import CrossFit
@@ -21,21 +22,22 @@ from skmrm.meta.tensors.pairs import Pairs
     n_candidates=st.integers(1, 7),
     n_pairs=st.integers(2, 60),
     size=st.sampled_from([0.1, 1.0, 20.0]),
+    pull=st.sampled_from([0.0, 0.003, 0.1]),
 )
 @settings(max_examples=40)
 def test__stacking_weights__any_margins__are_where_a_general_optimiser_finds_the_least_loss(
-    seed, n_candidates, n_pairs, size
+    seed, n_candidates, n_pairs, size, pull
 ):
     rng = np.random.default_rng(seed)
     margins, share = size * (rng.normal(size=(n_candidates, n_pairs)) + 0.3), rng.dirichlet(np.ones(n_pairs))
 
     def loss(weights):
-        return share @ np.logaddexp(0, -(weights @ margins))
+        return share @ np.logaddexp(0, -(weights @ margins)) - pull * np.log(np.maximum(weights, 1e-9)).mean()
 
     def slope(weights):
-        return -margins @ (share * expit(-(weights @ margins)))
+        return -margins @ (share * expit(-(weights @ margins))) - pull / n_candidates / np.maximum(weights, 1e-9)
 
-    found = stacking_weights(torch.tensor(margins), torch.tensor(7 * share)).numpy()
+    found = stacking_weights(torch.tensor(margins), torch.tensor(7 * share), pull).numpy()
     assert found.min() > 0
     assert found.sum() == pytest.approx(1)
     one = {"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones(n_candidates)}
@@ -112,6 +114,25 @@ def test__fit__features_of_many_scales__scales_them_as_users_left_out_prefer(in_
     scale = MetaRewardModel(random_state=0, device="cpu", kernel=None).fit(episodes).base_rewards_.params["scale"]
     own = X.std(0)
     np.testing.assert_allclose(scale, np.sqrt((own**2).mean()) if in_raw_units else own, rtol=1e-5)
+
+
+def scales_of_own_rankings(seed):
+    """Everybody ranks the same items by themselves: a reward for all is a coin, and which scale it has says nothing."""
+    rng = np.random.default_rng(seed)
+    X = np.hstack([np.eye(15), 3 * rng.normal(size=(15, 4))])
+    user = np.repeat(np.arange(60), 15)
+    a = rng.integers(0, 15, len(user))
+    b = (a + rng.integers(1, 15, len(user))) % 15
+    taste = 1.5 * rng.normal(size=(60, 15))
+    win = rng.random(len(user)) < expit(taste[user, a] - taste[user, b])
+    episodes = episodes_from_arrays(X, np.where(win, a, b), np.where(win, b, a), user)
+    return PooledBradleyTerry(random_state=0, device="cpu").fit(episodes).base_rewards_.params["scale"], X.std(0)
+
+
+def test__fit__nothing_shared__keeps_a_scale_for_each_column_but_seldom():
+    found = [scales_of_own_rankings(seed) for seed in range(12)]
+    kept = [np.allclose(scale, own, rtol=1e-5) for scale, own in found]
+    assert sum(kept) >= 8  # chance exceeds a standard error once in six times
 
 
 def test__one_scale__constants_statistics_and_columns_that_hardly_vary__are_not_blown_up():

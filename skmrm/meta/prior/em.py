@@ -52,7 +52,18 @@ from skmrm.meta.adaptation.users import MAX_CELLS
 from skmrm.meta.tensors.factors import cholesky, eigh
 from skmrm.meta.tensors.pairs import Pairs, length_buckets, pack_users
 
-__all__ = ["Batch", "Posteriors", "Prior", "clustered", "fit_prior", "log_shares", "relaxed_root", "sweep", "update"]
+__all__ = [
+    "Batch",
+    "Posteriors",
+    "Prior",
+    "clustered",
+    "fit_prior",
+    "log_shares",
+    "packed",
+    "relaxed_root",
+    "sweep",
+    "update",
+]
 
 GAUSSIAN_SWEEPS = 5
 RELAXATION = 1.8
@@ -205,9 +216,9 @@ def sweep(spread: Tensor, offset: Tensor, square: Tensor, pairs: Pairs, prior: P
     curvature = 2 * _bound(square)
     batches = []
     for users in length_buckets(pairs.counts, max(1, MAX_CELLS // (rank + n_components))):
-        index, present = pack_users(pairs.offsets, users)
-        gaps = packed(spread, index, present)
-        weight, level = curvature[index], offset[index]
+        place, present = pack_users(pairs.offsets, users)
+        gaps = packed(spread, place, present)
+        weight, level = curvature[place], offset[place]
         pull = torch.einsum("up,upk->uk", 0.5 - weight * level, gaps)
         target = pull.unsqueeze(1) + prior.centres
         covariance = Covariance(weight, gaps)
@@ -215,16 +226,16 @@ def sweep(spread: Tensor, offset: Tensor, square: Tensor, pairs: Pairs, prior: P
         chance = torch.softmax(0.5 * (mode * target).sum(-1) + prevalence, 1)
         margin = level.unsqueeze(-1) + gaps @ mode.mT
         second = (margin**2 @ chance.unsqueeze(-1)).squeeze(-1) + covariance.of(gaps)
-        tightest[index[present]] = second[present]
+        tightest[place[present]] = second[present]
         modes[users], chances[users] = mode, chance * (pairs.counts[users] > 0).unsqueeze(1)
         total += covariance.total(pairs.counts[users] > 0)
-        batches.append(Batch(users, index, present, weight, covariance))
+        batches.append(Batch(users, place, present, weight, covariance))
     return Posteriors(total, modes, chances, batches), tightest
 
 
-def packed(rows: Tensor, index: Tensor, present: Tensor) -> Tensor:
+def packed(rows: Tensor, place: Tensor, present: Tensor) -> Tensor:
     """Rows of pairs side by side, (n, longest, columns); zero where there is none."""
-    found = rows.index_select(0, index.flatten()).unflatten(0, index.shape)  # a fraction of the time of indexing
+    found = rows.index_select(0, place.flatten()).unflatten(0, place.shape)  # a fraction of the time of indexing
     if not bool(present.all()):
         found *= present.unsqueeze(-1)
     return found

@@ -7,11 +7,14 @@ of L comes from gradients at one point (:mod:`skmrm.meta.prior.spectral`), and E
 
 .. math::
     \sum_p g_p \, 2 \lambda_p \, (L^\top g_p)^\top A_u + L \,\mathrm{diag}(\rho)
-    = \sum_p g_p \, (\tfrac12 - 2 \lambda_p \, b \cdot g_p) \, \bar a_u^\top .
+    = \sum_p g_p \, (\tfrac12 - 2 \lambda_p \, m \cdot g_p) \, \bar a_u^\top ,
+
+and the best m the same with 1 in place of a and the pooled ridge in place of :math:`\rho`. The mean m starts at the
+pooled reward b, which is too small by as much as users differ: the log odds of many who do not agree are nobody's.
 
 A sweep first writes the same rewards in terms of a whose second moment over all users is the identity, L turned to its
-principal directions by the pooled Hessian H; then it takes the best step from L in the direction to that solution which
-H gives. Without the former EM creeps where choices are few.
+principal directions by the pooled Hessian H; then it takes the best step from m and L in the direction to that solution
+which H gives. Without the former EM creeps where choices are few.
 
 A direction of noise fits the users whom it was learnt from as well as one of taste. What tells them apart is the
 evidence: with the prior :math:`L_k \sim N(0, I / \rho_k)` it is largest near
@@ -181,27 +184,39 @@ def _step(
     known = (pairs.counts.unsqueeze(1) * means).T @ means / n_pairs
     ridge = _ridge(factor, n_pairs * hessian.values, ((back @ known) * back).sum(1))
     ridge = torch.cat([ridge.new_full((1,), n_pairs * data.ridge), ridge])
-    pull = spread.new_zeros(n_pairs, 1 + spread.shape[1])
-    for batch in found.batches:
-        gaps, own = packed(spread, batch.place, batch.present), means[batch.users].unsqueeze(1)
-        level = batch.curvature.unsqueeze(-1)
-        wanted = 0.5 - level * offset[batch.place].unsqueeze(-1)
-        wanted = torch.cat([wanted - level * gaps @ own.mT, wanted * own - level * _times(gaps, found, batch)], -1)
-        pull[batch.place[batch.present]] = wanted[batch.present]
-    pull = item_pull(pairs, data.share.unsqueeze(1) * pull, len(data.table))
-    residual = transposed_times(data.table, pull)
+    residual = transposed_times(data.table, _pull(data, means, offset, spread, found))
     residual = torch.cat([residual[:, :1], residual[:, 1:] @ back.T], 1)
     residual -= ridge * torch.cat([mean.unsqueeze(1), factor], 1)
     step = hessian.solve(residual, n_pairs, ridge)
-    moved, bend = data.gaps(step), (ridge * step**2).sum()
-    before = torch.cat([moved[:, :1], moved[:, 1:] @ back], 1)
-    for batch in found.batches:
-        gaps, own = packed(before, batch.place, batch.present), means[batch.users].unsqueeze(-1)
-        of_mean, gaps = gaps[..., 0], gaps[..., 1:]
-        along = of_mean * (of_mean + 2 * (gaps @ own).squeeze(-1)) + (_times(gaps, found, batch) * gaps).sum(-1)
-        bend = bend + (data.share[batch.place] * batch.curvature * along).sum()
+    moved = data.gaps(step)
+    bend = (ridge * step**2).sum() + _bend(data, means, moved[:, 0], moved[:, 1:] @ back, found)
     length = (residual * step).sum() / bend.clamp_min(torch.finfo(bend.dtype).tiny)
     return length * step, length * moved
+
+
+def _pull(data: _Data, means: Tensor, offset: Tensor, spread: Tensor, found: Posteriors) -> Tensor:
+    """By what the expected bound pulls at m and L, times the rows of the table: (n_items, 1 + n)."""
+    pull = spread.new_zeros(len(offset), 1 + spread.shape[1])
+    for batch in found.batches:
+        gaps, own = packed(spread, batch.place, batch.present), means[batch.users].unsqueeze(1)
+        curvature = batch.curvature.unsqueeze(-1)
+        at_mean = 0.5 - curvature * offset[batch.place].unsqueeze(-1)
+        both = torch.cat(
+            [at_mean - curvature * gaps @ own.mT, at_mean * own - curvature * _times(gaps, found, batch)], -1
+        )
+        pull[batch.place[batch.present]] = both[batch.present]
+    return item_pull(data.pairs, data.share.unsqueeze(1) * pull, len(data.table))
+
+
+def _bend(data: _Data, means: Tensor, of_mean: Tensor, of_factor: Tensor, found: Posteriors) -> Tensor:
+    """By what the expected bound bends along a step that moves the pairs' gaps by (n_pairs,) and (n_pairs, n)."""
+    total = of_mean.new_zeros(())
+    for batch in found.batches:
+        gaps, level = packed(of_factor, batch.place, batch.present), of_mean[batch.place] * batch.present
+        across = (gaps @ means[batch.users].unsqueeze(-1)).squeeze(-1)
+        along = level * (level + 2 * across) + (_times(gaps, found, batch) * gaps).sum(-1)
+        total += (data.share[batch.place] * batch.curvature * along).sum()
+    return total
 
 
 def _times(gaps: Tensor, found: Posteriors, batch: Batch) -> Tensor:

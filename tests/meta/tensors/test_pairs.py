@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skmrm.meta.tensors.pairs import Pairs, length_buckets, pack_users
+from skmrm.meta.tensors.pairs import Pairs, joined, length_buckets, pack_users
 
 counts_lists = st.lists(st.integers(0, 40), min_size=1, max_size=30)
 
@@ -21,6 +21,22 @@ def test__bounded__any_counts__weighs_nobody_above_the_last_bound(counts, most, 
     weight = torch.ones(int(sum(counts)), dtype=torch.float64) if found.weight is None else found.weight
     expected = [min(1, most / count) for count in counts for _ in range(count)]
     assert weight.tolist() == pytest.approx(expected, rel=1e-15)
+
+
+@given(counts=st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=5), min_size=1, max_size=4))
+def test__joined__parts__keep_their_pairs_and_have_users_of_their_own(counts):
+    generator = torch.Generator().manual_seed(0)
+    parts = []
+    for own in counts:
+        offsets = torch.tensor([0, *own]).cumsum(0)
+        ends = torch.randint(0, 9, (2, sum(own)), generator=generator)
+        parts.append(Pairs(*ends, offsets))
+    found = joined(parts)
+    assert found.counts.tolist() == [n for own in counts for n in own]
+    table = torch.randn(9, 2, generator=generator)
+    assert torch.equal(found.gaps(table), torch.cat([part.gaps(table) for part in parts]))
+    first = torch.tensor([0, *map(len, counts)]).cumsum(0)
+    assert torch.equal(found.user, torch.cat([part.user + n for part, n in zip(parts, first[:-1], strict=True)]))
 
 
 @given(counts=counts_lists, data=st.data())

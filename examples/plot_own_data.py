@@ -117,7 +117,7 @@ print(
     f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB"
 )
 for setting in model.selection_:
-    mark = "<- chosen" if setting["chosen"] else ""
+    mark = f"<- weight {setting['weight']:.0%}" if setting["weight"] else ""
     print(
         f"  {setting['setting']:<34} validation loss {setting['validation_loss']:.4f} "
         f"(change {setting['change']:+.4f}, standard error {setting['standard_error']:.4f}) {mark}"

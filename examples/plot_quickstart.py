@@ -37,8 +37,8 @@ began = time.perf_counter()
 model = MetaRewardModel(random_state=0).fit(train)
 pooled = MetaRewardModel(n_bases=1, max_epochs=0, random_state=0).fit(train)  # one reward for everybody
 print(f"fitted in {time.perf_counter() - began:.1f} s")
-chosen = next(setting for setting in model.selection_ if setting["chosen"])
-print(f"strength of personalisation chosen on validation users: {chosen['setting']}")
+beliefs = ", ".join(f"{prior['setting']} {prior['weight']:.0%}" for prior in model.selection_ if prior["weight"])
+print(f"how users differ, as validation users show it (priors and their weights): {beliefs}")
 
 # %%
 # Meet a new user

@@ -119,6 +119,7 @@ def test__how_it_works__numbers_and_files_that_it_names__are_those_of_the_code()
         f"below {low_rank.NEGLIGIBLE:.0%} of the largest variance",
         f"{em.GAUSSIAN_SWEEPS} sweeps are taken",
         f"$M^{{{em.RELAXATION:g}}}$",
+        f"{em.SHRINKAGE:g} more users per direction",
         f"({low_rank.KINDS_SWEEPS} sweeps, from k-means",
         f"up to {directions.AUTO_BASES + 1} in all",
         f"the {directions.AUTO_BASES} leading principal directions",

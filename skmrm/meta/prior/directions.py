@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from skmrm.meta.adaptation import RuleParameters
-from skmrm.meta.prior.em import GAUSSIAN_SWEEPS, Prior, fit_prior, log_shares
+from skmrm.meta.prior.em import GAUSSIAN_SWEEPS, SHRINKAGE, Prior, fit_prior, log_shares
 from skmrm.meta.prior.low_rank import KINDS_SWEEPS, SWEEPS, fit_low_rank
 from skmrm.meta.prior.spectral import FLOOR, MOST_RIDGE, Hessian, spectral_bases
 from skmrm.meta.tensors.factors import eigh
@@ -66,7 +66,7 @@ class PriorOptions:
     gaussian_sweeps: int = GAUSSIAN_SWEEPS
     level: bool = True
     floor: float = FLOOR
-    shrinkage: float = 1.0
+    shrinkage: float = SHRINKAGE
 
 
 DEFAULT_PRIOR = PriorOptions()

@@ -24,10 +24,10 @@ further along its way, :math:`M^\omega` in place of the moments M in terms of th
 
 Few users tell little of a covariance of many directions: its moments are of their choices' noise, too, and sweep by
 sweep the prior learns them by heart. So a Gaussian prior is shrunk towards the shape of the guess :math:`L_0 L_0^\top`,
-as if one more user per direction had been seen of that shape and of the mean size s (the mode under an inverse Wishart
-distribution):
+as if five more users per direction had been seen of that shape and of the mean size s (the mode under an inverse
+Wishart distribution):
 
-.. math:: S \leftarrow \frac{\sum_u (V_u + \mu_u \mu_u^\top) + k s I}{n + k}, \qquad
+.. math:: S \leftarrow \frac{\sum_u (V_u + \mu_u \mu_u^\top) + 5 k s I}{n + 5 k}, \qquad
     s = \tfrac1k \operatorname{tr} \tfrac1n \textstyle\sum_u (V_u + \mu_u \mu_u^\top), \qquad
     \Sigma = L_0 S L_0^\top ,
 
@@ -53,6 +53,8 @@ from skmrm.meta.tensors.factors import cholesky, eigh
 from skmrm.meta.tensors.pairs import Pairs, length_buckets, pack_users
 
 __all__ = [
+    "GAUSSIAN_SWEEPS",
+    "SHRINKAGE",
     "Batch",
     "Posteriors",
     "Prior",
@@ -66,6 +68,9 @@ __all__ = [
 ]
 
 GAUSSIAN_SWEEPS = 5
+# A user's weights are known in part, and so one who is seen counts for less than one. With 1, 0.2 to 0.4 points less
+# on four sets of up to 300 users who differ in many directions; no difference beyond 0.1 on seven others.
+SHRINKAGE = 5.0
 RELAXATION = 1.8
 CLUSTERING_ROUNDS = 20
 CLUSTERING_TRIES = 5
@@ -152,7 +157,12 @@ class Posteriors:
 
 
 def fit_prior(
-    rewards: Tensor, pairs: Pairs, mean: Tensor, factor: Tensor, sweeps: int = GAUSSIAN_SWEEPS, shrinkage: float = 1.0
+    rewards: Tensor,
+    pairs: Pairs,
+    mean: Tensor,
+    factor: Tensor,
+    sweeps: int = GAUSSIAN_SWEEPS,
+    shrinkage: float = SHRINKAGE,
 ) -> Tensor:
     """Improve the factor of a Gaussian prior by a few sweeps of variational EM, (n_bases, rank).
 

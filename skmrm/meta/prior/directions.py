@@ -110,7 +110,8 @@ class PriorBases:
 class PriorLearner:
     r"""What one set of users shows of how users differ, under several kinds of priors.
 
-    The factor L of every prior is over the columns of the table: a user's reward is :math:`(b + L a) \cdot z`.
+    The factor L of every prior is over the columns of the table: a user's reward is
+    :math:`(b + \delta + L a) \cdot z`.
 
     Parameters
     ----------

@@ -272,14 +272,15 @@ def test__fit__half_features_in_a_memory_map__streams_them(crowd, half, tmp_path
     features = as_half(crowd.features, half)
     features.tofile(tmp_path / "features")
     mapped = np.memmap(tmp_path / "features", features.dtype, "r", shape=features.shape)
-    params = {"n_bases": 2, "max_epochs": 2, "random_state": 4, "kernel": None}
-    gibibytes = features.nbytes * 3 / 2**30  # half of what holding all takes
+    params = {"max_epochs": 2, "random_state": 4, "kernel": None}
+    gibibytes = features.nbytes * 4.5 / 2**30  # three quarters of what holding all takes
     model = MetaRewardModel(max_memory=gibibytes, **params).fit(over(crowd, mapped)[:120])
     whole = MetaRewardModel(max_memory=1.0, **params).fit(over(crowd, mapped)[:120])
     inside = MetaRewardModel(**params).fit(over(crowd, features)[:120])
     assert_array_equal(whole.base_rewards_.params["bases"], inside.base_rewards_.params["bases"])
     assert not np.array_equal(model.base_rewards_.params["bases"], inside.base_rewards_.params["bases"])
-    assert model.score(over(crowd, mapped)[120:]) == pytest.approx(inside.score(over(crowd, features)[120:]), abs=0.03)
+    # priors are learnt from the part of the users that fits
+    assert model.score(over(crowd, mapped)[120:]) == pytest.approx(inside.score(over(crowd, features)[120:]), abs=0.06)
 
 
 def test__checkpoints__bfloat16_features__are_told_from_others(crowd, tmp_path):

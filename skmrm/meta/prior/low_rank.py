@@ -210,12 +210,12 @@ def _pull(data: _Data, means: Tensor, offset: Tensor, spread: Tensor, found: Pos
 
 def _bend(data: _Data, means: Tensor, of_mean: Tensor, of_factor: Tensor, found: Posteriors) -> Tensor:
     """By what the expected bound bends along a step that moves the pairs' gaps by (n_pairs,) and (n_pairs, n)."""
-    total = of_mean.new_zeros(())
+    total, share = of_mean.new_zeros(()), data.share
     for batch in found.batches:
         gaps, level = packed(of_factor, batch.place, batch.present), of_mean[batch.place] * batch.present
         across = (gaps @ means[batch.users].unsqueeze(-1)).squeeze(-1)
         along = level * (level + 2 * across) + (_times(gaps, found, batch) * gaps).sum(-1)
-        total += (data.share[batch.place] * batch.curvature * along).sum()
+        total += (share[batch.place] * batch.curvature * along).sum()
     return total
 
 

@@ -9,8 +9,8 @@ the weights, the same for everybody, of the smallest log loss on users left out,
     \mathrm{mean}_u \, \mathrm{mean}_{p \in u} \; \mathrm{softplus}\Big(-\sum_m \omega_m x_{pm}\Big) ,
 
 less a small multiple of :math:`\mathrm{mean}_m \log \omega_m` where users are few, which is convex. "None", the
-pooled reward, is among the candidates; and it is all there is if the mean gains next to
-nothing on users that its weights were not chosen on.
+pooled reward, is among the candidates; and it is all there is if the mean gains next to nothing on users that its
+weights were not chosen on.
 
 Weights that move with the evidence of each user's own choices were as good on simulated users and worse on real ones,
 whose choices repeat each other.

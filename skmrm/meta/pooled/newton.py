@@ -29,6 +29,7 @@ __all__ = ["Curvature", "cholesky_with_ridge", "fit_pooled", "item_pull", "poole
 # Of the largest eigenvalue of the features' Gram matrix: a direction so short moves no reward by a ten-thousandth of a
 # logit under the smallest ridge, and rounding in single precision makes up directions a thousandth as large.
 _NEGLIGIBLE = 1e-10
+_ROUNDING = 8  # errors of an objective's last digit
 _ROWS_A_FEATURE = 4  # that tell whether features have full rank, where they have
 
 
@@ -42,13 +43,16 @@ def pooled_hessian(table: Tensor, pairs: Pairs, curvature: Tensor) -> Tensor:
     """Z' (D' W D) Z with W the curvature of each pair times its share of all weight: (d, d), without the ridge."""
     curvature = pairs.weighted_mean(curvature)
     n_items = table.shape[0]
-    rows = torch.cat([pairs.chosen, pairs.rejected, pairs.chosen, pairs.rejected])
-    columns = torch.cat([pairs.chosen, pairs.rejected, pairs.rejected, pairs.chosen])
-    weights = torch.cat([curvature, curvature, -curvature, -curvature])
-    laplacian = torch.sparse_coo_tensor(
-        torch.stack([rows, columns]), weights, (n_items, n_items), check_invariants=False
+    degree = curvature.new_zeros(n_items)
+    degree.index_add_(0, pairs.chosen, curvature).index_add_(0, pairs.rejected, curvature)
+    every = torch.arange(n_items, device=degree.device)
+    # half of a Laplacian, which with its transpose is the whole: a quarter of the entries to sort
+    index = torch.stack([torch.cat([every, pairs.chosen]), torch.cat([every, pairs.rejected])])
+    half = torch.sparse_coo_tensor(
+        index, torch.cat([degree / 2, -curvature]), (n_items, n_items), check_invariants=False
     )
-    return quadratic_form(laplacian.coalesce(), table)
+    found = quadratic_form(half.coalesce(), table)
+    return found + found.T
 
 
 def row_space(table: Tensor) -> tuple[Tensor, Tensor]:
@@ -166,6 +170,8 @@ def fit_pooled(
         direction = -_conjugate_gradient(hessian_product, gradient, precondition)
         step, descent = 1.0, float(gradient @ direction)
         candidate = solution + direction
+        if -descent < _ROUNDING * torch.finfo(value.dtype).eps * float(value):
+            return candidate  # so near that Newton's step needs no proof, and the objective could not give it
         candidate_value = objective(candidate)
         while float(candidate_value) > float(value) + 1e-4 * step * descent and step > 1e-6:
             step *= 0.5

@@ -203,22 +203,16 @@ class PriorLearner:
 
     def _directions(self, believed: list[BelievedPrior]) -> tuple[Tensor, Tensor]:
         """Principal directions (columns, n) of the whole covariance, and what turns others into weights on them."""
-        directions, values = self._principal(torch.cat([_columns(one) for one in believed], 1), self._n_directions)
-        sign = torch.sign(directions.gather(0, directions.abs().argmax(0, keepdim=True)))
-        directions = sign * directions
+        columns = torch.cat([_columns(one) for one in believed], 1)
+        rotation, values = self._hessian.principal(columns, _NEGLIGIBLE, self._n_directions)
+        directions = columns @ rotation
+        directions = torch.sign(directions.gather(0, directions.abs().argmax(0, keepdim=True))) * directions
         return directions, self._hessian.times(directions).T / values.unsqueeze(1)
-
-    def _principal(self, columns: Tensor, most: int) -> tuple[Tensor, Tensor]:
-        """Principal directions (columns, n) of the covariance of a factor, at most so many, and variances (n,)."""
-        whole = self._hessian.whole(columns)
-        values, rotation = eigh(whole.T @ whole)
-        leading = values.argsort(descending=True)[:most]
-        leading = leading[values[leading] > _NEGLIGIBLE * values[-1:].clamp_min(0)]
-        return columns @ rotation[:, leading], values[leading]
 
     def _gaussian(self, directions: Tensor) -> Prior:
         """EM from a guess: directions (columns, n), each as long as the standard deviation along it."""
-        factor, _ = self._principal(torch.cat([self._own, directions], 1), 1 + AUTO_BASES)
+        columns = torch.cat([self._own, directions], 1)
+        factor = columns @ self._hessian.principal(columns, _NEGLIGIBLE, 1 + AUTO_BASES)[0]
         rewards = self.rewards_of(torch.cat([self._pooled.unsqueeze(1), factor], 1).T)
         identity = torch.eye(rewards.shape[1], dtype=rewards.dtype, device=rewards.device)
         options = self._options

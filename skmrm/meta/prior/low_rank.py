@@ -44,7 +44,7 @@ from torch import Tensor
 from skmrm.meta.pooled.newton import item_pull
 from skmrm.meta.prior.em import Batch, Posteriors, Prior, clustered, packed, relaxed_root, sweep, update
 from skmrm.meta.prior.spectral import Hessian
-from skmrm.meta.tensors.factors import cholesky, eigh
+from skmrm.meta.tensors.factors import cholesky
 from skmrm.meta.tensors.pairs import Pairs
 from skmrm.meta.tensors.tables import empty_like, rows_times, transposed_times
 
@@ -130,7 +130,8 @@ def fit_low_rank(
         if number == 0 and n_components > 1:
             found = clustered(found, spread.T @ spread, n_components, generator)
         moment = found.second_moment / (pairs.counts > 0).sum()
-        change = _principal(prior.factor, relaxed_root(moment) if n_components == 1 else cholesky(moment), hessian)
+        root = relaxed_root(moment) if n_components == 1 else cholesky(moment)
+        change = root @ hessian.principal(prior.factor @ root, NEGLIGIBLE)[0]
         if change.shape[1] == 0:  # no direction moves any reward
             return Prior.gaussian(prior.factor @ change, prior.mean)
         back = torch.linalg.pinv(change)
@@ -143,22 +144,6 @@ def fit_low_rank(
             prior, within = update(replace(prior, mean=mean, factor=turned @ back), found)
             spread, offset = spread @ back @ within, data.gaps(pooled + prior.mean)
     return prior
-
-
-def _principal(factor: Tensor, root: Tensor, hessian: Hessian) -> Tensor:
-    """What a factor is to be multiplied by (n, at most n), so that its columns are principal directions.
-
-    Parameters
-    ----------
-    factor : Tensor of shape (d, n)
-    root : Tensor of shape (n, n)
-        Of the second moments of a.
-    hessian : Hessian
-    """
-    along = hessian.whole(factor @ root)
-    variance, rotation = eigh(along.T @ along)
-    order = variance.argsort(descending=True)
-    return root @ rotation[:, order[variance[order] > NEGLIGIBLE * variance[-1:]]]
 
 
 def _step(

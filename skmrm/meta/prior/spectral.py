@@ -86,6 +86,18 @@ class Hessian(NamedTuple):
         """Gradients (n, d) in those coordinates."""
         return (gradients @ self.vectors) / (self.values + self.ridge).sqrt()
 
+    def principal(self, factor: Tensor, least: float, most: int | None = None) -> tuple[Tensor, Tensor]:
+        """What a factor (d, n) is turned by into principal directions of its covariance, (n, m), and variances (m,).
+
+        The largest variance comes first; left out is what has less than a share `least` of it, or comes after the
+        first `most`.
+        """
+        whole = self.whole(factor)
+        values, rotation = eigh(whole.T @ whole)
+        leading = values.argsort(descending=True)[:most]
+        leading = leading[values[leading] > least * values[-1:].clamp_min(0)]
+        return rotation[:, leading], values[leading]
+
     def solve(self, gradients: Tensor, times: float, ridge: Tensor) -> Tensor:
         """Solve so many times the Hessian, with a ridge (n,) of each column in place of its own, for columns (d, n)."""
         return self.vectors @ ((self.vectors.T @ gradients) / (times * self.values.unsqueeze(1) + ridge))

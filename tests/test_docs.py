@@ -125,7 +125,7 @@ def test__how_it_works__numbers_and_files_that_it_names__are_those_of_the_code()
         f"the {directions.AUTO_BASES} leading principal directions",
         f"{spectral.SMALLEST:.0%} of the largest if that is less",
         f"fewer than {folds.MIN_JUDGED_USERS} users",
-        f"as hold {folds.ENOUGH_VALIDATION_USERS} users, and {folds.ENOUGH_TO_WEIGH} to weigh priors",
+        f"as hold {folds.ENOUGH_VALIDATION_USERS} users. To weigh priors, {folds.ENOUGH_TO_WEIGH} are enough",
         f"{support_query.MAX_PAIRS_PER_USER} pairs of a user",
     ):
         assert words in page

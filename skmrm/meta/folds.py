@@ -98,11 +98,16 @@ class CrossFit:
         table = map_rows(self.table, lambda rows: rows * change, self.table.dtype)
         return replace(self, standardisation=self.standardisation | {"scale": scale}, table=table)
 
-    def with_folds_of(self, n_users: int) -> CrossFit:
-        """The same with as many folds as hold so many users, or with all."""
+    def to_weigh(self, n_users: int) -> CrossFit:
+        """The same, for choices that cost a fit of all that users differ in, with as many folds as hold so many users.
+
+        Those are one fold, learnt without once, where more users are left to learn from than that.
+        """
         held = torch.tensor([int(fold.sum()) for fold in self.folds]).cumsum(0)
-        n_folds = int((held < n_users).sum()) + 1
-        return replace(self, folds=self.folds[:n_folds], new_groups=self.new_groups[:n_folds])
+        folds = self.folds[: int((held < n_users).sum()) + 1]
+        if len(folds) > 1 and 2 * held[len(folds) - 1] < self.n_judged:
+            folds = [torch.stack(folds).any(0)]
+        return replace(self, folds=folds, new_groups=[])
 
     @property
     def n_judged(self) -> int:
@@ -185,8 +190,8 @@ def group_folds(pairs: Pairs, n_folds: int, generator: torch.Generator) -> list[
     if pairs.group is None or n_folds == 0 or pairs.chosen.numel() == 0:
         return []
     group = torch.unique(pairs.group, return_inverse=True)[1]
-    met = torch.unique(torch.stack([group, pairs.user]), dim=1)[0]
-    n_users_of = torch.bincount(met)
+    met = torch.unique(group * pairs.n_users + pairs.user)
+    n_users_of = torch.bincount(met.div(pairs.n_users, rounding_mode="floor"))
     if float((n_users_of[group] > 1).float().mean()) < 0.5:
         return []
     fold = torch.randperm(len(n_users_of), generator=generator).to(group.device) % max(n_folds, MIN_GROUP_FOLDS)

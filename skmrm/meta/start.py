@@ -103,7 +103,6 @@ def spectral_start(data: CrossFit, options: FitOptions, generator: torch.Generat
     """Pooled Bradley-Terry and the prior of how users differ from it, its strength chosen on users left out."""
     found = fit_pooled_reward(data, None, options.kernel)
     data = found.data
-    rewards = [found.features.reward(solution) for solution in found.held_out]
     seed = generator.initial_seed()
 
     def learner(users: Tensor, pooled: PooledReward, fold: int) -> PriorLearner:
@@ -120,7 +119,8 @@ def spectral_start(data: CrossFit, options: FitOptions, generator: torch.Generat
         )
 
     rule = inner_rule(options.rule)
-    some = data.with_folds_of(ENOUGH_TO_WEIGH)
+    some = data.to_weigh(ENOUGH_TO_WEIGH)
+    rewards = [found.features.reward(found.without(held_out)) for held_out in some.folds]
     learners = [learner(~held_out, rewards[fold], fold) for fold, held_out in enumerate(some.folds)]
     everyone = torch.ones(data.pairs.n_users, dtype=torch.bool, device=data.table.device)
     final = learner(everyone, found.reward, len(data.folds))
@@ -138,10 +138,11 @@ def spectral_start(data: CrossFit, options: FitOptions, generator: torch.Generat
         return {"bases": bases, "start": prior.start} | _named(rule_params), rule
 
     refit, rule = parameters(found.reward, final)
-    first = parameters(rewards[0], learners[0])[0] if data.folds else refit
+    trains = bool(data.folds) and options.outer.max_epochs > 0
+    first = parameters(rewards[0], learners[0])[0] if trains else refit
     return Start(
         data=data,
-        table=(rewards[0] if data.folds else found.reward).columns(data.table),
+        table=(rewards[0] if trains else found.reward).columns(data.table),
         params=first,
         refit_table=found.reward.columns(data.table),
         refit=refit,

@@ -107,7 +107,7 @@ def lowrank_fit(
     chosen = replace(options, n_bases=options.n_bases or DEFAULT_N_BASES, ridge=options.ridge or DEFAULT_BASIS_RIDGE)
     epochs, selection, history = options.max_epochs, list[dict[str, Any]](), list[dict[str, Any]]()
     if data.folds:
-        held_out, without = data.folds[0], pooled.held_out[0]
+        held_out, without = data.folds[0], pooled.without(data.folds[0])
         chosen, tried = _choose(
             options,
             chosen,

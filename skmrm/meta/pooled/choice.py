@@ -19,7 +19,7 @@ Nyström features (:mod:`skmrm.meta.pooled.nystroem`) stand beside the features 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isfinite, log
 from typing import Any, Literal
 
@@ -39,6 +39,7 @@ __all__ = [
     "DEFAULT_RIDGE",
     "MAX_CELLS",
     "RIDGES",
+    "ChosenRidge",
     "Kernel",
     "PooledFit",
     "choose_nystroem",
@@ -59,6 +60,43 @@ MAX_CELLS = 1 << 27  # of linear and Nyström features, to try the latter on: ha
 
 
 @dataclass(frozen=True)
+class ChosenRidge:
+    """A ridge, and how users who were left out fared.
+
+    Attributes
+    ----------
+    ridge : float
+    losses : Tensor of shape (n_ridges, n_users)
+        Under each that was tried; NaN for users in no fold or without pairs.
+    own : Tensor of shape (n_users,)
+        Under this one.
+    on_new_groups : Tensor of shape (n_users,) or None
+        Under this one, on groups that were left out as well; None where groups are not shared.
+    """
+
+    ridge: float
+    losses: Tensor
+    own: Tensor
+    on_new_groups: Tensor | None
+
+    @property
+    def or_nothing(self) -> ChosenRidge:
+        """An infinite ridge in its place if users gain by it; the losses of that one come first."""
+        nothing = torch.where(self.own.isnan(), torch.nan, log(2))
+        losses = torch.cat([nothing.unsqueeze(0), self.losses])
+        if _is_gain(self.own - nothing):
+            return ChosenRidge(inf, losses, nothing, None)
+        return replace(self, losses=losses)
+
+    def gain_over(self, other: ChosenRidge) -> Tensor:
+        """By user, and by user on new groups."""
+        gain = other.own - self.own
+        if self.on_new_groups is None or other.on_new_groups is None:
+            return gain
+        return torch.cat([gain, other.on_new_groups - self.on_new_groups])
+
+
+@dataclass(frozen=True)
 class PooledFit:
     """The pooled solution, and how it was chosen.
 
@@ -69,8 +107,6 @@ class PooledFit:
     features : PooledFeatures
     solution : Tensor of shape (rank,)
         The pooled solution b of all users.
-    held_out : list of Tensor of shape (rank,)
-        For each fold, the solution without its users.
     ridge : float
     selection : list of dict
         Validation loss of each ridge, the chosen one marked.
@@ -79,7 +115,6 @@ class PooledFit:
     data: CrossFit
     features: PooledFeatures
     solution: Tensor
-    held_out: list[Tensor]
     ridge: float
     selection: list[dict[str, Any]]
 
@@ -87,6 +122,11 @@ class PooledFit:
     def reward(self) -> PooledReward:
         """The pooled reward of all users."""
         return self.features.reward(self.solution)
+
+    def without(self, users: Tensor) -> Tensor:
+        """The solution without some users (n_users,) bool."""
+        pairs = self.data.pairs
+        return fit_pooled(self.features.table, pairs.where(~users[pairs.user]), self.ridge)
 
 
 def fit_pooled_reward(data: CrossFit, ridge: float | None = None, kernel: Kernel = None) -> PooledFit:
@@ -100,47 +140,29 @@ def fit_pooled_reward(data: CrossFit, ridge: float | None = None, kernel: Kernel
         Whether Nyström features may or must be there.
     """
     features = PooledFeatures(data.table)
-    chosen = bent = DEFAULT_RIDGE if ridge is None else ridge
-    held_out, losses = list[Tensor](), None
+    linear = chosen = None
+    value = bent = DEFAULT_RIDGE if ridge is None else ridge
     if data.folds:
-        found = choose_ridge(features.table, data, RIDGES if ridge is None else (ridge,))
-        bent = found[0]  # what is shared may be bent, where nothing linear is
-        chosen, held_out, losses = found if ridge is not None else _or_nothing(found)
-    nystroem = choose_nystroem(data, chosen, bent, kernel)
+        linear = choose_ridge(features.table, data, RIDGES if ridge is None else (ridge,))
+        chosen = linear if ridge is not None else linear.or_nothing
+        value, bent = chosen.ridge, linear.ridge  # what is shared may be bent, where nothing linear is
+    nystroem = choose_nystroem(data, value, bent, kernel)
     if nystroem is not None:
-        chosen, features = bent, PooledFeatures(data.table, nystroem)
-        held_out = [path[0] for path in new_user_losses(features.table, data.pairs, data.folds, [chosen])[0]]
-    elif data.folds and ridge is None and data.table.numel() <= MAX_SCALED_CELLS:
+        value, features = bent, PooledFeatures(data.table, nystroem)
+    elif linear is not None and ridge is None and data.table.numel() <= MAX_SCALED_CELLS:
         other = data.in_one_scale
         if other is not None:
             tried = PooledFeatures(other.table)
             in_one = choose_ridge(tried.table, other, RIDGES)
-            gain = _held_out_losses(features.table, data, found) - _held_out_losses(tried.table, other, in_one)
-            if _is_gain(gain, 1.0):
-                data, features = other, tried
-                chosen, held_out, losses = _or_nothing(in_one)
+            if _is_gain(in_one.gain_over(linear), 1.0):
+                data, features, chosen = other, tried, in_one.or_nothing
+                value = chosen.ridge
     candidates = (inf, *RIDGES) if ridge is None else (ridge,)
-    selection = [] if losses is None else ridge_report(candidates, losses, chosen)
-    return PooledFit(data, features, fit_pooled(features.table, data.pairs, chosen), held_out, chosen, selection)
+    selection = [] if chosen is None else ridge_report(candidates, chosen.losses, value)
+    return PooledFit(data, features, fit_pooled(features.table, data.pairs, value), value, selection)
 
 
-def _or_nothing(found: tuple[float, list[Tensor], Tensor]) -> tuple[float, list[Tensor], Tensor]:
-    """What `choose_ridge` found, or an infinite ridge if users gain by it; the loss of that one comes first."""
-    ridge, held_out, losses = found
-    nothing = torch.where(losses[0].isnan(), torch.nan, log(2))
-    if _is_gain(losses[RIDGES.index(ridge)] - nothing):
-        ridge, held_out = inf, [torch.zeros_like(solution) for solution in held_out]
-    return ridge, held_out, torch.cat([nothing.unsqueeze(0), losses])
-
-
-def _held_out_losses(table: Tensor, data: CrossFit, found: tuple[float, list[Tensor], Tensor]) -> Tensor:
-    """Of new users, and behind them of new users on new groups where groups are shared, at the ridge found."""
-    ridge, _, losses = found
-    own = losses[RIDGES.index(ridge)]
-    return torch.cat([own, new_group_losses(table, data, [ridge])[0]]) if data.new_groups else own
-
-
-def choose_ridge(table: Tensor, data: CrossFit, ridges: Sequence[float]) -> tuple[float, list[Tensor], Tensor]:
+def choose_ridge(table: Tensor, data: CrossFit, ridges: Sequence[float]) -> ChosenRidge:
     """Ridge with the smallest cross-fitted log loss of the pooled model, mean over users.
 
     Where users share groups (prompts, topics), the training users have judged the very responses that the held-out
@@ -156,36 +178,24 @@ def choose_ridge(table: Tensor, data: CrossFit, ridges: Sequence[float]) -> tupl
         Each fold's model is fitted on all other users. Without new groups, new users choose alone.
     ridges : sequence of float
         Candidates, from the strongest: the path is warm-started.
-
-    Returns
-    -------
-    ridge : float
-    solutions : list of Tensor of shape (d,)
-        Each fold's pooled solution at that ridge.
-    losses : Tensor of shape (len(ridges), n_users)
-        NaN for users in no fold or without pairs.
     """
-    paths, losses = new_user_losses(table, data.pairs, data.folds, ridges)
-    best = first_least(losses.nanmean(1))
-    as_good = _as_good(losses, best)
-    if data.new_groups and len(as_good) > 1:
+    losses = new_user_losses(table, data.pairs, data.folds, ridges)
+    best, on_new_groups = first_least(losses.nanmean(1)), None
+    if data.new_groups:
+        as_good = _as_good(losses, best)
         apart = new_group_losses(table, data, [ridges[i] for i in as_good])
-        best = as_good[first_least(apart.nanmean(1))]
-    return ridges[best], [path[best] for path in paths], losses
+        place = first_least(apart.nanmean(1))
+        best, on_new_groups = as_good[place], apart[place]
+    return ChosenRidge(ridges[best], losses, losses[best], on_new_groups)
 
 
-def new_user_losses(
-    table: Tensor, pairs: Pairs, folds: Sequence[Tensor], ridges: Sequence[float]
-) -> tuple[list[list[Tensor]], Tensor]:
-    """Each fold's pooled solutions without its users, and the users' losses (n_ridges, n_users); NaN in no fold."""
+def new_user_losses(table: Tensor, pairs: Pairs, folds: Sequence[Tensor], ridges: Sequence[float]) -> Tensor:
+    """Losses (n_ridges, n_users) of each fold's users, of solutions that saw none of them; NaN in no fold."""
     losses = empty_like(table).new_full((len(ridges), pairs.n_users), torch.nan)
-    paths = []
     for held_out in folds:
         outside = held_out[pairs.user]
-        path, loss = _ridge_path(table, pairs, ~outside, outside, ridges)
-        losses = torch.where(held_out, loss, losses)
-        paths.append(path)
-    return paths, losses
+        losses = torch.where(held_out, _path_losses(table, pairs, ~outside, outside, ridges), losses)
+    return losses
 
 
 def new_group_losses(table: Tensor, data: CrossFit, ridges: Sequence[float]) -> Tensor:
@@ -193,24 +203,22 @@ def new_group_losses(table: Tensor, data: CrossFit, ridges: Sequence[float]) -> 
     losses = empty_like(table).new_full((len(ridges), data.pairs.n_users), torch.nan)
     for held_out, new in zip(data.folds, data.new_groups, strict=True):
         outside = held_out[data.pairs.user]
-        _, loss = _ridge_path(table, data.pairs, ~(outside | new), outside & new, ridges)
+        loss = _path_losses(table, data.pairs, ~(outside | new), outside & new, ridges)
         losses = torch.where(held_out, loss, losses)
     return losses
 
 
-def _ridge_path(
-    table: Tensor, pairs: Pairs, inside: Tensor, outside: Tensor, ridges: Sequence[float]
-) -> tuple[list[Tensor], Tensor]:
-    """Solutions from the pairs `inside`, and the users' losses (n_ridges, n_users) on the pairs `outside`."""
+def _path_losses(table: Tensor, pairs: Pairs, inside: Tensor, outside: Tensor, ridges: Sequence[float]) -> Tensor:
+    """The users' losses (n_ridges, n_users) on the pairs `outside`, of solutions from the pairs `inside`."""
     learnt, judged = pairs.where(inside), pairs.where(outside)
     curvature = Curvature(table, learnt)
-    path: list[Tensor] = []
+    solution: Tensor | None = None
     losses = []
     for ridge in ridges:
-        path.append(fit_pooled(table, learnt, ridge, curvature=curvature, start=path[-1] if path else None))
-        reward = rows_times(table, path[-1])
+        solution = fit_pooled(table, learnt, ridge, curvature=curvature, start=solution)
+        reward = rows_times(table, solution)
         losses.append(mean_by_user(softplus(reward[judged.rejected] - reward[judged.chosen]), judged))
-    return path, torch.stack(losses)
+    return torch.stack(losses)
 
 
 def _as_good(losses: Tensor, best: int) -> list[int]:
@@ -254,7 +262,7 @@ def kernel_helps(data: CrossFit, nystroem: Nystroem, ridge: float, bent: float) 
     tried = [(PooledFeatures(data.table, more).table, [own]) for more, own in ((None, ridge), (nystroem, bent))]
 
     def gains(folds: Sequence[Tensor]) -> Tensor:
-        without, with_it = (new_user_losses(table, data.pairs, folds, own)[1] for table, own in tried)
+        without, with_it = (new_user_losses(table, data.pairs, folds, own) for table, own in tried)
         return without - with_it
 
     gain = gains(data.folds[:1])

@@ -163,14 +163,14 @@ def stack_priors(learners: Sequence[PriorLearner], data: CrossFit, options: Stac
     each = torch.stack([losses(row) for row in margins])
     part = place % N_PARTS
     gain = torch.zeros_like(each[0])
+    whole = stacking_weights(margins, share, PULL / n_users)
     for i in range(N_PARTS):
         outside = part != i
-        without = stacking_weights(margins[:, outside], share[outside], PULL / n_users)
+        without = stacking_weights(margins[:, outside], share[outside], PULL / n_users, whole)
         held_out = torch.arange(n_users, device=part.device) % N_PARTS == i
         gain[held_out] = (each[0] - losses(without @ margins))[held_out]
     if gain.mean() > options.required_gain + SLACK * gain.std() / n_users**0.5:
-        weights = stacking_weights(margins, share, PULL / n_users)
-        weights = torch.where(weights < NEGLIGIBLE, 0.0, weights)
+        weights = torch.where(whole < NEGLIGIBLE, 0.0, whole)
         weights /= weights.sum()
     found = torch.cat([margins, (weights @ margins).unsqueeze(0)])
     moved = ((share * (found - found[0]) ** 2).sum(1) / share.sum()).sqrt().tolist()
@@ -228,7 +228,7 @@ class _Each(MixtureAdaptation):
         return self.adapt_each(start, gaps, mask, params).movedim(0, 1).flatten(1)
 
 
-def stacking_weights(margins: Tensor, share: Tensor, pull: float = 0.0) -> Tensor:
+def stacking_weights(margins: Tensor, share: Tensor, pull: float = 0.0, near: Tensor | None = None) -> Tensor:
     """Weights (n_candidates,) of the mean margin with the smallest log loss, less a pull towards all alike.
 
     Parameters
@@ -238,10 +238,13 @@ def stacking_weights(margins: Tensor, share: Tensor, pull: float = 0.0) -> Tenso
         How much each pair counts.
     pull : float
         Nats, times the mean logarithm of the weights.
+    near : Tensor of shape (n_candidates,), optional
+        Weights that are known to be about right.
     """
     share = share / share.sum()
-    weights = torch.full_like(margins[:, 0], 1 / len(margins))
-    for barrier in (*(barrier for barrier in BARRIERS if barrier > pull), max(pull, BARRIERS[-1])):
+    weights = torch.full_like(margins[:, 0], 1 / len(margins)) if near is None else near
+    larger = [barrier for barrier in BARRIERS if barrier > pull and near is None]
+    for barrier in (*larger, max(pull, BARRIERS[-1])):
         for _ in range(MAX_STEPS):
             step = _towards_least(weights, margins, share, barrier)
             weights = weights + step

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.functional import softplus
 
 from skmrm.meta.folds import CrossFit, group_folds, user_folds
 from skmrm.meta.pooled.choice import choose_ridge
@@ -102,10 +103,10 @@ def test__choose_ridge__pure_noise__shrinks_and_strong_signal__does_not():
     for coefficients in (np.zeros(6), 3 * np.ones(6)):
         table, pairs = simulate(7, 60, 12, coefficients=coefficients)
         folds = user_folds(torch.ones(60, dtype=torch.bool), 0.2, generator)
-        ridge, solutions, losses = choose_ridge(table, data_of(table, pairs, folds, []), ridges)
-        assert len(solutions) == 5
-        assert not losses.isnan().any()
-        chosen.append(ridge)
+        found = choose_ridge(table, data_of(table, pairs, folds, []), ridges)
+        assert not found.losses.isnan().any()
+        assert found.on_new_groups is None
+        chosen.append(found.ridge)
     assert chosen[0] > chosen[1]
 
 
@@ -130,14 +131,23 @@ def test__choose_ridge__shared_prompts__of_ridges_as_good_for_new_users_takes_th
     folds = user_folds(torch.ones(80, dtype=torch.bool), 0.2, generator)
     new_groups = group_folds(pairs, len(folds), generator)
     ridges = [1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001]
-    by_users, _, losses = choose_ridge(table, data_of(table, pairs, folds, []), ridges)
-    chosen, solutions, again = choose_ridge(table, data_of(table, pairs, folds, new_groups), ridges)
-    torch.testing.assert_close(losses, again)
-    assert chosen > by_users  # less learnt by heart
-    excess = losses[ridges.index(chosen)] - losses[ridges.index(by_users)]
+    by_users = choose_ridge(table, data_of(table, pairs, folds, []), ridges)
+    found = choose_ridge(table, data_of(table, pairs, folds, new_groups), ridges)
+    torch.testing.assert_close(by_users.losses, found.losses)
+    assert found.ridge > by_users.ridge  # less learnt by heart
+    excess = found.own - by_users.own
     assert excess.mean() <= 2 * excess.std() / 80**0.5
-    expected = [fit_pooled(table, pairs.where(~held_out[pairs.user]), chosen) for held_out in folds]
-    torch.testing.assert_close(torch.stack(solutions), torch.stack(expected), atol=1e-3, rtol=1e-3)
+    for seen in (by_users, found):
+        torch.testing.assert_close(seen.own, seen.losses[ridges.index(seen.ridge)])
+    for held_out, new in zip(folds, new_groups, strict=True):
+        outside = held_out[pairs.user]
+        apart = table @ fit_pooled(table, pairs.where(~(outside | new)), found.ridge)
+        loss = softplus(apart[pairs.rejected] - apart[pairs.chosen])
+        for user in torch.nonzero(held_out).squeeze(1)[:3].tolist():
+            mine = new & (pairs.user == user)
+            torch.testing.assert_close(
+                found.on_new_groups[user], loss[mine].mean(), atol=1e-3, rtol=1e-3, equal_nan=True
+            )
 
 
 def test__group_folds__shared_groups__each_is_held_out_once_at_most_and_whole():

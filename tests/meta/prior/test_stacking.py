@@ -1,5 +1,7 @@
 """Priors weighed on users left out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -146,11 +148,12 @@ def test__one_scale__constants_statistics_and_columns_that_hardly_vary__are_not_
     torch.testing.assert_close(one_scale({"scale": torch.full((2,), torch.inf)}, 0), torch.full((2,), torch.inf))
 
 
-@pytest.mark.parametrize(("n_users", "wanted"), [(1, 1), (3, 1), (4, 2), (7, 3), (9, 3), (100, 3)])
-def test__with_folds_of__users__keeps_as_many_folds_as_hold_them(n_users, wanted):
-    pairs = Pairs(torch.arange(9), torch.arange(9), torch.arange(10))
-    folds = [torch.arange(9) % 3 == i for i in range(3)]
-    data = CrossFit({}, torch.zeros(9, 1), pairs, [], torch.ones(9, dtype=torch.bool), folds, folds)
-    found = data.with_folds_of(n_users)
-    assert (len(found.folds), len(found.new_groups)) == (wanted, wanted)
-    assert data.with_folds_of(1).folds[0] is folds[0]
+@pytest.mark.parametrize(("n_users", "wanted"), [(1, [1]), (2, [1]), (3, [2]), (4, [2]), (5, [1] * 3), (100, [1] * 5)])
+def test__to_weigh__users__as_many_folds_as_hold_them_and_as_one_if_most_are_left(n_users, wanted):
+    pairs = Pairs(torch.arange(10), torch.arange(10), torch.arange(11))
+    folds = [torch.arange(10) % 5 == i for i in range(5)]
+    data = CrossFit({}, torch.zeros(10, 1), pairs, [], torch.ones(10, dtype=torch.bool), folds, folds)
+    found = data.to_weigh(n_users)
+    assert [int(fold.sum()) for fold in found.folds] == [2 * size for size in wanted]
+    assert bool((torch.stack(found.folds).any(0) == torch.stack(folds[: sum(wanted)]).any(0)).all())
+    assert replace(data, folds=[], new_groups=[]).to_weigh(n_users).folds == []

@@ -28,7 +28,13 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "splits",
     ],
     submod_attrs={
-        "episodes": ["Episode", "EpisodeSet", "episodes_from_arrays", "episodes_from_frame"],
+        "episodes": [
+            "Episode",
+            "EpisodeSet",
+            "episodes_from_arrays",
+            "episodes_from_frame",
+            "episodes_from_rankings",
+        ],
         "model": ["MetaRewardModel"],
         "report": ["personalization_report"],
         "splits": ["split_users", "split_users_and_groups", "support_query_split"],

@@ -21,6 +21,7 @@ __all__ = [
     "object_array",
     "read_only",
     "same",
+    "value_column",
     "without_torch",
 ]
 
@@ -63,6 +64,19 @@ def index_column(values: ArrayLike, name: str, dtype: type) -> NDArray[Any]:
     if array.dtype.kind not in "iu" and len(array):
         raise EpisodeError(f"column '{name}' must hold integers, got {array.dtype}: pass row numbers or codes")
     return read_only(array.astype(dtype, copy=False))
+
+
+def value_column(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    """Take a column of numbers, read-only; of times, too, in seconds since 1970 (UTC)."""
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise EpisodeError(f"column '{name}' must be one-dimensional, got shape {array.shape}")
+    if array.dtype.kind == "M":
+        seconds = array.astype("datetime64[ns]").astype(np.int64) / 1e9
+        return read_only(np.where(np.isnat(array), np.nan, seconds))
+    if array.dtype.kind not in "iufb" and len(array):
+        raise EpisodeError(f"column '{name}' must hold numbers, got {array.dtype}")
+    return read_only(array.astype(np.float64, copy=False))
 
 
 def is_missing(value: object) -> bool:

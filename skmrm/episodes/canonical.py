@@ -35,6 +35,16 @@ class Choices:
     chosen: NDArray[np.int64]
     rejected: NDArray[np.int64]
     group: NDArray[np.int64]
+    said: tuple[NDArray[Any], ...] = ()  # of each pair, beside which response was chosen
+    tied: NDArray[np.bool_] | None = None  # pairs of which neither was
+
+    @property
+    def said_keys(self) -> Keys:
+        """A key of what was said of each pair, (n_pairs,); zero for nothing."""
+        found = np.zeros(len(self.user), np.uint64)
+        for column in self.said:
+            found = mixed(found + np.ascontiguousarray(column + 0.0, np.float64).view(np.uint64))
+        return found
 
 
 @dataclass(frozen=True)
@@ -148,7 +158,8 @@ class _Graph:
         self._user, self._n_users = choices.user, len(choices.users)
         self._ends = same_as[choices.chosen], same_as[choices.rejected]
         code, first = number(choices.group)
-        self._n_shared = len(first)
+        self._n_shared, self._said = len(first), choices.said_keys
+        self._won = np.ones(len(self._user), np.uint64) if choices.tied is None else (~choices.tied).astype(np.uint64)
         self.group, first = number(self._user * self._n_shared + code)
         self._owner, self._shared = self._user[first], code[first]
 
@@ -164,7 +175,7 @@ class _Graph:
 
     def sums(self, scores: NDArray[np.int64], sign: int = 1) -> _Keys:
         """Scores of items, summed over those of each pair, group and user; of sign -1, chosen less rejected."""
-        pairs = scores[self._ends[0]] + sign * scores[self._ends[1]]
+        pairs = scores[self._ends[0]] + np.where(self._won, sign, 1) * scores[self._ends[1]]
         groups = np.zeros(len(self._owner), np.int64)
         np.add.at(groups, self.group, pairs)
         users = np.zeros(self._n_users, np.int64)
@@ -184,12 +195,12 @@ class _Graph:
             pairs = mixed(pairs + mixed(groups + mixed(shared)[self._shared])[self.group] + users[self._user])
             items = mixed(items)
             np.add.at(items, better, pairs)
-            np.add.at(items, worse, mixed(pairs) if answers else pairs)
+            np.add.at(items, worse, np.where(self._won, mixed(pairs), pairs) if answers else pairs)
         return self._from_items(items, better, worse, answers)
 
     def _from_items(self, items: Keys, better: NDArray[np.int64], worse: NDArray[np.int64], answers: bool) -> _Keys:
-        mine, theirs = mixed(items)[better], mixed(items + np.uint64(answers))[worse]
-        pairs = mixed(mine + theirs)
+        mine, theirs = mixed(items)[better], mixed(items[worse] + (self._won if answers else np.uint64(0)))
+        pairs = mixed(mine + theirs + self._said if answers else mine + theirs)
         groups = np.zeros(len(self._owner), np.uint64)
         np.add.at(groups, self.group, pairs)
         users = np.zeros(self._n_users, np.uint64)

@@ -32,6 +32,13 @@ class Episode:
         Pairs of one group never end on both sides of a support/query split. They are this user's own, whatever others
         call theirs (``as_episode_set(..., shared_groups=True)`` says otherwise). None groups by prompt, and the same
         prompt of two users is one group; without prompts each pair is a group of its own.
+    outcomes : sequence of int, optional
+        0 for a tie (which of the two is called chosen does not matter then), 1 for a choice, 2, 3, ... for a stronger
+        one. None for 1 throughout.
+    weights : sequence of float > 0, optional
+        How often each pair counts; None for once.
+    times : sequence of float or datetime, optional
+        When each was said.
 
     Examples
     --------
@@ -47,6 +54,9 @@ class Episode:
     rejected: Any
     prompts: Any = None
     groups: Any = None
+    outcomes: Any = None
+    weights: Any = None
+    times: Any = None
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -59,10 +69,10 @@ class Episode:
         return f"Episode(user={self.user!r}, n_pairs={size})"
 
     def __eq__(self, other: object) -> bool:
-        """Whether user, pairs, prompts and groups are the same, cell by cell."""
+        """Whether user, pairs, prompts, groups and all that was said are the same, cell by cell."""
         if not isinstance(other, Episode):
             return NotImplemented
-        names = ("user", "chosen", "rejected", "prompts", "groups")
+        names = self.__dataclass_fields__
         return self is other or all(same(getattr(self, name), getattr(other, name)) for name in names)
 
     __hash__ = None  # type: ignore[assignment]

@@ -13,13 +13,15 @@ from skmrm.episodes.canonical import CanonicalOrder, Choices, canonical_order
 from skmrm.episodes.columns import groups_apart, inverse, number, number_rows
 from skmrm.episodes.episode import Episode
 from skmrm.episodes.features import feature_array, feature_names
+from skmrm.episodes.outcomes import SAID, read_said, said_problems
 from skmrm.episodes.rows import PlacedRows, RowView, in_memory
 from skmrm.exceptions import EpisodeError
 
 __all__ = ["EpisodeSet", "EpisodeView", "in_stored_order"]
 
 
-_COLUMNS = ("users", "user", "chosen", "rejected", "group")
+_OF_PAIRS = ("user", "chosen", "rejected", "group", *SAID)
+_COLUMNS = ("users", *_OF_PAIRS)
 _COMPARED = (*_COLUMNS, "features", "items")
 _FIELDS = (*_COMPARED, "feature_names")
 # Features on disk of more bytes are not read for an order of their items: the order in which they lie serves.
@@ -52,6 +54,13 @@ class EpisodeSet(Sequence[Episode]):
         The texts of each item. At least one of `features` and `items` is needed.
     feature_names : sequence of str, optional
         Names of the features; None takes those of a data frame.
+    outcome : (n_pairs,) int array, optional
+        What was said of each pair: 0 that neither is better (a tie; which of the two is called chosen does not matter),
+        1 that the chosen one is, and 2, 3, ... that it is by more, as far as users could say. None for 1 throughout.
+    weight : (n_pairs,) float array > 0, optional
+        How often each pair counts: 2 is the pair twice. None for once.
+    time : (n_pairs,) float or datetime array, optional
+        When each was said: dates, or numbers in any unit. Dates are kept as seconds since 1970 (UTC).
     shared_groups : bool or "auto"
         Whether a code means one group whoever the user is, as prompts and topics do. If not, codes are compared within
         a user alone. "auto" takes the column of another set, or a part of it, as that set has it, and any other codes
@@ -60,7 +69,8 @@ class EpisodeSet(Sequence[Episode]):
     Raises
     ------
     EpisodeError
-        If columns differ in length, point outside the users or items, or `user` is not ascending.
+        If columns differ in length, point outside the users or items, or hold what they may not; or `user` is not
+        ascending.
 
     Examples
     --------
@@ -83,6 +93,9 @@ class EpisodeSet(Sequence[Episode]):
     features: Any
     items: list[tuple[str, str]] | None
     feature_names: tuple[str, ...] | None
+    outcome: NDArray[np.int64] | None
+    weight: NDArray[np.float64] | None
+    time: NDArray[np.float64] | None
     _offsets: NDArray[np.intp] | None
     _order: CanonicalOrder | None
     _is_checked: bool
@@ -99,10 +112,14 @@ class EpisodeSet(Sequence[Episode]):
         items: list[tuple[str, str]] | None = None,
         feature_names: Sequence[str] | None = None,
         shared_groups: bool | Literal["auto"] = "auto",
+        outcome: ArrayLike | None = None,
+        weight: ArrayLike | None = None,
+        time: ArrayLike | None = None,
     ) -> None:
         features, names, unfit = _read_features(features)
         shared = isinstance(group, SharedGroups) if isinstance(shared_groups, str) else bool(shared_groups)
         codes = index_column(group, "group", np.int64)
+        said, unread = read_said({"outcome": outcome, "weight": weight, "time": time})
         self.__setstate__(
             {
                 "users": id_array(users),
@@ -110,12 +127,13 @@ class EpisodeSet(Sequence[Episode]):
                 "chosen": index_column(chosen, "chosen", np.int64),
                 "rejected": index_column(rejected, "rejected", np.int64),
                 "group": codes.view(SharedGroups) if shared else codes,
+                **said,
                 "features": features,
                 "items": items,
                 "feature_names": names if feature_names is None else tuple(feature_names),
             }
         )
-        problems = [*unfit, *([] if unfit else _structural_problems(self))]
+        problems = [*unfit, *unread, *([] if unfit or unread else _structural_problems(self))]
         if problems:
             raise EpisodeError(problems)
 
@@ -153,6 +171,26 @@ class EpisodeSet(Sequence[Episode]):
     def n_features(self) -> int | None:
         """Number of features of an item, or None before texts are encoded."""
         return None if self.features is None else int(self.features.shape[1])
+
+    @property
+    def said(self) -> dict[str, NDArray[Any]]:
+        """The columns `outcome`, `weight` and `time`, those that are there."""
+        return {name: column for name in SAID if (column := getattr(self, name)) is not None}
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every pair is a choice and no more: no ties, no strengths."""
+        return self.outcome is None or bool((self.outcome == 1).all())
+
+    @property
+    def n_ties(self) -> int:
+        """Number of pairs of which neither response was preferred."""
+        return 0 if self.outcome is None else int((self.outcome == 0).sum())
+
+    @property
+    def n_grades(self) -> int:
+        """How many strengths were told apart, ties not counted."""
+        return 1 if self.outcome is None else max(1, int(self.outcome.max(initial=1)))
 
     @property
     def shared_groups(self) -> bool:
@@ -344,7 +382,7 @@ class EpisodeSet(Sequence[Episode]):
             used = self.compact()
             return used._with(features=np.asarray(used.features)).canonical()
         order = self.canonical_order
-        ordered = self._in_order(order.users, order.pairs)
+        ordered = self._in_order(order.users, order.pairs)._with_ties_turned()
         ends = order.same_as[np.stack([ordered.chosen, ordered.rejected], axis=1).reshape(-1)]
         code, first = number(ends)
         rows = ends[first]
@@ -354,6 +392,19 @@ class EpisodeSet(Sequence[Episode]):
             features=None if self.features is None else self.features[rows],
             items=None if self.items is None else [self.items[row] for row in rows.tolist()],
         )
+
+    def _with_ties_turned(self) -> EpisodeSet:
+        """Of each tie the smaller response first, as which of the two is called chosen says nothing."""
+        if self.outcome is None or len(ties := np.flatnonzero(self.outcome == 0)) == 0:
+            return self
+        ends = np.stack([self.chosen, self.rejected])
+        if self.items is not None:
+            larger = np.array([self.items[one] > self.items[other] for one, other in ends[:, ties].T.tolist()])
+        else:
+            gaps = np.subtract(*(self.features[side].astype(float) for side in ends[:, ties]))
+            larger = gaps[np.arange(len(ties)), (gaps != 0).argmax(1)] > 0
+        ends[:, ties[larger]] = ends[::-1, ties[larger]]
+        return self._with(chosen=ends[0], rejected=ends[1])
 
     def in_order_of_rows(self) -> EpisodeSet:
         """The same choices, users in the order of their first items: whose neighbours read neighbouring features.
@@ -368,7 +419,9 @@ class EpisodeSet(Sequence[Episode]):
         return self._in_order(users, order.pairs[np.argsort(inverse(users)[owner], kind="stable")])
 
     def _choices(self) -> Choices:
-        return Choices(self.users, self.user, self.chosen, self.rejected, self.group_across_users)
+        tied = None if self.outcome is None else self.outcome == 0
+        said = tuple(self.said.values())
+        return Choices(self.users, self.user, self.chosen, self.rejected, self.group_across_users, said, tied)
 
     def _in_order(self, users: NDArray[np.intp], pairs: NDArray[np.intp]) -> EpisodeSet:
         """Users and pairs in an order given, pairs ordered by user first; groups numbered over all users."""
@@ -377,8 +430,9 @@ class EpisodeSet(Sequence[Episode]):
         user = np.repeat(np.arange(self.n_users), self.pairs_per_user[users])
         return self._with(users=self.users[users], user=user, **columns)
 
-    def _pair_columns(self, pairs: NDArray[np.intp]) -> dict[str, NDArray[np.int64]]:
-        return {name: getattr(self, name)[pairs] for name in ("chosen", "rejected", "group")}
+    def _pair_columns(self, pairs: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
+        """All columns of pairs but their users."""
+        return {name: column[pairs] for name in _OF_PAIRS[1:] if (column := getattr(self, name)) is not None}
 
     def _with(self, **changes: Any) -> EpisodeSet:
         """Copy with some columns replaced by ones that are known to be valid."""
@@ -409,8 +463,8 @@ class EpisodeSet(Sequence[Episode]):
         return {name: getattr(self, name) for name in _FIELDS}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        state = {"feature_names": None} | state  # which earlier versions did not have
-        columns = {name: read_only(state[name]) for name in _COLUMNS}
+        state = dict.fromkeys(("feature_names", *SAID)) | state  # which earlier versions did not have
+        columns = {name: read_only(state[name]) for name in _COLUMNS if state[name] is not None}
         unknown = {"_offsets": None, "_order": None, "_is_checked": False}
         for name, value in {**state, **columns, **unknown}.items():
             object.__setattr__(self, name, value)
@@ -434,7 +488,7 @@ class EpisodeSet(Sequence[Episode]):
         spread = f"{counts.min()} to {counts.max()}, median {np.median(counts):g}" if len(counts) else "none"
         rows = {
             "users": f"{self.n_users:,}",
-            "pairs": f"{self.n_pairs:,}",
+            "pairs": f"{self.n_pairs:,}" + (f", {self.n_ties:,} of them ties" if self.n_ties else ""),
             "pairs per user": spread,
             "items": f"{self.n_items:,}" + (" texts" if self.is_text else ""),
             "features": "not encoded yet" if self.n_features is None else f"{self.n_features:,}",
@@ -448,7 +502,7 @@ def _chosen_rows(features: Any, rows: NDArray[np.intp]) -> Any:
 
 
 def _structural_problems(episodes: EpisodeSet) -> Iterator[str]:
-    lengths = {name: len(getattr(episodes, name)) for name in ("user", "chosen", "rejected", "group")}
+    lengths = {name: len(column) for name in _OF_PAIRS if (column := getattr(episodes, name)) is not None}
     if len(set(lengths.values())) > 1:
         yield f"columns must have one entry for each pair, got lengths {lengths}"
         return
@@ -471,6 +525,7 @@ def _structural_problems(episodes: EpisodeSet) -> Iterator[str]:
         low, high = int(column.min()), int(column.max())
         if low < 0 or high >= count:
             yield f"column '{name}' must hold rows 0 to {count - 1} of the {what}, got {low} to {high}"
+    yield from said_problems(episodes.said)
 
 
 def _read_features(features: Any) -> tuple[Any, tuple[str, ...] | None, list[str]]:
@@ -559,8 +614,27 @@ class EpisodeView:
         """Group codes of the pairs, (n_pairs,) int64."""
         return self._set.group[self._pairs]
 
+    @property
+    def outcomes(self) -> NDArray[np.int64] | None:
+        """Ties and strengths of the pairs, (n_pairs,), or None."""
+        return self._said("outcome")
+
+    @property
+    def weights(self) -> NDArray[np.float64] | None:
+        """How often each pair counts, (n_pairs,), or None."""
+        return self._said("weight")
+
+    @property
+    def times(self) -> NDArray[np.float64] | None:
+        """When each pair was said, (n_pairs,), or None."""
+        return self._said("time")
+
+    def _said(self, name: str) -> Any:
+        column = getattr(self._set, name)
+        return None if column is None else column[self._pairs]
+
     def __reduce__(self) -> tuple[type[Episode], tuple[Any, ...]]:
-        return Episode, (self.user, self.chosen, self.rejected, self.prompts, self.groups)
+        return Episode, tuple(getattr(self, name) for name in Episode.__dataclass_fields__)
 
 
 def in_stored_order(episodes: EpisodeSet) -> EpisodeSet:

@@ -14,6 +14,7 @@ from skmrm.episodes.columns import factorize
 from skmrm.episodes.episode_set import EpisodeSet
 from skmrm.episodes.features import feature_array, feature_names
 from skmrm.episodes.from_columns import set_from_features
+from skmrm.episodes.outcomes import read_said, said_problems
 from skmrm.episodes.rules import set_problems, shared_groups_problems
 from skmrm.exceptions import EpisodeError
 
@@ -28,6 +29,9 @@ def episodes_from_arrays(
     groups: Sequence[Any] | NDArray[Any] | None = None,
     *,
     shared_groups: bool | Literal["auto"] = "auto",
+    outcome: ArrayLike | None = None,
+    weight: ArrayLike | None = None,
+    time: ArrayLike | None = None,
 ) -> EpisodeSet:
     """Make an `EpisodeSet` from pairs that point into the rows of one feature array.
 
@@ -51,6 +55,9 @@ def episodes_from_arrays(
         Whether groups mean the same for all users, as numbers of prompts or topics do. If not, they are each user's
         own: 0 of one user and 0 of another are two groups. "auto" takes them so, unless they are a column of a set
         whose users share groups.
+    outcome, weight, time : (n_pairs,) array, optional
+        Ties and strengths, how often each pair counts, and when it was said, as of :class:`skmrm.EpisodeSet`: an
+        outcome is 0 for a tie, 1 for a choice, and more for a stronger one.
 
     Returns
     -------
@@ -77,17 +84,21 @@ def episodes_from_arrays(
     user, ids = _id_column("users", users, problems)
     problems += shared_groups_problems(shared_groups)
     group, _ = (None, None) if groups is None else _id_column("groups", groups, problems)
-    columns = {"chosen": better, "rejected": worse, "users": user, "groups": group}
+    said, unread = read_said({"outcome": outcome, "weight": weight, "time": time})
+    problems += unread or said_problems(said)
+    columns = {"chosen": better, "rejected": worse, "users": user, "groups": group, **said}
     lengths = {name: len(column) for name, column in columns.items() if column is not None}
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{n} {name}" for name, n in lengths.items())
-        problems.append(f"chosen, rejected, users and groups need one entry for each pair, got {listed}")
+        named = ", ".join(list(columns)[2:-1]) + f" and {list(columns)[-1]}"
+        problems.append(f"chosen, rejected, {named} need one entry for each pair, got {listed}")
     if lengths and max(lengths.values()) == 0:
         problems.append("there must be at least one pair, got empty columns")
     if problems or better is None or worse is None or user is None or ids is None:
         raise EpisodeError(problems)
     shared = isinstance(groups, SharedGroups) if isinstance(shared_groups, str) else bool(shared_groups)
-    episodes = set_from_features(ids, user, features, better, worse, group, shared_groups=shared).named(names)
+    episodes = set_from_features(ids, user, features, better, worse, group, shared_groups=shared, said=said)
+    episodes = episodes.named(names)
     problems += set_problems(episodes, context=None)
     if problems:
         raise EpisodeError(problems)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,11 @@ from numpy.typing import NDArray
 
 from skmrm.episodes.columns import number
 from skmrm.episodes.episode_set import EpisodeSet
+from skmrm.episodes.outcomes import Said
 
 __all__ = ["set_from_features", "set_from_texts"]
+
+NOTHING_SAID: Said = MappingProxyType({})
 
 
 def set_from_texts(
@@ -25,6 +29,7 @@ def set_from_texts(
     group: NDArray[np.int64] | None = None,
     *,
     shared_groups: bool = True,
+    said: Said = NOTHING_SAID,
 ) -> EpisodeSet:
     """Put numbered texts together: each distinct (prompt, response) becomes one item.
 
@@ -42,6 +47,8 @@ def set_from_texts(
         None groups by prompt; pairs with an empty prompt are groups of their own.
     shared_groups : bool
         As of `EpisodeSet`; the same prompt of two users is two groups if False.
+    said : mapping
+        Columns ``outcome``, ``weight`` and ``time`` of `EpisodeSet`, those that are there.
 
     Returns
     -------
@@ -66,6 +73,7 @@ def set_from_texts(
         group=number(group)[0],
         items=items,
         shared_groups=shared_groups,
+        **{name: column[order] for name, column in said.items()},
     )
 
 
@@ -78,6 +86,7 @@ def set_from_features(
     group: NDArray[np.int64] | None = None,
     *,
     shared_groups: bool = True,
+    said: Said = NOTHING_SAID,
 ) -> EpisodeSet:
     """Put pairs over indexed features together, sorted by user.
 
@@ -95,6 +104,8 @@ def set_from_features(
         None makes each pair a group of its own.
     shared_groups : bool
         As of `EpisodeSet`.
+    said : mapping
+        As of `set_from_texts`.
 
     Returns
     -------
@@ -110,6 +121,7 @@ def set_from_features(
         group=np.arange(len(user)) if group is None else number(group[order])[0],
         features=features,
         shared_groups=shared_groups,
+        **{name: column[order] for name, column in said.items()},
     )
 
 

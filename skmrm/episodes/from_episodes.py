@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from skmrm.episodes.episode_set import EpisodeSet, EpisodeView
 from skmrm.episodes.features import is_frame
 from skmrm.episodes.from_columns import set_from_features, set_from_texts
 from skmrm.episodes.messages import all_spelt
+from skmrm.episodes.outcomes import SAID, Said, joined_said, read_said, said_problems
 from skmrm.episodes.rules import Problems
 
 __all__ = ["common_set", "read_episodes"]
@@ -42,6 +43,7 @@ class _Read:
     groups: list[Any] | None
     shared_groups: bool = False
     names: tuple[str, ...] | None = None
+    said: Said = field(default_factory=dict)
 
 
 def read_episodes(
@@ -176,9 +178,12 @@ def _read_one(episode: Episode, spelt: bool, spelt_prompts: bool, problems: Prob
     rejected = _sound("rejected", episode.rejected, spelt, user, problems)
     prompts = None if episode.prompts is None else _sound("prompts", episode.prompts, spelt_prompts, user, problems)
     groups = None if episode.groups is None else _read_groups(episode.groups, user, problems)
+    said = _read_said(episode, problems)
     if len(problems) > before or chosen is None or rejected is None:
         return None
-    lengths = {"chosen": chosen, "rejected": rejected, "prompts": prompts, "groups": groups}
+    lengths = {"chosen": chosen, "rejected": rejected, "prompts": prompts, "groups": groups} | {
+        f"{name}s": column for name, column in said.items()
+    }
     _check_pairing(user, {k: v.values if isinstance(v, Cells) else v for k, v in lengths.items()}, problems)
     _check_pair_kinds(user, chosen, rejected, prompts, problems)
     if len(problems) > before:
@@ -188,11 +193,11 @@ def _read_one(episode: Episode, spelt: bool, spelt_prompts: bool, problems: Prob
     kind = chosen.kind
     if kind == "text":
         texts = split_prompts(given, chosen.values, rejected.values)
-        return _Read(user, kind, *texts, groups, shared)
+        return _Read(user, kind, *texts, groups, shared, None, said)
     names = (
         episode._set.feature_names if isinstance(episode, EpisodeView) else _names_of(user, chosen, rejected, problems)
     )
-    return _Read(user, kind, given, chosen.values, rejected.values, groups, shared, names)
+    return _Read(user, kind, given, chosen.values, rejected.values, groups, shared, names, said)
 
 
 def _sound(name: str, column: Any, spelt: bool, user: Any, problems: Problems) -> Cells | None:
@@ -221,6 +226,15 @@ def _read_groups(groups: Any, user: Any, problems: Problems) -> list[Any] | None
     if unhashable:
         problems.add(rule, user, f"{_pairs(unhashable)}: a {type(values[unhashable[0]]).__name__}")
     return values
+
+
+def _read_said(episode: Episode, problems: Problems) -> dict[str, NDArray[Any]]:
+    """Columns of what was said of the pairs, those given."""
+    found, unread = read_said({name: getattr(episode, f"{name}s") for name in SAID})
+    for sentence in unread or said_problems(found):
+        rule, _, came = sentence.partition(", got ")
+        problems.add(rule, episode.user, came)
+    return found
 
 
 def _check_pairing(user: Any, columns: dict[str, Any], problems: Problems) -> None:
@@ -263,6 +277,7 @@ def _from_texts(read: Sequence[_Read], shared: bool | Literal["auto"]) -> Episod
         response_coder.values,
         group,
         shared_groups=shared,
+        said=joined_said([(len(one.chosen), one.said) for one in read]),
     )
 
 
@@ -277,7 +292,8 @@ def _from_features(read: Sequence[_Read], shared: bool | Literal["auto"]) -> Epi
     alone = all(one.groups is None and one.prompts is None for one in read)
     group, shared = (None, False) if alone else _group_column(read, shared)
     ids, user = [one.user for one in read], _user_column(read)
-    return set_from_features(ids, user, features, chosen, rejected, group, shared_groups=shared)
+    said = joined_said([(len(one.chosen), one.said) for one in read])
+    return set_from_features(ids, user, features, chosen, rejected, group, shared_groups=shared, said=said)
 
 
 def _user_column(read: Sequence[_Read]) -> NDArray[np.int64]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -14,8 +16,10 @@ from skmrm.episodes.columns import Coder, factorize
 from skmrm.episodes.episode_set import EpisodeSet
 from skmrm.episodes.from_columns import set_from_features, set_from_texts
 from skmrm.episodes.messages import all_spelt
+from skmrm.episodes.outcomes import Said, said_problems
 from skmrm.episodes.rules import Problems, set_problems, shared_groups_problems
 from skmrm.episodes.tables import Table, open_table
+from skmrm.episodes.verdicts import read_grades, read_numbers, read_times, read_winners
 from skmrm.exceptions import EpisodeError
 
 __all__ = ["episodes_from_frame", "read_table"]
@@ -29,6 +33,15 @@ def episodes_from_frame(
     rejected: Hashable = "rejected",
     group: Hashable | Sequence[Hashable] | None = None,
     *,
+    response_a: Hashable | None = None,
+    response_b: Hashable | None = None,
+    winner: Hashable | None = None,
+    outcome: Hashable | None = None,
+    strength: Hashable | None = None,
+    strength_order: Sequence[Any] | Mapping[Any, int] | None = None,
+    weight: Hashable | None = None,
+    time: Hashable | None = None,
+    words: Mapping[Any, str] | None = None,
     shared_groups: bool | Literal["auto"] = "auto",
     implicit_prompt: bool = True,
     min_pairs: int = 1,
@@ -58,6 +71,25 @@ def episodes_from_frame(
     group : str or sequence of str, optional
         Column or columns whose values tell groups: pairs of one group never end on both sides of a support/query
         split. None groups by prompt; pairs with an empty prompt are groups of their own.
+    response_a, response_b, winner : str, optional
+        In place of `chosen` and `rejected`, as in votes of an arena: columns with both responses, and which one won.
+        Words such as "model_a", "b", "tie" and "tie (bothbad)" are known, in any spelling; True is the first. That both
+        are bad is a tie.
+    outcome : str, optional
+        Column that says whether there is a winner at all: numbers as of :class:`skmrm.EpisodeSet` (0 for a tie, 1 for a
+        choice), or words such as "tie" and "chosen".
+    strength : str, optional
+        Column with how strongly the better response was preferred: numbers, of which zero is a tie and the sign says
+        nothing, or labels. Whole numbers up to ten are strengths as they are; of others, up to seven distinct ones are
+        a strength each, and of more, five are made, equally frequent.
+    strength_order : sequence or mapping, optional
+        Labels of `strength` from the weakest to the strongest; or which strength each is, 0 for a tie.
+    weight : str, optional
+        Column with how often each pair counts.
+    time : str, optional
+        Column with when each pair was said: dates, texts of dates (ISO 8601), or numbers in any unit.
+    words : mapping, optional
+        What further words of `winner` ("a", "b", "tie") or of `outcome` ("chosen", "tie") mean.
     shared_groups : bool or "auto"
         Whether a group is one and the same for all users: True for topics, items or questions that all were asked
         about. "auto" says so of prompts, where equal texts are one group, and takes the values of `group` columns for
@@ -89,9 +121,20 @@ def episodes_from_frame(
     ... ]
     >>> episodes_from_frame(rows)
     EpisodeSet(n_users=2, n_pairs=2, n_items=2, texts)
+
+    >>> votes = {"user_id": ["ann"], "prompt": ["Tea?"], "answer_1": ["Yes."], "answer_2": ["No."], "vote": ["tie"]}
+    >>> episodes_from_frame(votes, response_a="answer_1", response_b="answer_2", winner="vote").outcome
+    array([0])
     """
-    roles = {"user": user, "prompt": prompt, "chosen": chosen, "rejected": rejected}
+    verdict = {"winner": winner, "outcome": outcome, "strength": strength, "weight": weight, "time": time}
+    problems = _mode_problems(response_a, response_b, winner, outcome)
+    if winner is not None:
+        chosen, rejected = response_a, response_b
+    sides = ("chosen", "rejected") if winner is None else ("response_a", "response_b")
+    roles = {"user": user, "prompt": prompt, sides[0]: chosen, sides[1]: rejected, **verdict}
     asked = {role: name for role, name in roles.items() if name is not None}
+    if problems:
+        raise EpisodeError(problems)
     table = open_table(data, [*asked.values(), *_group_names(group, ())])
     groups = _group_names(group, table.names)
     asked |= {"group": groups[0]} if len(groups) == 1 else {f"group[{i}]": name for i, name in enumerate(groups)}
@@ -101,12 +144,78 @@ def episodes_from_frame(
         raise EpisodeError(problems or ["the table has no rows: at least one is needed"])
     shared = groups in ([], [prompt]) if shared_groups == "auto" else bool(shared_groups)
     episodes = read_table(
-        table, user, prompt, chosen, rejected, groups, shared_groups=shared, implicit_prompt=implicit_prompt
+        table,
+        user,
+        prompt,
+        chosen,
+        rejected,
+        groups,
+        shared_groups=shared,
+        implicit_prompt=implicit_prompt,
+        verdicts=Verdicts({role: asked[role] for role in verdict if role in asked}, strength_order, words),
     )
     problems = list(set_problems(episodes, min_pairs=min_pairs, context=None))
     if problems:
         raise EpisodeError(problems)
     return episodes.distinct()
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Columns beside the responses; see `episodes_from_frame`.
+
+    Attributes
+    ----------
+    names : mapping of str to hashable
+        Their names in the table, under "winner", "outcome", "strength", "weight" and "time", those that are there.
+    strength_order, words
+    """
+
+    names: Mapping[str, Hashable] = field(default_factory=dict)
+    strength_order: Sequence[Any] | Mapping[Any, int] | None = None
+    words: Mapping[Any, str] | None = None
+
+    def read(self, table: Table, problems: Problems) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_] | None]:
+        """Columns as `EpisodeSet` has them; and which pairs the second response won, None for none."""
+        cells = {role: [cell for part in table.chunks(name) for cell in part] for role, name in self.names.items()}
+        called = {role: str(name) for role, name in self.names.items()}
+        said: dict[str, NDArray[Any]] = {}
+        turned = None
+        if "strength" in cells:
+            said["outcome"] = read_grades(called["strength"], cells["strength"], self.strength_order, problems)
+        if "winner" in cells:
+            won = read_winners(called["winner"], cells["winner"], self.words, ("a", "b", "tie"), problems)
+            turned, known = won < 0, np.abs(won)
+        elif "outcome" in cells:
+            known = self._outcomes(cells["outcome"], called["outcome"], problems)
+        if "winner" in cells or "outcome" in cells:
+            said["outcome"] = np.where(known == 0, 0, np.maximum(said["outcome"], 1)) if "outcome" in said else known
+        if "weight" in cells:
+            said["weight"] = read_numbers(called["weight"], cells["weight"], problems)
+        if "time" in cells:
+            said["time"] = read_times(called["time"], cells["time"], problems)
+        return said, turned
+
+    def _outcomes(self, values: list[Any], name: str, problems: Problems) -> NDArray[np.int64]:
+        numbers = [value for value in values if isinstance(value, Real) and not isinstance(value, bool)]
+        if len(numbers) < len(values) or not all(float(value).is_integer() for value in numbers):
+            return read_winners(name, values, self.words, ("chosen", "tie"), problems)
+        return np.array(values, np.int64)
+
+
+JUST_CHOICES = Verdicts()
+
+
+def _mode_problems(
+    response_a: Hashable | None, response_b: Hashable | None, winner: Hashable | None, outcome: Hashable | None
+) -> list[str]:
+    """Names of columns that do not go together."""
+    given = [name is not None for name in (response_a, response_b, winner)]
+    if any(given) and not all(given):
+        return ["response_a, response_b and winner name three columns that go together: pass all of them, or none"]
+    if winner is not None and outcome is not None:
+        return ["winner says of ties as well: leave outcome out, or pass chosen, rejected and outcome"]
+    return []
 
 
 def read_table(
@@ -121,6 +230,7 @@ def read_table(
     implicit_prompt: bool = True,
     cut_texts: bool = True,
     nameless: str = "",
+    verdicts: Verdicts = JUST_CHOICES,
 ) -> EpisodeSet:
     """Read a table with the columns asked for and a row at least, not held against the rules for sets.
 
@@ -136,6 +246,8 @@ def read_table(
         Without `prompt`, whether the start that responses share is one.
     cut_texts : bool
         Whether it is one in plain texts, too, or in lists of messages only.
+    verdicts : Verdicts
+        Columns that say more than that the chosen response is the better one.
 
     Raises
     ------
@@ -148,9 +260,11 @@ def read_table(
     group_code = _read_groups(table, groups, problems) if groups else None
     pairs = _PairReader(prompt, chosen, rejected, implicit_prompt, cut_texts, problems)
     pairs.read(table)
-    if problems:
-        raise EpisodeError(problems.sentences())
-    return pairs.assemble(ids, user_code, group_code, shared_groups)
+    said, turned = verdicts.read(table, problems)
+    unfit = [*problems.sentences(), *([] if problems else said_problems(said))]
+    if unfit:
+        raise EpisodeError(unfit)
+    return pairs.assemble(ids, user_code, group_code, shared_groups, said, turned)
 
 
 class _PairReader:
@@ -197,20 +311,27 @@ class _PairReader:
             self.problems.add_rule(f"{columns_named} must have the same number of features, got {sorted(widths)}")
 
     def assemble(
-        self, ids: list[Any], user: NDArray[np.int64], group: NDArray[np.int64] | None, shared: bool
+        self,
+        ids: list[Any],
+        user: NDArray[np.int64],
+        group: NDArray[np.int64] | None,
+        shared: bool,
+        said: Said,
+        turned: NDArray[np.bool_] | None,
     ) -> EpisodeSet:
-        """Put everything that was read together."""
+        """Put everything that was read together; `turned` are pairs whose rejected response is the better one."""
         prompt = np.concatenate(self.prompt) if self.prompt else None
         if self.chosen[0].ndim == 2:
             features = np.concatenate([*self.chosen, *self.rejected])
             rows = np.arange(len(user))
             group = prompt if group is None else group
             shared &= group is not None
-            return set_from_features(ids, user, features, rows, rows + len(rows), group, shared_groups=shared)
+            ends = _turned(rows, rows + len(rows), turned)
+            return set_from_features(ids, user, features, *ends, group, shared_groups=shared, said=said)
         assert prompt is not None
-        chosen, rejected = np.concatenate(self.chosen), np.concatenate(self.rejected)
+        chosen, rejected = _turned(np.concatenate(self.chosen), np.concatenate(self.rejected), turned)
         texts = prompt, self.prompts.values, chosen, rejected, self.responses.values
-        return set_from_texts(ids, user, *texts, group, shared_groups=shared)
+        return set_from_texts(ids, user, *texts, group, shared_groups=shared, said=said)
 
     def _find_spelt(self, table: Table, first: Mapping[str, Any]) -> None:
         """See which columns hold messages as texts: responses both or none; one look where the first cell is none."""
@@ -259,6 +380,15 @@ class _PairReader:
         self.rejected.append(self.responses.codes(b))
 
 
+def _turned(
+    first: NDArray[np.int64], second: NDArray[np.int64], turned: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The better and the worse one of each pair."""
+    if turned is None:
+        return first, second
+    return np.where(turned, second, first), np.where(turned, first, second)
+
+
 def _read_ids(table: Table, name: Hashable, problems: Problems) -> tuple[NDArray[np.int64], list[Any]]:
     """Give each distinct id of a column a code."""
     coder = Coder()
@@ -301,5 +431,6 @@ def _name_problems(names: Sequence[Hashable], asked: dict[str, Hashable]) -> Ite
         if role == "prompt" and not close:
             hint = "; pass prompt=None if chosen and rejected hold the prompt, or if there is none"
         yield f"{role}={name!r} is not a column of the table, whose columns are {listed}{hint}"
-    if asked["chosen"] == asked["rejected"]:
-        yield f"chosen and rejected must be two columns, got {asked['chosen']!r} for both"
+    sides = [role for role in ("chosen", "response_a", "rejected", "response_b") if role in asked]
+    if len(sides) == 2 and asked[sides[0]] == asked[sides[1]]:
+        yield f"{sides[0]} and {sides[1]} must be two columns, got {asked[sides[0]]!r} for both"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from skmrm.episodes.checked import as_episode_set
 from skmrm.episodes.episode import Episode
 from skmrm.episodes.episode_set import EpisodeSet
 from skmrm.episodes.from_episodes import read_episodes
-from skmrm.episodes.from_tables import read_table
+from skmrm.episodes.from_tables import Verdicts, read_table
 from skmrm.episodes.tables import open_table
 from skmrm.exceptions import EpisodeError
 
@@ -20,9 +21,12 @@ __all__ = ["read_user_pairs"]
 
 _THE_USER = "the user"
 _FORMS = (
-    "an Episode, a list of (prompt, chosen, rejected) or (chosen, rejected) tuples, a list of dicts or a table "
-    "with columns 'chosen', 'rejected' and 'prompt'"
+    "an Episode, a list of (prompt, chosen, rejected) or (chosen, rejected) tuples, of (prompt, chosen, rejected, "
+    "outcome) with a number as outcome (0 for a tie), a list of dicts or a table with columns 'chosen', 'rejected' and "
+    "'prompt'"
 )
+_CHOICE, _VOTE = ("chosen", "rejected"), ("response_a", "response_b")
+_SAID = ("winner", "outcome", "weight", "time")
 
 
 def read_user_pairs(user_pairs: Any, kind: str, n_features: int, caller: str) -> EpisodeSet:
@@ -68,14 +72,27 @@ def _read(user_pairs: Any, n_features: int, kind: str, caller: str) -> EpisodeSe
         return _read_episodes(rows, n_features, kind)
     if all(isinstance(row, Mapping) for row in rows):
         return _read_table(rows, n_features, kind, caller)
-    if not all(isinstance(row, tuple | list) and len(row) in (2, 3) for row in rows) or len({len(r) for r in rows}) > 1:
+    are_tuples = all(isinstance(row, tuple | list) and 2 <= len(row) <= 4 for row in rows)
+    if not are_tuples or len({_form(row, kind) for row in rows}) > 1 or _form(rows[0], kind)[0] > 3:
         raise TypeError(
             f"{caller} takes {_FORMS}; got {described(user_pairs)} with {described(rows[0])}, {rows[0]!r:.80}: "
             "wrap a single choice in a list"
         )
-    *prompts, chosen, rejected = zip(*rows, strict=True)
-    episode = Episode(_THE_USER, list(chosen), list(rejected), list(prompts[0]) if prompts else None)
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    outcomes = columns.pop() if _form(rows[0], kind)[1] else None
+    *prompts, chosen, rejected = columns
+    episode = Episode(_THE_USER, chosen, rejected, prompts[0] if prompts else None, outcomes=outcomes)
     return _read_episodes([episode], n_features, kind)
+
+
+def _form(row: Sequence[Any], kind: str) -> tuple[int, bool]:
+    """How many responses and prompts a tuple has, and whether an outcome comes behind them.
+
+    Of texts only behind a prompt, so that a number in the place of a response is no outcome.
+    """
+    said = len(row) > (2 if kind == "features" else 3) and isinstance(row[-1], Integral)
+    has_outcome = said and not isinstance(row[-1], bool)
+    return len(row) - has_outcome, has_outcome
 
 
 def _read_episodes(episodes: list[Episode], n_features: int, kind: str) -> EpisodeSet:
@@ -97,10 +114,12 @@ def _is_empty(episode: Episode) -> bool:
 def _read_table(data: Any, n_features: int, kind: str, caller: str) -> EpisodeSet:
     """A table of one user; a column of user ids is not needed. Without prompts, texts are whole, as in an `Episode`."""
     try:
-        table = open_table(data, ("user_id", "prompt", "chosen", "rejected"))
+        table = open_table(data, ("user_id", "prompt", *_CHOICE, *_VOTE, *_SAID))
     except TypeError as error:
         raise TypeError(f"{caller} takes {_FORMS}; {error}") from error
-    missing = [name for name in ("chosen", "rejected") if name not in table.names]
+    is_vote = all(name in table.names for name in (*_VOTE, "winner")) and not any(n in table.names for n in _CHOICE)
+    sides = _VOTE if is_vote else _CHOICE
+    missing = [name for name in sides if name not in table.names]
     if missing:
         raise EpisodeError(
             f"{caller} needs a table with columns 'chosen' and 'rejected', there is no {' and no '.join(missing)}; "
@@ -110,7 +129,8 @@ def _read_table(data: Any, n_features: int, kind: str, caller: str) -> EpisodeSe
         return _no_pairs(n_features, kind)
     prompt = "prompt" if "prompt" in table.names else None
     user = "user_id" if "user_id" in table.names else None
-    return read_table(table, user, prompt, "chosen", "rejected", cut_texts=False, nameless=_THE_USER)
+    verdicts = Verdicts({name: name for name in (_SAID if is_vote else _SAID[1:]) if name in table.names})
+    return read_table(table, user, prompt, *sides, cut_texts=False, nameless=_THE_USER, verdicts=verdicts)
 
 
 def _no_pairs(n_features: int, kind: str) -> EpisodeSet:

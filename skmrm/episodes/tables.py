@@ -62,9 +62,7 @@ def open_table(data: Any, wanted: Sequence[Hashable]) -> Table:
             f"a table is needed, got a {type(data).__name__} with splits {splits}: pass one, as data['train']"
         )
     if _is_of(data, "IterableDataset"):
-        raise TypeError(
-            "a table is needed, got an IterableDataset, which streams: pass list(data), or list(data.take(n))"
-        )
+        return _RowList(_streamed(data, wanted))
     if _is_of(data, "Dataset"):
         present = [name for name in data.column_names if name in set(wanted)]
         arrow = data.select_columns(present).with_format("arrow")[:]
@@ -85,17 +83,18 @@ class _Frame:
         import narwhals as nw
 
         data, own_names = numbered_columns(data)
+        if type(data).__name__ == "RecordBatchReader":
+            data = data.read_all()
         try:
-            self._frame: Any = nw.from_native(data, eager_only=True)
+            self._frame: Any = nw.from_native(data)
         except TypeError as error:
-            if hasattr(data, "collect"):
-                came = f"got {described(data)}, which is lazy: pass data.collect()"
-            else:
-                came = (
-                    f"got {described(data)}: pass a pandas, polars or pyarrow table, a datasets.Dataset, "
-                    "a list of dicts or a dict of columns"
-                )
-            raise TypeError(f"a table is needed, {came}") from error
+            raise TypeError(
+                f"a table is needed, got {described(data)}: pass a pandas, polars or pyarrow table, a "
+                "datasets.Dataset, a list of dicts or a dict of columns"
+            ) from error
+        if isinstance(self._frame, nw.LazyFrame):  # only what is read is computed
+            names = self._frame.collect_schema().names()
+            self._frame = self._frame.select([name for name in names if name in set(wanted)]).collect()
         own_names = list(self._frame.columns) if own_names is None else own_names
         self._column = dict(zip(own_names, self._frame.columns, strict=True))
         if repeated := [name for name, times in Counter(own_names).items() if times > 1 and name in wanted]:
@@ -175,6 +174,17 @@ class _RowList:
     def chunks(self, name: Hashable) -> Iterator[Sequence[Any] | NDArray[Any]]:
         for start in range(0, self.n_rows, ROWS_PER_CHUNK):
             yield [row.get(name) for row in self._rows[start : start + ROWS_PER_CHUNK]]
+
+
+def _streamed(data: Any, wanted: Sequence[Hashable]) -> list[dict[Any, Any]]:
+    """Rows of a streamed dataset, of each what is wanted; others by name alone."""
+    from tqdm.auto import tqdm
+
+    names = set(wanted)
+    return [
+        {name: cell if name in names else None for name, cell in row.items()}
+        for row in tqdm(data, desc="reading", unit=" rows")
+    ]
 
 
 def _sliced(column: Any) -> Iterator[Any]:

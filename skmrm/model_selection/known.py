@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from skmrm._support.wording import counted, name_some
 from skmrm.episodes import EpisodeSet
 from skmrm.episodes.columns import factorize, number, number_rows
+from skmrm.episodes.outcomes import joined_said
 
 __all__ = ["join_known", "known_problems"]
 
@@ -78,12 +79,14 @@ def join_known(episodes: EpisodeSet, known: EpisodeSet) -> tuple[EpisodeSet, NDA
     user = np.concatenate([known.user, episodes.user])
     new = np.arange(len(user)) >= known.n_pairs
     order = np.argsort(user, kind="stable")
+    said: dict[str, Any] = joined_said([(one.n_pairs, one.said) for one in (known, episodes)])
     both = EpisodeSet(
         users=episodes.users,
         user=user[order],
         group=np.arange(len(user)),
         feature_names=episodes.feature_names if known.feature_names == episodes.feature_names else None,
         **_join_items(known, episodes, order),
+        **{name: column[order] for name, column in said.items()},
     )
     return both, new[order]
 

@@ -453,8 +453,6 @@ def iterable_dataset():
     ("make", "match"),
     [
         (dataset_dict, r"got a DatasetDict with splits 'train', 'test': pass one, as data\['train'\]"),
-        (iterable_dataset, r"got an IterableDataset, which streams: pass list\(data\)"),
-        (lambda: as_polars(COLUMNS).lazy(), r"got a LazyFrame, which is lazy: pass data.collect\(\)"),
         (lambda: as_episode_set([Episode("a", ["x"], ["y"])]), "got an EpisodeSet, which needs no reading"),
         (lambda: [Episode("a", ["x"], ["y"])], "got an Episode at place 0 of the list: pass it on as it is"),
         (
@@ -474,8 +472,30 @@ def test__episodes_from_frame__not_a_table__says_what_came_and_what_to_do(make, 
         episodes_from_frame(make())
 
 
-def test__episodes_from_frame__streamed_dataset_as_list__is_read():
-    assert episodes_from_frame(list(iterable_dataset())) == episodes_from_frame(ROWS)
+def arrow_reader():
+    pa = pytest.importorskip("pyarrow")
+    return pa.RecordBatchReader.from_batches(pa.table(COLUMNS).schema, pa.table(COLUMNS).to_batches(1))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [iterable_dataset, lambda: list(iterable_dataset()), lambda: as_polars(COLUMNS).lazy(), arrow_reader],
+    ids=["streamed", "streamed as list", "lazy", "arrow reader"],
+)
+def test__episodes_from_frame__lazy_and_streamed__are_read(make):
+    assert episodes_from_frame(make()) == episodes_from_frame(ROWS)
+
+
+def test__episodes_from_frame__lazy__computes_what_is_read_alone():
+    pl = pytest.importorskip("polars")
+
+    def never(column):
+        raise AssertionError("a column that nobody asked for")
+
+    lazy = as_polars(COLUMNS).lazy().with_columns(more=pl.col("chosen").map_batches(never, return_dtype=pl.String))
+    assert episodes_from_frame(lazy) == episodes_from_frame(ROWS)
+    with pytest.raises(EpisodeError, match=r"whose columns are .*'more'"):
+        episodes_from_frame(lazy, user="nobody")
 
 
 # -- real judgements -------------------------------------------------------------------------------------------------

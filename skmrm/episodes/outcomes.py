@@ -1,0 +1,104 @@
+"""What is said of a pair beside the choice: ties and strengths, how often it counts, and when it was said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skmrm.episodes.arrays import index_column, value_column
+from skmrm.exceptions import EpisodeError
+
+__all__ = ["MAX_GRADES", "SAID", "Said", "Sides", "joined_said", "read_said", "said_problems", "sides_of"]
+
+SAID = ("outcome", "weight", "time")
+MAX_GRADES = 20  # strengths; a scale of more values says less with each
+Said = Mapping[str, NDArray[Any]]  # columns (n_pairs,) under these names, those that are there
+
+
+def read_said(given: Mapping[str, ArrayLike | None]) -> tuple[dict[str, NDArray[Any]], list[str]]:
+    """Columns of what was said, read-only, and what is wrong with them."""
+    found: dict[str, NDArray[Any]] = {}
+    problems: list[str] = []
+    for name, values in given.items():
+        if values is None:
+            continue
+        try:
+            found[name] = index_column(values, name, np.int64) if name == "outcome" else value_column(values, name)
+        except EpisodeError as error:
+            problems += error.problems
+        except (TypeError, ValueError) as error:
+            problems.append(f"column '{name}' must hold one number for each pair ({error})")
+    return found, problems
+
+
+def said_problems(said: Said) -> Iterator[str]:
+    """Numbers that mean nothing, one sentence a column."""
+    rules = {
+        "outcome": (f"0 for a tie, or a strength from 1 to {MAX_GRADES}", "turn round what was chosen and rejected"),
+        "weight": ("numbers above zero", "drop pairs that are not to count"),
+        "time": ("a date or a number for each pair", "fill these in, or leave the column out"),
+    }
+    for name, column in said.items():
+        fit = np.isfinite(column)
+        if name == "outcome":
+            fit &= (column >= 0) & (column <= MAX_GRADES)
+        if name == "weight":
+            fit &= column > 0
+        wrong = np.flatnonzero(~fit)
+        if len(wrong):
+            rule, remedy = rules[name]
+            place = f"{column[wrong[0]]} at pair {wrong[0]}" + (f" ({len(wrong)} in all)" if len(wrong) > 1 else "")
+            yield f"column '{name}' must hold {rule}, got {place}: {remedy}"
+
+
+def joined_said(parts: Sequence[tuple[int, Said]]) -> dict[str, NDArray[Any]]:
+    """What was said in several sets of so many pairs: 1 for an outcome and a weight that a set does not have.
+
+    Times are left out unless all sets have them.
+    """
+    found: dict[str, NDArray[Any]] = {}
+    for name in SAID:
+        has = [name in said for n_pairs, said in parts if n_pairs > 0]
+        if not any(has) or (name == "time" and not all(has)):
+            continue
+        dtype = np.int64 if name == "outcome" else np.float64
+        found[name] = np.concatenate([said.get(name, np.ones(n_pairs, dtype)) for n_pairs, said in parts])
+    return found
+
+
+class Sides(NamedTuple):
+    """Outcomes as choices of two; see :mod:`skmrm.meta.thresholds`.
+
+    Attributes
+    ----------
+    pair : (n,) int array, ascending
+        Which pair it is of.
+    turned : (n,) bool array
+        Whether the pair's rejected response is the one that is ahead.
+    side : (n,) int array
+        Which side of which threshold, a place in ``concatenate([t, -t])``.
+    """
+
+    pair: NDArray[np.intp]
+    turned: NDArray[np.bool_]
+    side: NDArray[np.int64]
+
+
+def sides_of(outcome: NDArray[np.int64], n_grades: int) -> Sides:
+    """One or two sides of each outcome, where so many strengths are told apart; larger ones count as the largest.
+
+    Examples
+    --------
+    >>> sides_of(np.array([0, 1, 2]), 2)
+    Sides(pair=array([0, 0, 1, 1, 2]), turned=array([False,  True, False,  True, False]), side=array([2, 2, 0, 3, 1]))
+    """
+    grade = np.minimum(outcome, n_grades)
+    pair = np.repeat(np.arange(len(grade)), 1 + (grade < n_grades))
+    turned = np.zeros(len(pair), bool)
+    turned[1:] = pair[1:] == pair[:-1]
+    grade = grade[pair]
+    lower = np.where(grade == 0, n_grades, grade - 1)
+    return Sides(pair, turned, np.where(turned, n_grades + grade, lower))

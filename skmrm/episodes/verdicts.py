@@ -1,0 +1,184 @@
+"""Columns of a table that say who won, by how much, how often it counts and when: words and numbers to `EpisodeSet`'s.
+
+What people write differs, and what it means must not be guessed: words that are not known are an error that lists what
+each known one means, and `words` says what others do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime, timezone
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmrm._support.wording import name_some
+from skmrm.episodes.cells import MISSING, is_missing
+from skmrm.episodes.outcomes import MAX_GRADES
+from skmrm.episodes.rules import Problems
+
+__all__ = ["WORDS", "read_grades", "read_numbers", "read_times", "read_winners"]
+
+# What it means that a column of winners or of outcomes holds one of these, in small letters and without punctuation.
+WORDS: dict[str, tuple[str, ...]] = {
+    "a": ("a", "model a", "response a", "answer a", "a wins", "a is better", "first", "left"),
+    "b": ("b", "model b", "response b", "answer b", "b wins", "b is better", "second", "right"),
+    "tie": (
+        *("tie", "ties", "tied", "draw", "equal", "same", "about the same", "no preference", "neither"),
+        *("both", "both good", "both bad", "bothbad", "tie bothbad"),
+    ),
+    "chosen": ("chosen", "win", "wins", "better", "preferred"),
+}
+_CODES = {"a": 1, "b": -1, "tie": 0, "chosen": 1}
+MAX_STRENGTH = 10  # whole numbers up to here are strengths as they are, the same in every set
+FEW_STRENGTHS = 7  # other numbers of which each is a strength of its own; of more, equally frequent ones are made
+N_STRENGTHS = 5
+
+
+def read_winners(
+    column: str, values: Sequence[Any], words: Mapping[Any, str] | None, meanings: Sequence[str], problems: Problems
+) -> NDArray[np.int64]:
+    """Who won each pair: 1 the first, -1 the second, 0 neither.
+
+    Parameters
+    ----------
+    column : str
+        Its name.
+    values : sequence of str or bool
+        True is the first.
+    words : mapping, optional
+        Further words, to one of the `meanings`.
+    meanings : sequence of str
+        Keys of `WORDS` that this column may say.
+    problems : Problems
+        Takes what cannot be read.
+    """
+    known: dict[Any, str] = {word: meaning for meaning in meanings for word in WORDS[meaning]}
+    known |= {_plain(word): meaning for word, meaning in (words or {}).items()}
+    if wrong := [meaning for meaning in known.values() if meaning not in meanings]:
+        problems.add_rule(f"words must say what each word means, one of {name_some(meanings)}, got {name_some(wrong)}")
+    codes, missing, strange = np.zeros(len(values), np.int64), [], []
+    for row, value in enumerate(values):
+        if isinstance(value, bool | np.bool_):
+            codes[row] = 1 if value else _CODES[meanings[1]]
+        elif is_missing(value):
+            missing.append(row)
+        elif (meaning := known.get(_plain(value))) in _CODES:
+            codes[row] = _CODES[str(meaning)]
+        else:
+            strange.append(row)
+    if missing:
+        problems.add_cells(f"column '{column}'", {MISSING: missing})
+    if strange:
+        listed = "; ".join(
+            f"{meaning}: {', '.join(word for word, other in known.items() if other == meaning)}" for meaning in meanings
+        )
+        came = name_some(dict.fromkeys(values[row] for row in strange))
+        problems.add_rule(
+            f"column '{column}' must say who won, got {came} in {len(strange)} rows; known are {listed}: "
+            "pass words={...} with what the others mean"
+        )
+    return codes
+
+
+def read_grades(
+    column: str, values: Sequence[Any], order: Sequence[Any] | Mapping[Any, int] | None, problems: Problems
+) -> NDArray[np.int64]:
+    """How strong each preference is, from 1; 0 for a tie.
+
+    Parameters
+    ----------
+    column : str
+        Its name.
+    values : sequence of numbers or labels
+        Of numbers, whose sign says nothing, zero is a tie. Whole ones up to ten are strengths as they are; others are
+        strengths in their order, each one if they are few, else five, equally frequent.
+    order : sequence of labels, or mapping of labels to strengths, optional
+        From the weakest to the strongest; needed where they are no numbers. Words for a tie are one anywhere.
+    problems : Problems
+    """
+    missing = [row for row, value in enumerate(values) if is_missing(value)]
+    if missing:
+        problems.add_cells(f"column '{column}'", {MISSING: missing})
+        return np.zeros(len(values), np.int64)
+    if order is not None:
+        ordered = order.items() if isinstance(order, Mapping) else ((label, n) for n, label in enumerate(order, 1))
+        ranks = {_plain(label): place for label, place in ordered}
+    elif all(isinstance(value, Real) for value in values):
+        return _grades_of_numbers(np.abs(np.array(values, float)))
+    else:
+        ranks = {}
+    ranks = dict.fromkeys(WORDS["tie"], 0) | ranks
+    strange = [row for row, value in enumerate(values) if _plain(value) not in ranks]
+    if strange or max(ranks.values()) > MAX_GRADES:
+        came = name_some(dict.fromkeys(values[row] for row in strange))
+        problems.add_rule(
+            f"column '{column}' must hold numbers, or labels of at most {MAX_GRADES} strengths whose order is known, "
+            f"got {came}: pass strength_order=[...], from the weakest to the strongest"
+        )
+        return np.zeros(len(values), np.int64)
+    return np.array([ranks[_plain(value)] for value in values], np.int64)
+
+
+def _grades_of_numbers(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Whole numbers as they are; else the rank among those above zero, or among fifths of them where they are many."""
+    if bool((values == np.rint(values)).all()) and values.max(initial=0) <= MAX_STRENGTH:
+        return values.astype(np.int64)
+    levels = np.unique(values[values > 0])
+    if len(levels) > FEW_STRENGTHS:
+        above = values[values > 0]
+        levels = np.unique(np.quantile(above, np.arange(N_STRENGTHS) / N_STRENGTHS))
+    return np.where(values > 0, np.searchsorted(levels, values, side="right"), 0).astype(np.int64)
+
+
+def read_numbers(column: str, values: Sequence[Any], problems: Problems) -> NDArray[np.float64]:
+    """A column of numbers."""
+    wrong: dict[str, list[int]] = {}
+    found = np.ones(len(values))
+    for row, value in enumerate(values):
+        if is_missing(value):
+            wrong.setdefault(MISSING, []).append(row)
+        elif isinstance(value, Real):
+            found[row] = float(value)
+        else:
+            wrong.setdefault(f"a {type(value).__name__}", []).append(row)
+    problems.add_cells(f"column '{column}'", wrong)
+    return found
+
+
+def read_times(column: str, values: Sequence[Any], problems: Problems) -> NDArray[np.float64]:
+    """A column of dates, in seconds since 1970 (UTC where they name no zone), or of numbers, as they are."""
+    wrong: dict[str, list[int]] = {}
+    found = np.zeros(len(values))
+    for row, value in enumerate(values):
+        if is_missing(value):
+            wrong.setdefault(MISSING, []).append(row)
+            continue
+        try:
+            found[row] = _seconds(value)
+        except (TypeError, ValueError, OverflowError):
+            wrong.setdefault(f"{value!r:.40}, which is no date", []).append(row)
+    problems.add_cells(f"column '{column}'", wrong)
+    return found
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if isinstance(value, np.datetime64):
+        return float(value.astype("datetime64[us]").astype(np.int64)) / 1e6
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)
+    if isinstance(value, datetime):
+        return (value if value.tzinfo is not None else value.replace(tzinfo=timezone.utc)).timestamp()
+    return float(value)
+
+
+def _plain(word: Any) -> Any:
+    """A word in small letters, without what stands around or between its parts."""
+    if not isinstance(word, str):
+        return word
+    letters: Iterable[str] = (letter if letter.isalnum() else " " for letter in word.strip().lower())
+    return " ".join("".join(letters).split())

@@ -2,6 +2,7 @@
 
 from skmrm.metrics.bootstrap import Interval, bootstrap_interval, share_helped, simultaneous_intervals
 from skmrm.metrics.calibration import Reliability, expected_calibration_error, reliability
+from skmrm.metrics.outcomes import outcome_losses, outcome_probabilities, tie_calibration_error
 from skmrm.metrics.per_user import (
     log_loss,
     user_accuracies,
@@ -17,9 +18,12 @@ __all__ = [
     "bootstrap_interval",
     "expected_calibration_error",
     "log_loss",
+    "outcome_losses",
+    "outcome_probabilities",
     "reliability",
     "share_helped",
     "simultaneous_intervals",
+    "tie_calibration_error",
     "user_accuracies",
     "user_level_accuracy",
     "user_log_losses",

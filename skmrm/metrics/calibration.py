@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skmrm.metrics.margins import finite_margins, sigmoid, user_codes
+from skmrm.metrics.margins import finite_margins, user_codes
+from skmrm.metrics.outcomes import outcome_probabilities, read_outcomes
 
 __all__ = ["Reliability", "expected_calibration_error", "reliability"]
 
@@ -43,10 +44,17 @@ class Reliability:
         return float(self.weight[filled] @ distance)
 
 
-def reliability(margins: ArrayLike, user: Any = None, n_bins: int = 10) -> Reliability:
+def reliability(
+    margins: ArrayLike,
+    user: Any = None,
+    n_bins: int = 10,
+    outcome: ArrayLike | None = None,
+    thresholds: ArrayLike | None = None,
+) -> Reliability:
     r"""Confidence against accuracy.
 
-    The confidence of a pair is :math:`\sigma(|margin|)`, what the model gives the response that it prefers.
+    The confidence of a pair is :math:`\sigma(|margin|)`, what the model gives the response that it prefers; with
+    thresholds, half of the probability of a tie is part of it, as ties count half.
 
     Parameters
     ----------
@@ -56,6 +64,9 @@ def reliability(margins: ArrayLike, user: Any = None, n_bins: int = 10) -> Relia
         User of each pair: rows, or ids of any kind. With it every user counts alike, without it every pair.
     n_bins : int
         Bins of equal width over [0.5, 1].
+    outcome, thresholds : array-like, optional
+        As of :func:`skmrm.metrics.user_log_losses`; ties count half where the model has thresholds, and are left out
+        where it has none.
 
     Returns
     -------
@@ -79,6 +90,13 @@ def reliability(margins: ArrayLike, user: Any = None, n_bins: int = 10) -> Relia
     if isinstance(n_bins, bool) or not isinstance(n_bins, int | np.integer) or n_bins < 1:
         raise ValueError(f"n_bins must be a positive integer, got {n_bins!r}")
     margin = finite_margins(margins)
+    right = np.heaviside(margin, 0.5)
+    if outcome is not None:
+        tied = read_outcomes(outcome, margin) == 0
+        if thresholds is None:
+            owner = None if user is None else user_codes(margin, user)[~tied]
+            return reliability(margin[~tied], owner, n_bins)
+        right = np.where(tied, 0.5, right)
     if margin.ndim != 1 or margin.size == 0:
         raise ValueError(f"reliability needs a one-dimensional array with at least one pair, got shape {margin.shape}")
     share = np.full(margin.size, 1.0)
@@ -86,12 +104,13 @@ def reliability(margins: ArrayLike, user: Any = None, n_bins: int = 10) -> Relia
         owner = user_codes(margin, user)
         share = 1.0 / np.bincount(owner)[owner]
     share /= share.sum()
-    confidence = sigmoid(np.abs(margin))
+    win, tie, _ = outcome_probabilities(np.abs(margin), None if outcome is None else thresholds).T
+    confidence = win + tie / 2
     row = np.minimum(((confidence - 0.5) * 2 * n_bins).astype(np.intp), n_bins - 1)
     weight = np.asarray(np.bincount(row, weights=share, minlength=n_bins), float)
     with np.errstate(invalid="ignore"):
         mean_confidence = np.bincount(row, weights=share * confidence, minlength=n_bins) / weight
-        accuracy = np.bincount(row, weights=share * np.heaviside(margin, 0.5), minlength=n_bins) / weight
+        accuracy = np.bincount(row, weights=share * right, minlength=n_bins) / weight
     return Reliability(mean_confidence, accuracy, weight)
 
 

@@ -38,7 +38,8 @@ class BaseRewards:
     Parameters
     ----------
     params : mapping of str to array
-        Parameters of :mod:`skmrm.meta.basis`: ``mean``, ``scale``, ``bases``, and those of a kernel.
+        Parameters of :mod:`skmrm.meta.basis`: ``mean``, ``scale``, ``bases``, and those of a kernel; and
+        ``thresholds`` and ``pooled_thresholds``, where fit had ties or strengths.
     encoder : fitted transformer or None
         Texts to features; None if the model was fitted on arrays.
     device : str
@@ -85,6 +86,15 @@ class BaseRewards:
     def n_bases(self) -> int:
         """Number of base reward functions."""
         return len(self.params["bases"])
+
+    @property
+    def thresholds(self) -> NDArray[np.float64] | None:
+        """Of ties and strengths in the population, (n_grades,), in logits; None where fit had plain choices alone."""
+        return self.params.get("thresholds")
+
+    def thresholds_of(self, n_pairs: int) -> NDArray[np.float64] | None:
+        """Those of a user with so many choices: without any, the user has the reward that all have, and its own."""
+        return self.params.get("pooled_thresholds", self.thresholds) if n_pairs == 0 else self.thresholds
 
     @property
     def kind(self) -> Literal["text", "features"]:
@@ -143,7 +153,7 @@ class FeatureRewards(BaseRewards):
     Parameters
     ----------
     params : mapping of str to array
-        ``mean`` and ``scale``, (n_features,) each.
+        ``mean`` and ``scale``, (n_features,) each; perhaps ``thresholds``.
     encoder : fitted transformer or None
     device : str
     feature_names : (n_features,) sequence of str, optional

@@ -19,7 +19,7 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 from skmrm import Episode, EpisodeSet, MetaRewardModel, episodes_from_arrays, episodes_from_frame, support_query_split
 from skmrm.datasets import make_user_preferences, oracle_accuracy, true_gaps
-from skmrm.estimators.core_data import adapt_arrays
+from skmrm.estimators.core_data import Choices, adapt_arrays
 from skmrm.exceptions import EpisodeError
 from skmrm.meta.adaptation import GradientAdaptation, MapAdaptation
 from skmrm.metrics import bootstrap_interval, user_accuracies
@@ -874,8 +874,7 @@ def test__planted_users__any_number_of_pairs__lose_half_a_point_at_most_to_true_
     support = users.take_pairs(split.support(n_pairs))
     table = np.asarray(users.features) @ crowd.base_functions.T
     truth = {"start": crowd.mean_weights, "rule.prior_scale": np.full(3, np.std(crowd.weights - crowd.mean_weights))}
-    columns = support.user, support.chosen, support.rejected, users.n_users
-    weights, _ = adapt_arrays(truth, MapAdaptation(), table, *columns, "cpu")
+    weights, _ = adapt_arrays(truth, MapAdaptation(), table, Choices.of(support), "cpu")
     bayes = np.einsum("pk,pk->p", table[query.chosen] - table[query.rejected], weights[query.user])
     found, true = crowd_model.adapt_many(support).decision_function(query), true_gaps(crowd, query)
     assert expected_loss(found, true) - expected_loss(bayes, true) < 0.005

@@ -159,5 +159,7 @@ class PooledBradleyTerry(RewardEstimator):
             kernel = ("kernel.points", "kernel.precision")
             params |= {name: torch.from_numpy(np.array(base.params[name])) for name in kernel}
             params["kernel.out"] = torch.from_numpy(np.array(nystroem[None]))
-        fitted = Fitted(params, FixedAdaptation(), source.ridge_, [], [], 0)
+        thresholds = base.thresholds_of(0)
+        held = None if thresholds is None else torch.from_numpy(np.array(thresholds))
+        fitted = Fitted(params, FixedAdaptation(), source.ridge_, [], [], 0, thresholds=held)
         return self._keep(fitted, base.encoder, source.n_users_, base.feature_names)

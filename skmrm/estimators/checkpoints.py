@@ -150,7 +150,8 @@ class Checkpoints:
         self, episodes: EpisodeSet, features: NDArray[Any], params: dict[str, Any], seeds: list[int]
     ) -> FileKeeper:
         """A keeper of the states of a fit on these episodes with these parameters."""
-        columns = (features, episodes.chosen, episodes.rejected, episodes.user, episodes.group)
+        own = episodes
+        columns = (features, own.chosen, own.rejected, own.user, own.group, *own.said.values())
         of_model = {name: value for name, value in params.items() if name not in _NOT_OF_THE_MODEL}
         if not isinstance(params["random_state"], Integral):
             del of_model["random_state"]  # drawn once, and kept in the checkpoint

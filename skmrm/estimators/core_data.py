@@ -16,17 +16,76 @@ from skmrm._support.device import resolve_device
 from skmrm._support.tensors import Arrays, as_one_array, as_tensor, as_tensors
 from skmrm._support.threads import in_threads
 from skmrm.episodes import EpisodeSet
+from skmrm.episodes.outcomes import sides_of
 from skmrm.meta.adaptation import Adaptation
 from skmrm.meta.adaptation.users import adapt_users
 from skmrm.meta.folds import Split
 from skmrm.meta.outer.keeper import KEEPS_NOTHING, Keeper
 from skmrm.meta.outer.streaming import Block, StreamedUsers
 from skmrm.meta.tensors.pairs import Pairs
+from skmrm.meta.thresholds import first_thresholds
 from skmrm.splits.support_query import draw_training_split
 
-__all__ = ["CoreData", "adapt_arrays", "core_data", "make_block", "start_weights"]
+__all__ = ["Choices", "CoreData", "adapt_arrays", "core_data", "make_block", "start_weights"]
 
 _USERS_PER_JOB = 1000  # fewer are not worth a thread
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Columns of choices, as :class:`skmrm.EpisodeSet` has them.
+
+    Attributes
+    ----------
+    chosen, rejected, user : (n_pairs,) int array
+    n_users : int
+    outcome, weight : (n_pairs,) array, optional
+    group : (n_pairs,) int array, optional
+    """
+
+    chosen: NDArray[Any]
+    rejected: NDArray[Any]
+    user: NDArray[Any]
+    n_users: int
+    outcome: NDArray[Any] | None = None
+    weight: NDArray[Any] | None = None
+    group: NDArray[Any] | None = None
+
+    @classmethod
+    def of(cls, episodes: EpisodeSet) -> Choices:
+        """All of a set."""
+        own = episodes
+        return cls(own.chosen, own.rejected, own.user, own.n_users, own.outcome, own.weight, own.group)
+
+    def of_users(self, first: int, last: int) -> Choices:
+        """Those of some neighbouring users."""
+        own = slice(*np.searchsorted(self.user, [first, last]))
+        parts = (None if column is None else column[own] for column in (self.outcome, self.weight, self.group))
+        return Choices(self.chosen[own], self.rejected[own], self.user[own] - first, last - first, *parts)
+
+    def pairs(self, n_grades: int, device: torch.device) -> tuple[Pairs, NDArray[np.intp] | None]:
+        """As sides of so many thresholds, none where it is 0; and which choice each side is of, None if one of each."""
+        sides, ends = None, (self.chosen, self.rejected)
+        if n_grades > 0:
+            plain = np.full(len(self.user), n_grades)  # without a strength, a choice is beyond the first threshold
+            sides = sides_of(plain if self.outcome is None else self.outcome, n_grades)
+            if self.outcome is None:
+                sides = sides._replace(side=np.zeros_like(sides.side))
+            chosen, rejected = (end[sides.pair] for end in ends)
+            ends = np.where(sides.turned, rejected, chosen), np.where(sides.turned, chosen, rejected)
+        pair = None if sides is None else sides.pair
+
+        def column(values: NDArray[Any] | None, dtype: Any = np.int64) -> torch.Tensor | None:
+            if values is None:
+                return None
+            return torch.from_numpy(np.array(values if pair is None else values[pair], dtype)).to(device)
+
+        user = self.user if pair is None else self.user[pair]
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(user, minlength=self.n_users))])
+        better, worse, begins = (torch.from_numpy(np.array(one, np.int64)).to(device) for one in (*ends, offsets))
+        side = None if sides is None else torch.from_numpy(sides.side).to(device)
+        group, weight = column(self.group), column(self.weight, np.float64)
+        return Pairs(better, worse, begins, group, weight, side=side), pair
 
 
 @dataclass(frozen=True)
@@ -69,11 +128,13 @@ def core_data(
     keeper: Keeper = KEEPS_NOTHING,
     others: StreamedUsers | None = None,
     n_own: int = 0,
+    n_grades: int = 0,
 ) -> CoreData:
-    """Columns of an episode set, and features of its items, as tensors."""
+    """Columns of an episode set, and features of its items, as tensors; ties or so many strengths, or neither (0)."""
     generator = torch.Generator().manual_seed(int(rng.integers(2**63 - 1)))
-    block = make_block(episodes, features, support_fraction, rng, device)
-    return CoreData(block.features, block.pairs, block.draw_split, generator, keeper, others, n_own)
+    block = make_block(episodes, features, support_fraction, rng, device, n_grades)
+    pairs = first_thresholds(block.pairs, n_grades)
+    return CoreData(block.features, pairs, block.draw_split, generator, keeper, others, n_own)
 
 
 def make_block(
@@ -82,14 +143,16 @@ def make_block(
     support_fraction: float | None,
     rng: np.random.Generator,
     device: str,
+    n_grades: int = 0,
 ) -> Block:
     """Users with their features and pairs as tensors."""
     place = resolve_device(device)
     user, n_users = episodes.user, episodes.n_users
+    pairs, pair = Choices.of(episodes).pairs(n_grades, place)
     return Block(
         as_tensor(features, place),
-        _pairs(episodes.chosen, episodes.rejected, user, n_users, place, episodes.group),
-        lambda: _draw_split(user, episodes.group, n_users, support_fraction, rng, place),
+        pairs,
+        lambda: _draw_split(user, episodes.group, n_users, support_fraction, rng, place, pair),
     )
 
 
@@ -97,27 +160,28 @@ def adapt_arrays(
     params: Arrays,
     rule: Adaptation,
     rewards: NDArray[Any],
-    user: NDArray[Any],
-    chosen: NDArray[Any],
-    rejected: NDArray[Any],
-    n_users: int,
+    choices: Choices,
     device: str,
     n_jobs: int | None = None,
+    thresholds: NDArray[Any] | None = None,
 ) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Weights (n_users, n_bases) and, where the rule defines them, covariances, from all pairs given.
+    """Weights (n_users, n_bases) and, where the rule defines them, covariances, from all choices given.
 
     Parts of many users are adapted in so many Python threads (torch lets go of Python's lock), each of which computes
-    on one: `n_jobs`, and for None as many as torch may take.
+    on one: `n_jobs`, and for None as many as torch may take. `thresholds` are those of the population; of one that
+    never tied and told no strengths, a tie says that neither response is better, and a strength nothing.
     """
     place = resolve_device(device)
     found, table = as_tensors(params, place), as_tensor(rewards, place)
+    if thresholds is None and choices.outcome is not None and (choices.outcome == 0).any():
+        thresholds = np.zeros(1)
+    held = None if thresholds is None else torch.from_numpy(np.array(thresholds, np.float64)).to(place)
 
     def adapt(part: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor | None]:
-        first, last = part
-        own = slice(*np.searchsorted(user, [first, last]))
-        pairs = _pairs(chosen[own], rejected[own], user[own] - first, last - first, place)
-        return adapt_users(found, rule, table, pairs, with_covariance=True)
+        pairs, _ = choices.of_users(*part).pairs(0 if held is None else len(held), place)
+        return adapt_users(found, rule, table, pairs.held_against(held), with_covariance=True)
 
+    n_users = choices.n_users
     n_threads = effective_n_jobs(n_jobs)
     if n_jobs is None and n_threads == 1 and place.type == "cpu":
         n_threads = torch.get_num_threads()
@@ -132,7 +196,7 @@ def adapt_arrays(
 def start_weights(params: Arrays, rule: Adaptation, n_bases: int) -> NDArray[Any]:
     """Weights (n_bases,) of a user without pairs, read-only; computed on the CPU, wherever the model is."""
     nothing, rewards = np.empty(0, np.int64), np.empty((0, n_bases), params["start"].dtype)
-    weights, _ = adapt_arrays(params, rule, rewards, nothing, nothing, nothing, 1, "cpu")
+    weights, _ = adapt_arrays(params, rule, rewards, Choices(nothing, nothing, nothing, 1), "cpu")
     weights.flags.writeable = False
     return weights[0]
 
@@ -144,21 +208,8 @@ def _draw_split(
     support_fraction: float | None,
     rng: np.random.Generator,
     device: torch.device,
+    pair: NDArray[np.intp] | None,
 ) -> Split:
-    """A new random split, as tensors."""
+    """A new random split, as tensors; of sides, whose pairs are given."""
     masks = draw_training_split(user, group, n_users, support_fraction, rng)
-    return Split(*(torch.from_numpy(mask).to(device) for mask in masks))
-
-
-def _pairs(
-    chosen: NDArray[Any],
-    rejected: NDArray[Any],
-    user: NDArray[Any],
-    n_users: int,
-    device: torch.device,
-    *group: NDArray[Any],
-) -> Pairs:
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(user, minlength=n_users))])
-    wanted = (chosen, rejected, offsets, *group)
-    columns = (torch.from_numpy(np.array(column, np.int64)).to(device) for column in wanted)
-    return Pairs(*columns)
+    return Split(*(torch.from_numpy(mask if pair is None else mask[pair]).to(device) for mask in masks))

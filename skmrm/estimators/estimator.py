@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from skmrm.base_rewards import BaseRewards, check_episodes, check_user_pairs
 from skmrm.episodes import Episode, EpisodeSet
 from skmrm.episodes.rules import check_rewards_to_learn
-from skmrm.estimators.core_data import adapt_arrays
+from skmrm.estimators.core_data import Choices, adapt_arrays
 from skmrm.estimators.fitter import EpisodeFitter
 from skmrm.estimators.scorer import RewardScorer
 from skmrm.estimators.user_model import UserModels, UserRewardModel
@@ -182,6 +182,15 @@ class RewardEstimator(OnnxExport, RewardScorer, TransformerMixin, EpisodeFitter)
         return np.array([f"base_reward{i}" for i in range(self.base_rewards_.n_bases)], dtype=object)
 
     @property
+    def thresholds_(self) -> NDArray[np.float64] | None:
+        """Thresholds of ties and strengths, (n_grades,), in logits; None if fit had plain choices alone.
+
+        The first is half as wide as ties are: up to there neither response is better; from one to the next is a
+        strength. See :mod:`skmrm.meta.thresholds`.
+        """
+        return self.base_rewards_.thresholds
+
+    @property
     def start_weights_(self) -> NDArray[Any]:
         """Weights of a user without choices, (n_bases,)."""
         check_is_fitted(self)
@@ -244,12 +253,10 @@ class RewardEstimator(OnnxExport, RewardScorer, TransformerMixin, EpisodeFitter)
             self._rule_params,
             self.adaptation_,
             rewards,
-            episodes.user,
-            episodes.chosen,
-            episodes.rejected,
-            episodes.n_users,
+            Choices.of(episodes),
             self.device,
             self.n_jobs,
+            self.base_rewards_.thresholds,
         )
 
     def _check_episodes(self, episodes: Any, context: str) -> EpisodeSet:

@@ -79,6 +79,7 @@ class EpisodeFitter(BaseEstimator):
         _warn_of_heavy_users(found)
         encoder, checked, in_memory = self._in_order(found, max_memory)
         n_users, names, seeds = checked.n_users, checked.feature_names, self._draw_seeds()
+        n_grades = 0 if checked.is_plain else checked.n_grades
         if checked.features is None:
             features = np.ascontiguousarray(encoder.fit_transform(checked.items))  # a frame, where set_config wants one
         else:
@@ -92,8 +93,9 @@ class EpisodeFitter(BaseEstimator):
         if max_memory is not None and not in_memory:
             checked, rest = divide(checked, max_memory, rng)
             features = checked.features
-            others = Streamed(rest, max_memory, support_fraction, rng, self.device)
-        data = core_data(checked, features, support_fraction, rng, self.device, keeper, others, _n_statistics(encoder))
+            others = Streamed(rest, max_memory, support_fraction, rng, self.device, n_grades)
+        n_own = _n_statistics(encoder)
+        data = core_data(checked, features, support_fraction, rng, self.device, keeper, others, n_own, n_grades)
         with one_thread(), products_under(threads_for):
             fitted = core(data)
         return self._keep(fitted, encoder, n_users, names)
@@ -123,7 +125,9 @@ class EpisodeFitter(BaseEstimator):
 
     def _keep(self, fitted: Fitted, encoder: Any, n_users: int, feature_names: Sequence[str] | None = None) -> Self:
         """Set every attribute of a fitted estimator."""
-        self._keep_learnt(numpy_parameters(fitted.params), encoder, fitted.rule, feature_names)
+        held = {"thresholds": fitted.thresholds, "pooled_thresholds": fitted.pooled_thresholds}
+        params = numpy_parameters(fitted.params | {name: one for name, one in held.items() if one is not None})
+        self._keep_learnt(params, encoder, fitted.rule, feature_names)
         self.ridge_ = fitted.ridge
         self.selection_ = fitted.selection
         self.history_ = fitted.history

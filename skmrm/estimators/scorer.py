@@ -12,6 +12,7 @@ from skmrm._support.threads import one_thread
 from skmrm.base_rewards import BaseRewards, check_user_pairs
 from skmrm.episodes import EpisodeSet
 from skmrm.episodes.items import responses_to_rank, responses_to_score
+from skmrm.metrics import outcome_probabilities
 from skmrm.metrics.margins import sigmoid
 
 __all__ = ["RewardScorer"]
@@ -47,6 +48,8 @@ class RewardScorer(ABC):
     def predict_proba(self, pairs: Any) -> NDArray[Any]:
         r"""Probability that the first response of each pair is preferred, :math:`\sigma(r(chosen) - r(rejected))`.
 
+        That is, where one must be; :meth:`predict_outcomes` has ties.
+
         Parameters
         ----------
         pairs : Episode, EpisodeSet, list of (prompt, chosen, rejected), list of dicts, or table
@@ -58,6 +61,25 @@ class RewardScorer(ABC):
             Between 0 and 1.
         """
         return sigmoid(self.decision_function(pairs))
+
+    def predict_outcomes(self, pairs: Any) -> NDArray[np.float64]:
+        """Probability that the first response of each pair is preferred, that neither is, and that the second one is.
+
+        Parameters
+        ----------
+        pairs : Episode, EpisodeSet, list of (prompt, chosen, rejected), list of dicts, or table
+            One user's pairs.
+
+        Returns
+        -------
+        ndarray of shape (n_pairs, 3)
+            Win, tie and loss; rows sum to 1. Ties are as frequent as in fit, and impossible if nobody tied there.
+        """
+        return outcome_probabilities(self.decision_function(pairs), self._held())
+
+    def _held(self) -> NDArray[np.float64] | None:
+        """Thresholds that pairs are held against."""
+        return self._scorer()[0].thresholds_of(0)
 
     def decision_function(self, pairs: Any) -> NDArray[Any]:
         """Reward of the chosen minus reward of the rejected response of each pair.

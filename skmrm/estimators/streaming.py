@@ -60,6 +60,8 @@ class Streamed:
     rng : numpy.random.Generator
         Of the order of blocks and of splits.
     device : str
+    n_grades : int
+        Strengths that are told apart; 0 where all are plain choices.
     """
 
     episodes: EpisodeSet
@@ -67,6 +69,7 @@ class Streamed:
     support_fraction: float | None
     rng: np.random.Generator
     device: str
+    n_grades: int = 0
 
     @property
     def block_sizes(self) -> list[int]:
@@ -74,9 +77,14 @@ class Streamed:
         return np.diff(self._bounds).tolist()
 
     @property
-    def counts(self) -> torch.Tensor:
-        """Number of pairs of each user."""
-        return torch.from_numpy(self.episodes.pairs_per_user)
+    def totals(self) -> torch.Tensor:
+        """How many pairs, or sides of theirs, each user counts for."""
+        own, counted = self.episodes, np.ones(self.episodes.n_pairs)
+        if self.n_grades > 0 and own.outcome is not None:
+            counted += own.outcome < self.n_grades  # two sides
+        if own.weight is not None:
+            counted *= own.weight
+        return torch.from_numpy(np.bincount(own.user, weights=counted, minlength=own.n_users))
 
     @cached_property
     def _bounds(self) -> NDArray[np.intp]:
@@ -90,21 +98,14 @@ class Streamed:
         bounds = self._bounds
         for place in self.rng.permutation(len(bounds) - 1):
             own = _with_own_rows(self.episodes[int(bounds[place]) : int(bounds[place + 1])])
-            yield make_block(own, np.asarray(own.features), self.support_fraction, self.rng, self.device)
+            yield make_block(own, np.asarray(own.features), self.support_fraction, self.rng, self.device, self.n_grades)
 
 
 def _with_own_rows(episodes: EpisodeSet) -> EpisodeSet:
     """The same users over the rows that they refer to, read in ascending order."""
     rows, places = np.unique(np.concatenate([episodes.chosen, episodes.rejected]), return_inverse=True)
     chosen, rejected = np.split(places, 2)
-    return EpisodeSet(
-        users=episodes.users,
-        user=episodes.user,
-        chosen=chosen,
-        rejected=rejected,
-        group=episodes.group,
-        features=read_rows(episodes.features, rows),
-    )
+    return episodes._with(chosen=chosen, rejected=rejected, features=read_rows(episodes.features, rows), items=None)
 
 
 def _row_bytes(episodes: EpisodeSet, at_least: int = 1) -> int:

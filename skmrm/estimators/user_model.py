@@ -13,6 +13,7 @@ from skmrm.base_rewards import BaseRewards, check_episodes
 from skmrm.estimators.scorer import RewardScorer
 from skmrm.export import OnnxExport
 from skmrm.export.sources import Source, user_source, users_source
+from skmrm.metrics import outcome_probabilities
 from skmrm.metrics.margins import sigmoid
 
 if TYPE_CHECKING:
@@ -170,6 +171,14 @@ class UserRewardModel(OnnxExport, RewardScorer):
 
         return to_hf(self)
 
+    @property
+    def thresholds_(self) -> NDArray[np.float64] | None:
+        """Of ties and strengths in the population, (n_grades,), in logits; None where fit had plain choices alone."""
+        return self._base.thresholds
+
+    def _held(self) -> NDArray[np.float64] | None:
+        return self._base.thresholds_of(self.n_pairs_)
+
     def _export_source(self) -> Source:
         return user_source(self._base, self.weights_)
 
@@ -238,17 +247,21 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
         KeyError
             If users were not adapted.
         """
+        rows, gaps = self._rows_and_gaps(episodes, "decision_function")
+        return np.einsum("pk,pk->p", gaps, self.weights_[rows])
+
+    def _rows_and_gaps(self, episodes: Any, caller: str) -> tuple[NDArray[np.intp], NDArray[Any]]:
+        """Row of each pair's user (n_pairs,), and its gaps of base rewards (n_pairs, n_bases)."""
         base = self._base
-        checked = check_episodes(episodes, base, "decision_function")
+        checked = check_episodes(episodes, base, caller)
         unknown = [user for user in checked.users.tolist() if user not in self._row]
         if unknown:
             raise KeyError(f"users {name_some(unknown)} were not adapted: pass them to adapt_many first")
         if checked.n_pairs == 0:
-            return np.empty(0, self.weights_.dtype)
+            return np.empty(0, np.intp), np.empty((0, base.n_bases), self.weights_.dtype)
         rewards = base.of_episodes(checked)
         rows = np.array([self._row[user] for user in checked.users.tolist()], np.intp)
-        gaps = rewards[checked.chosen] - rewards[checked.rejected]
-        return np.einsum("pk,pk->p", gaps, self.weights_[rows[checked.user]])
+        return rows[checked.user], rewards[checked.chosen] - rewards[checked.rejected]
 
     def predict_proba(self, episodes: Any) -> NDArray[Any]:
         """Probability of each choice under its own user's model.
@@ -263,6 +276,44 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
             Between 0 and 1.
         """
         return sigmoid(self.decision_function(episodes))
+
+    def predict_outcomes(self, episodes: Any) -> NDArray[np.float64]:
+        """Probability of win, tie and loss of each pair's first response, under its own user's model.
+
+        Parameters
+        ----------
+        episodes : EpisodeSet or list of Episode
+
+        Returns
+        -------
+        ndarray of shape (n_pairs, 3)
+            Rows sum to 1.
+        """
+        return outcome_probabilities(self.decision_function(episodes), self.held_against(episodes))
+
+    def held_against(self, episodes: Any) -> NDArray[np.float64] | None:
+        """Thresholds of each pair: those of the population; of users without choices those of one reward for all.
+
+        Parameters
+        ----------
+        episodes : EpisodeSet or list of Episode
+            Pairs of users that were adapted.
+
+        Returns
+        -------
+        ndarray of shape (n_pairs, n_grades) or None
+            In logits; None where fit had plain choices alone.
+        """
+        known, unknown = (self._base.thresholds_of(n_pairs) for n_pairs in (1, 0))
+        if known is None or unknown is None:
+            return None
+        rows, _ = self._rows_and_gaps(episodes, "held_against")
+        return np.where(self.n_pairs_[rows, None] > 0, known, unknown)
+
+    @property
+    def thresholds_(self) -> NDArray[np.float64] | None:
+        """Of ties and strengths in the population, (n_grades,), in logits; None where fit had plain choices alone."""
+        return self._base.thresholds
 
     def _export_source(self) -> Source:
         return users_source(self._base, self.weights_)

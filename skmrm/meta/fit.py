@@ -44,6 +44,10 @@ class Fitted:
         spectral start.
     interrupted : bool
         Whether the user ended the outer loop early.
+    thresholds : Tensor of shape (n_grades,) or None
+        Of ties and strengths, in logits; None where there were plain choices alone.
+    pooled_thresholds : Tensor of shape (n_grades,) or None
+        Those that go with `pooled`: one reward for all has less to say of each pair, and narrower ties.
     """
 
     params: Parameters
@@ -54,6 +58,8 @@ class Fitted:
     n_judged: int
     pooled: Tensor | None = None
     interrupted: bool = False
+    thresholds: Tensor | None = None
+    pooled_thresholds: Tensor | None = None
 
 
 def meta_fit(
@@ -114,7 +120,7 @@ def meta_fit(
                 data.standardisation | start,
                 found.rule,
                 table,
-                pairs,
+                data.pairs,
                 draw_split,
                 ~held_out,
                 held_out,
@@ -142,4 +148,15 @@ def meta_fit(
     if found.pooled is not None:
         params |= found.pooled.parameters(params["bases"])
     pooled = None if found.pooled is None else found.pooled.solution
-    return Fitted(params, found.rule.given, found.ridge, found.selection, history, data.n_judged, pooled, interrupted)
+    return Fitted(
+        params,
+        found.rule.given,
+        found.ridge,
+        found.selection,
+        history,
+        data.n_judged,
+        pooled,
+        interrupted,
+        data.pairs.thresholds,
+        found.pooled_thresholds,
+    )

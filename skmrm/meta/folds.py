@@ -153,7 +153,7 @@ def cross_fit(
     folds = user_folds(judged, validation_fraction, generator)
     groups = group_folds(pairs, len(folds), generator) if new_groups else []
     return CrossFit(
-        standardisation, table, pairs.bounded(most_pairs(pairs.counts)), splits, judged, folds, groups, n_own
+        standardisation, table, pairs.bounded(most_pairs(pairs.totals)), splits, judged, folds, groups, n_own
     )
 
 

@@ -5,7 +5,8 @@ For a user :math:`u` with weights :math:`w` and pairs with base-reward gaps :mat
 
 .. math:: L_u(w) = \frac{\sum_p m_p \, \mathrm{softplus}(\delta_p - w \cdot g_p)}{\sum_p m_p}
 
-where :math:`m_p` is the weight of the pair (0 for padding) and :math:`\delta_p` an optional margin. The Robust
+where :math:`m_p` is the weight of the pair (0 for padding) and :math:`\delta_p` what its margin is held against
+(:mod:`skmrm.meta.thresholds`), 0 for a plain choice. The Robust
 Personalization Objective (arXiv 2601.18731) weights each user of a batch by how hard the user is,
 
 .. math:: \omega_u = \sigma\big((L_u - \tau) / \gamma\big), \qquad \tau = \text{the } (1 - \rho) \text{ quantile of } L.
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-__all__ = ["bradley_terry_loss", "normalised", "pair_margins", "pair_sums", "robust_mean", "robust_weights"]
+__all__ = ["beyond", "bradley_terry_loss", "normalised", "pair_margins", "pair_sums", "robust_mean", "robust_weights"]
 
 
 def pair_margins(weights: Tensor, gaps: Tensor) -> Tensor:
@@ -40,13 +41,18 @@ def pair_sums(values: Tensor, gaps: Tensor) -> Tensor:
     return torch.bmm(values.unsqueeze(1), gaps).squeeze(1)
 
 
+def beyond(margins: Tensor, threshold: Tensor | None) -> Tensor:
+    """Margins less what they are held against, where that is not zero throughout."""
+    return margins if threshold is None else margins - threshold.to(margins.dtype)
+
+
 def normalised(mask: Tensor) -> Tensor:
     """Pair weights that sum to one for each user, and to zero for a user without pairs."""
     total = mask.sum(-1, keepdim=True)
     return mask / (total + (total == 0))
 
 
-def bradley_terry_loss(weights: Tensor, gaps: Tensor, mask: Tensor, margins: Tensor | None = None) -> Tensor:
+def bradley_terry_loss(weights: Tensor, gaps: Tensor, mask: Tensor, threshold: Tensor | None = None) -> Tensor:
     """Mean negative log likelihood of each user's choices.
 
     Parameters
@@ -56,17 +62,16 @@ def bradley_terry_loss(weights: Tensor, gaps: Tensor, mask: Tensor, margins: Ten
         Base rewards of the chosen minus those of the rejected response.
     mask : Tensor of shape (users, pairs)
         Weight of each pair; 0 for padding.
-    margins : Tensor of shape (users, pairs), optional
-        By how many logits the chosen response is known to be better, at least.
+    threshold : Tensor of shape (users, pairs), optional
+        By how many logits the chosen response is better, at least.
 
     Returns
     -------
     Tensor of shape (users,)
         In nats a pair; 0 for a user without pairs.
     """
-    advantage = pair_margins(weights, gaps)
-    shortfall = -advantage if margins is None else margins - advantage
-    return (softplus(shortfall) * normalised(mask)).sum(-1)
+    margins = beyond(pair_margins(weights, gaps), threshold)
+    return (softplus(-margins) * normalised(mask)).sum(-1)
 
 
 def robust_weights(losses: Tensor, ratio: float, temperature: float | None) -> Tensor:

@@ -106,7 +106,7 @@ def test__streamed__blocks__hold_each_user_once_read_in_one_piece_each_of_bounde
         blocks = list(stream.blocks())
         assert len(blocks) > 10
         assert sum(block.pairs.n_users for block in blocks) == sum(stream.block_sizes) == 200
-        assert sum(block.pairs.chosen.numel() for block in blocks) == int(stream.counts.sum())
+        assert sum(block.pairs.chosen.numel() for block in blocks) == int(stream.totals.sum())
         assert max(array.reads) <= 200 + 16  # half of the sample's, and the user that fills it
         assert len(array.reads) == len(blocks)
         gaps = torch.cat([block.pairs.gaps(block.features) for block in blocks])
@@ -118,6 +118,17 @@ def test__streamed__blocks__hold_each_user_once_read_in_one_piece_each_of_bounde
         assert split.judged(blocks[0].pairs).all()
     assert orders[0] != orders[1]
     assert sorted(orders[0]) == sorted(orders[1])
+
+
+def test__streamed__totals__are_those_of_the_blocks_with_ties_strengths_and_weights():
+    episodes, table = by_user(200)
+    rng = np.random.default_rng(0)
+    said = {"outcome": rng.integers(0, 3, episodes.n_pairs), "weight": rng.uniform(0.5, 2, episodes.n_pairs)}
+    episodes = episodes._with(**said)
+    stream = Streamed(episodes, limit_for(episodes, 400), None, np.random.default_rng(0), "cpu", n_grades=2)
+    found = torch.cat([block.pairs.totals for block in stream.blocks()])
+    torch.testing.assert_close(found.sort().values, stream.totals.sort().values)
+    assert len(table) == episodes.n_items
 
 
 def test__refine_pooled__sample_and_blocks__is_the_solution_of_all_pairs():

@@ -23,12 +23,20 @@ class FixedAdaptation(InnerRule):
         """Weights are the start."""
         return start
 
-    def adapt(self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor:
+    def adapt(
+        self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters, threshold: Tensor | None = None
+    ) -> Tensor:
         """The start for each user; see :class:`skmrm.meta.adaptation.Adaptation`."""
         return start.expand(gaps.shape[0], -1)
 
     def covariance(
-        self, weights: Tensor, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters
+        self,
+        weights: Tensor,
+        start: Tensor,
+        gaps: Tensor,
+        mask: Tensor,
+        params: RuleParameters,
+        threshold: Tensor | None = None,
     ) -> Tensor | None:
         """A reward that ignores its user knows nothing of how sure it is of one."""
         return None

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from skmrm.meta.adam import AdamState, adam_direction, adam_pullback
 from skmrm.meta.adaptation.rule import InnerRule, Pullback, RuleParameters
-from skmrm.meta.objectives import normalised, pair_margins, pair_sums
+from skmrm.meta.objectives import beyond, normalised, pair_margins, pair_sums
 
 __all__ = ["GradientAdaptation"]
 
@@ -65,20 +65,28 @@ class GradientAdaptation(InnerRule):
         """Softmax of the adapted quantities where the weights live on the simplex."""
         return torch.softmax(start, -1) if self.simplex else start
 
-    def adapt(self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor:
+    def adapt(
+        self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters, threshold: Tensor | None = None
+    ) -> Tensor:
         """T steps from `start`; see :class:`Adaptation`."""
-        return self._trace(start, gaps, normalised(mask), self._step_size(params))[0]
+        return self._trace(start, gaps, normalised(mask), self._step_size(params), threshold)[0]
 
     def with_pullback(
-        self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters
+        self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters, threshold: Tensor | None = None
     ) -> tuple[Tensor, Pullback]:
         """As `adapt`, and how a gradient passes back through the steps: by the chain rule, by hand, last step first."""
         share, step_size = normalised(mask), self._step_size(params)
-        weights, tape = self._trace(start, gaps, share, step_size)
+        weights, tape = self._trace(start, gaps, share, step_size, threshold)
         return weights, lambda given: self._back(given, weights, tape, gaps, step_size)
 
     def covariance(
-        self, weights: Tensor, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters
+        self,
+        weights: Tensor,
+        start: Tensor,
+        gaps: Tensor,
+        mask: Tensor,
+        params: RuleParameters,
+        threshold: Tensor | None = None,
     ) -> Tensor | None:
         """No posterior is defined by stopping early."""
         return None
@@ -87,14 +95,14 @@ class GradientAdaptation(InnerRule):
         return params["step_size"] if self.learn_step_size else self.step_size
 
     def _trace(
-        self, start: Tensor, gaps: Tensor, share: Tensor, step_size: Tensor | float
+        self, start: Tensor, gaps: Tensor, share: Tensor, step_size: Tensor | float, threshold: Tensor | None
     ) -> tuple[Tensor, list[_Step]]:
         """Weights after all steps, and what each step saw."""
         raw: Tensor = start
         state: AdamState | None = None
         weights, tape = self.constrain(start).expand(len(gaps), -1), []
         for number in range(1, self.steps + 1):
-            chance = torch.sigmoid(-pair_margins(weights, gaps))
+            chance = torch.sigmoid(-beyond(pair_margins(weights, gaps), threshold))
             pull = chance * share
             slope = gradient = -pair_sums(pull, gaps)
             if self.simplex:

@@ -11,7 +11,7 @@ from torch.nn.functional import softplus
 
 from skmrm.meta.adaptation.posterior import PosteriorHessian, pull_and_curvature
 from skmrm.meta.adaptation.rule import InnerRule, Pullback, RuleParameters
-from skmrm.meta.objectives import pair_margins, pair_sums
+from skmrm.meta.objectives import beyond, pair_margins, pair_sums
 
 __all__ = ["MapAdaptation"]
 
@@ -31,7 +31,7 @@ class MapAdaptation(InnerRule):
     (so :math:`\Lambda = S^{-2}`), it minimises
 
     .. math::
-        \sum_p m_p \, \mathrm{softplus}(-w \cdot g_p) + \tfrac12 \lVert a \rVert^2 .
+        \sum_p m_p \, \mathrm{softplus}(T_p - w \cdot g_p) + \tfrac12 \lVert a \rVert^2 .
 
     In these coordinates the Hessian is at least the identity: it is well conditioned in float32 for separable pairs,
     one pair, or more bases than pairs, and :math:`s = 0` is exactly "no adaptation". The scale of a diagonal prior is
@@ -70,15 +70,17 @@ class MapAdaptation(InnerRule):
         """Weights are unconstrained."""
         return start
 
-    def adapt(self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor:
+    def adapt(
+        self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters, threshold: Tensor | None = None
+    ) -> Tensor:
         """Posterior mode; see :class:`Adaptation`."""
-        return start + params["prior_scale"] * self._solve(*_scaled(start, gaps, params), mask).mode
+        return start + params["prior_scale"] * self._solve(*_scaled(start, gaps, params, threshold), mask).mode
 
     def with_pullback(
-        self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters
+        self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters, threshold: Tensor | None = None
     ) -> tuple[Tensor, Pullback]:
         """As `adapt`, and how a gradient passes back through the mode: the implicit function's derivative by hand."""
-        scale, found = params["prior_scale"], self._solve(*_scaled(start, gaps, params), mask)
+        scale, found = params["prior_scale"], self._solve(*_scaled(start, gaps, params, threshold), mask)
 
         def pull_back(given: Tensor) -> tuple[Tensor, Tensor, RuleParameters]:
             adjoint = found.hessian.solve(scale * given)
@@ -92,10 +94,18 @@ class MapAdaptation(InnerRule):
 
         return start + scale * found.mode, pull_back
 
-    def covariance(self, weights: Tensor, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor:
+    def covariance(
+        self,
+        weights: Tensor,
+        start: Tensor,
+        gaps: Tensor,
+        mask: Tensor,
+        params: RuleParameters,
+        threshold: Tensor | None = None,
+    ) -> Tensor:
         r"""Inverse Hessian of the objective at the weights: :math:`S (I + S G^\top D G S)^{-1} S`."""
         scale = params["prior_scale"]
-        _, curvature = pull_and_curvature(pair_margins(weights, gaps), mask)
+        _, curvature = pull_and_curvature(beyond(pair_margins(weights, gaps), threshold), mask)
         inverse = PosteriorHessian(curvature, gaps * scale).inverse()
         return scale.unsqueeze(-1) * inverse * scale
 
@@ -155,9 +165,9 @@ class MapAdaptation(InnerRule):
         return found.index_copy_(0, users, mode), done.index_fill_(0, users, False)
 
 
-def _scaled(start: Tensor, gaps: Tensor, params: RuleParameters) -> tuple[Tensor, Tensor]:
-    """Gaps in units of the prior's scale, and margins at the start."""
-    return gaps * params["prior_scale"], pair_margins(start.expand(gaps.shape[0], -1), gaps)
+def _scaled(start: Tensor, gaps: Tensor, params: RuleParameters, threshold: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Gaps in units of the prior's scale, and margins at the start, beyond the thresholds."""
+    return gaps * params["prior_scale"], beyond(pair_margins(start.expand(gaps.shape[0], -1), gaps), threshold)
 
 
 class _Mode(NamedTuple):

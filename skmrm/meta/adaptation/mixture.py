@@ -28,7 +28,7 @@ from torch.nn.functional import softplus
 from skmrm.meta.adaptation.map import MapAdaptation
 from skmrm.meta.adaptation.posterior import PosteriorHessian, pull_and_curvature
 from skmrm.meta.adaptation.rule import InnerRule, RuleParameters
-from skmrm.meta.objectives import pair_margins
+from skmrm.meta.objectives import beyond, pair_margins
 
 __all__ = ["MixtureAdaptation", "MixturePrior"]
 
@@ -131,20 +131,32 @@ class MixtureAdaptation(InnerRule):
         centres = like.new_zeros(self.n_components, n_bases)
         return self._of_a_kind.init(n_bases, like) | {"centres": centres, "logits": like.new_zeros(self.n_components)}
 
-    def adapt(self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor:
+    def adapt(
+        self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters, threshold: Tensor | None = None
+    ) -> Tensor:
         """Posterior mean; see :class:`skmrm.meta.adaptation.Adaptation`."""
         prior = MixturePrior.of(params)
-        mean = torch.einsum("m,muk->uk", prior.weights, self._means(start, gaps, mask, prior))
+        mean = torch.einsum("m,muk->uk", prior.weights, self._means(start, gaps, mask, prior, threshold))
         return torch.where(mask.sum(-1, keepdim=True) > 0, mean, start)
 
-    def adapt_each(self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor:
+    def adapt_each(
+        self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters, threshold: Tensor | None = None
+    ) -> Tensor:
         """Posterior means under each prior by itself, (n_priors, users, bases)."""
-        return self._means(start, gaps, mask, MixturePrior.of(params))
+        return self._means(start, gaps, mask, MixturePrior.of(params), threshold)
 
-    def covariance(self, weights: Tensor, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor:
+    def covariance(
+        self,
+        weights: Tensor,
+        start: Tensor,
+        gaps: Tensor,
+        mask: Tensor,
+        params: RuleParameters,
+        threshold: Tensor | None = None,
+    ) -> Tensor:
         """Covariance within the kinds, and between them as far as the user's kind, or the prior, is in doubt."""
         prior = MixturePrior.of(params)
-        kinds = self._kinds(start, gaps, mask, prior)
+        kinds = self._kinds(start, gaps, mask, prior, threshold)
         chances = prior.weights[prior.prior].unsqueeze(1) * kinds.chances
         inverse = kinds.hessians.inverse().unflatten(0, chances.shape)
         factors = prior.factors.unsqueeze(1)
@@ -152,17 +164,21 @@ class MixtureAdaptation(InnerRule):
         each = factors @ inverse @ factors.mT + apart.unsqueeze(-1) * apart.unsqueeze(-2)
         return torch.einsum("cu,cukl->ukl", chances, each)
 
-    def _means(self, start: Tensor, gaps: Tensor, mask: Tensor, prior: MixturePrior) -> Tensor:
-        kinds = self._kinds(start, gaps, mask, prior)
+    def _means(
+        self, start: Tensor, gaps: Tensor, mask: Tensor, prior: MixturePrior, threshold: Tensor | None
+    ) -> Tensor:
+        kinds = self._kinds(start, gaps, mask, prior, threshold)
         total = kinds.modes.new_zeros(len(prior.weights), *kinds.modes.shape[1:])
         return total.index_add(0, prior.prior, kinds.chances.unsqueeze(-1) * kinds.modes)
 
-    def _kinds(self, start: Tensor, gaps: Tensor, mask: Tensor, prior: MixturePrior) -> _Kinds:
+    def _kinds(
+        self, start: Tensor, gaps: Tensor, mask: Tensor, prior: MixturePrior, threshold: Tensor | None
+    ) -> _Kinds:
         """All kinds' modes of all users at once."""
         shape = (len(prior.centres), len(gaps))
         starts = start + prior.centres
         scaled = (gaps @ prior.factors.unsqueeze(1)).expand(*shape, -1, -1).flatten(0, 1)
-        offset = torch.einsum("upk,ck->cup", gaps, starts).flatten(0, 1)
+        offset = beyond(torch.einsum("upk,ck->cup", gaps, starts), threshold).flatten(0, 1)
         mask = mask.repeat(len(prior.centres), 1)
         modes = self._of_a_kind.standard_mode(scaled, offset, mask)
         margins = offset + pair_margins(modes, scaled)

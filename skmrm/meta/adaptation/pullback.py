@@ -15,11 +15,12 @@ Pullback = Callable[[Tensor], tuple[Tensor, Tensor, RuleParameters]]
 
 
 def pullback_by_autograd(
-    adapt: Callable[[Tensor, Tensor, Tensor, RuleParameters], Tensor],
+    adapt: Callable[[Tensor, Tensor, Tensor, RuleParameters, Tensor | None], Tensor],
     start: Tensor,
     gaps: Tensor,
     mask: Tensor,
     params: RuleParameters,
+    threshold: Tensor | None = None,
 ) -> tuple[Tensor, Pullback]:
     """Weights as `adapt` gives them, and how a gradient passes back through it; zero where it does not depend.
 
@@ -29,7 +30,7 @@ def pullback_by_autograd(
     with torch.enable_grad():
         given = (start, gaps, *(params[name] for name in learnt))
         leaves = [value.detach().clone().requires_grad_() for value in given]
-        weights = adapt(leaves[0], leaves[1], mask, params | dict(zip(learnt, leaves[2:], strict=True)))
+        weights = adapt(leaves[0], leaves[1], mask, params | dict(zip(learnt, leaves[2:], strict=True)), threshold)
 
     def pull_back(given: Tensor) -> tuple[Tensor, Tensor, RuleParameters]:
         found = [torch.zeros_like(leaf) for leaf in leaves]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, cast, runtime_checkable
 
 from torch import Tensor
 
@@ -22,11 +22,23 @@ class Adaptation(Protocol):
     def constrain(self, start: Tensor) -> Tensor:
         """Weights of a user without pairs, (n_bases,), from the meta-learnt start."""
 
-    def adapt(self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor:
-        """Weights (users, bases) from gaps (users, pairs, bases) and pair weights (users, pairs); differentiable."""
+    def adapt(
+        self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters, threshold: Tensor | None = None
+    ) -> Tensor:
+        """Weights (users, bases) from gaps (users, pairs, bases) and pair weights (users, pairs); differentiable.
+
+        Thresholds (users, pairs) are what margins are held against, where some choices were ties or had a strength; a
+        rule that does not take them serves plain choices.
+        """
 
     def covariance(
-        self, weights: Tensor, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters
+        self,
+        weights: Tensor,
+        start: Tensor,
+        gaps: Tensor,
+        mask: Tensor,
+        params: RuleParameters,
+        threshold: Tensor | None = None,
     ) -> Tensor | None:
         """Posterior covariance (users, bases, bases) at the weights that `adapt` returned, or None without one."""
 
@@ -71,10 +83,10 @@ class InnerRule(Adaptation):
         return like.new_full((n_bases,), 1.0 / n_bases)
 
     def with_pullback(
-        self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters
+        self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters, threshold: Tensor | None = None
     ) -> tuple[Tensor, Pullback]:
         """As `adapt`, and how a gradient passes back through it."""
-        return pullback_by_autograd(self.adapt, start, gaps, mask, params)
+        return pullback_by_autograd(self.adapt, start, gaps, mask, params, threshold)
 
 
 @dataclass(frozen=True)
@@ -93,19 +105,34 @@ class _PluggedIn(InnerRule):
     def constrain(self, start: Tensor) -> Tensor:
         return self.rule.constrain(start)
 
-    def adapt(self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor:
-        return self.rule.adapt(start, gaps, mask, params)
+    def adapt(
+        self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters, threshold: Tensor | None = None
+    ) -> Tensor:
+        return self.rule.adapt(start, gaps, mask, params, *_if_any(threshold))
 
     def covariance(
-        self, weights: Tensor, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters
+        self,
+        weights: Tensor,
+        start: Tensor,
+        gaps: Tensor,
+        mask: Tensor,
+        params: RuleParameters,
+        threshold: Tensor | None = None,
     ) -> Tensor | None:
-        return self.rule.covariance(weights, start, gaps, mask, params)
+        return self.rule.covariance(weights, start, gaps, mask, params, *_if_any(threshold))
 
     def with_pullback(
-        self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters
+        self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters, threshold: Tensor | None = None
     ) -> tuple[Tensor, Pullback]:
         own = getattr(self.rule, "with_pullback", None)
-        return super().with_pullback(start, gaps, mask, params) if own is None else own(start, gaps, mask, params)
+        if own is None:
+            return super().with_pullback(start, gaps, mask, params, threshold)
+        return cast("tuple[Tensor, Pullback]", own(start, gaps, mask, params, *_if_any(threshold)))
+
+
+def _if_any(threshold: Tensor | None) -> tuple[Tensor, ...]:
+    """Further arguments for a rule that may not know of thresholds."""
+    return () if threshold is None else (threshold,)
 
 
 def inner_rule(rule: Adaptation) -> InnerRule:
@@ -114,11 +141,16 @@ def inner_rule(rule: Adaptation) -> InnerRule:
 
 
 def with_pullback(
-    rule: Adaptation, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters
+    rule: Adaptation,
+    start: Tensor,
+    gaps: Tensor,
+    mask: Tensor,
+    params: RuleParameters,
+    threshold: Tensor | None = None,
 ) -> tuple[Tensor, Pullback]:
     """Weights as `rule.adapt` gives them, and how a gradient passes back through it.
 
     By hand where the rule knows how (a method of this name), because autograd's overhead is most of the time in small
     batches; by autograd for all others.
     """
-    return inner_rule(rule).with_pullback(start, gaps, mask, params)
+    return inner_rule(rule).with_pullback(start, gaps, mask, params, threshold)

@@ -1,6 +1,6 @@
 r"""Weights on the simplex, fitted to a user's pairs alone: the most likely mixture of the base rewards.
 
-.. math:: w_u = \arg\min_{w \in \Delta} \frac{\sum_p m_p \, \mathrm{softplus}(-w \cdot g_p)}{\sum_p m_p},
+.. math:: w_u = \arg\min_{w \in \Delta} \frac{\sum_p m_p \, \mathrm{softplus}(T_p - w \cdot g_p)}{\sum_p m_p},
     \qquad \Delta = \{w \ge 0, \ \textstyle\sum_k w_k = 1\}.
 
 The problem is convex, and its optimum has exact zeros: a few pairs put most users on a face of the simplex.
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from skmrm.meta.adaptation.rule import InnerRule, RuleParameters
-from skmrm.meta.objectives import normalised, pair_margins
+from skmrm.meta.objectives import beyond, normalised, pair_margins
 from skmrm.meta.tensors.factors import eigh
 
 __all__ = ["SimplexAdaptation", "project_to_simplex"]
@@ -69,7 +69,9 @@ class SimplexAdaptation(InnerRule):
         return start
 
     @torch.no_grad()
-    def adapt(self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor:
+    def adapt(
+        self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters, threshold: Tensor | None = None
+    ) -> Tensor:
         """Most likely weights; see :class:`skmrm.meta.adaptation.Adaptation`."""
         tolerance = self.tolerance or (1e-10 if gaps.dtype == torch.float64 else 1e-6)
         share = normalised(mask)
@@ -77,7 +79,7 @@ class SimplexAdaptation(InnerRule):
         weights = start.expand(gaps.shape[0], -1)
         ahead, age = weights, torch.ones_like(step)
         for _ in range(self.max_steps):
-            pull = torch.sigmoid(-pair_margins(ahead, gaps)) * share
+            pull = torch.sigmoid(-beyond(pair_margins(ahead, gaps), threshold)) * share
             moved = project_to_simplex(ahead + step * torch.einsum("up,upk->uk", pull, gaps))
             uphill = ((ahead - moved) * (moved - weights)).sum(-1, keepdim=True) > 0
             age = torch.where(uphill, 1.0, age)
@@ -90,7 +92,13 @@ class SimplexAdaptation(InnerRule):
         return torch.where(step > 0, weights, start)  # without pairs to the bit, which the projection rounds
 
     def covariance(
-        self, weights: Tensor, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters
+        self,
+        weights: Tensor,
+        start: Tensor,
+        gaps: Tensor,
+        mask: Tensor,
+        params: RuleParameters,
+        threshold: Tensor | None = None,
     ) -> Tensor | None:
         """Maximum likelihood defines no posterior."""
         return None

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from skmrm.meta.adaptation.map import MapAdaptation
 from skmrm.meta.adaptation.rule import InnerRule, RuleParameters
+from skmrm.meta.objectives import beyond
 from skmrm.meta.tensors.factors import eigh
 
 __all__ = ["DEFAULT_USER_RIDGE", "Span", "SpanAdaptation"]
@@ -39,12 +40,20 @@ class SpanAdaptation(InnerRule):
         """Weights are unconstrained."""
         return start
 
-    def adapt(self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor:
+    def adapt(
+        self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters, threshold: Tensor | None = None
+    ) -> Tensor:
         """Penalised weights; see :class:`skmrm.meta.adaptation.Adaptation`."""
-        return Span(start, gaps, mask).weights(self.ridge)
+        return Span(start, gaps, mask, threshold).weights(self.ridge)
 
     def covariance(
-        self, weights: Tensor, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters
+        self,
+        weights: Tensor,
+        start: Tensor,
+        gaps: Tensor,
+        mask: Tensor,
+        params: RuleParameters,
+        threshold: Tensor | None = None,
     ) -> Tensor | None:
         """Not computed: it would be (d, d) for each user."""
         return None
@@ -57,6 +66,7 @@ class Span:
     start: Tensor
     gaps: Tensor
     mask: Tensor
+    threshold: Tensor | None = None
     reduced: Tensor = field(init=False)
     lift: Tensor | None = field(init=False, default=None)
 
@@ -72,14 +82,14 @@ class Span:
     def weights(self, ridge: float) -> Tensor:
         """Weights (users, d) at a ridge.
 
-        The start's margins are one more coordinate, of weight 1 and without freedom to move.
+        The start's margins, beyond the thresholds, are one more coordinate, of weight 1 and without freedom to move.
         """
         n_free = self.reduced.shape[-1]
         start = self.reduced.new_zeros(n_free + 1)
         start[-1] = 1.0
         scale = torch.full_like(start, ridge**-0.5)
         scale[-1] = 0.0
-        gaps = torch.cat([self.reduced, (self.gaps @ self.start).unsqueeze(-1)], -1)
+        gaps = torch.cat([self.reduced, beyond(self.gaps @ self.start, self.threshold).unsqueeze(-1)], -1)
         moved = MapAdaptation().adapt(start, gaps, self.mask, {"prior_scale": scale})[:, :n_free]
         if self.lift is not None:
             moved = torch.einsum("upm,up->um", self.gaps, torch.einsum("upk,uk->up", self.lift, moved))

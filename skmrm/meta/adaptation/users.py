@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from skmrm.meta.adaptation.rule import Adaptation, RuleParameters, inner_rule
 from skmrm.meta.basis import (
     Parameters,
 )
 from skmrm.meta.tensors.pairs import Pairs, length_buckets, pack_users
+from skmrm.meta.thresholds import sides_loss
 
 __all__ = ["adapt_users", "mean_by_user", "query_losses", "rule_parameters"]
 
@@ -45,11 +45,12 @@ def adapt_users(
     weights : Tensor of shape (n_users, n_bases)
     covariance : Tensor of shape (n_users, n_bases, n_bases) or None
     """
-    rule_params, start = rule_parameters(params), params["start"]
+    rule, rule_params, start = inner_rule(rule), rule_parameters(params), params["start"]
+    threshold = pairs.threshold
     weights = rule.constrain(start).repeat(pairs.n_users, 1)
     covariances: Tensor | None = None
     # a mixture holds the gaps once for each kind of user
-    width = (rewards.shape[1] + 2) * inner_rule(rule).gap_copies
+    width = (rewards.shape[1] + 2) * rule.gap_copies
     most = CACHED_GAPS if rewards.device.type == "cpu" else MAX_CELLS
     with torch.no_grad():
         for users in length_buckets(pairs.counts, max(1, most // width)):
@@ -58,9 +59,12 @@ def adapt_users(
             gaps = pairs.gaps(rewards, index)
             if not bool(present.all()):
                 gaps *= mask.unsqueeze(-1)
-            weights[users] = rule.adapt(start, gaps, mask, rule_params)
+            if pairs.weight is not None:
+                mask *= pairs.weight[index]
+            held = None if threshold is None else threshold[index]
+            weights[users] = rule.adapt(start, gaps, mask, rule_params, held)
             if with_covariance:
-                found = rule.covariance(weights[users], start, gaps, mask, rule_params)
+                found = rule.covariance(weights[users], start, gaps, mask, rule_params, held)
                 if found is not None:
                     if covariances is None:
                         covariances = found.new_empty(pairs.n_users, *found.shape[1:])
@@ -69,12 +73,13 @@ def adapt_users(
 
 
 def mean_by_user(values: Tensor, pairs: Pairs) -> Tensor:
-    """Mean of a value of each pair over each user's pairs, (n_users,); NaN for a user without pairs."""
-    total = values.new_zeros(pairs.n_users).index_add_(0, pairs.user, values)
-    return total / torch.where(pairs.counts > 0, pairs.counts, torch.nan).to(values.dtype)
+    """Weighted mean of a value of each pair over each user's pairs, (n_users,); NaN for a user without pairs."""
+    total = values.new_zeros(pairs.n_users).index_add_(0, pairs.user, pairs.weighed(values))
+    totals = pairs.totals
+    return total / torch.where(totals > 0, totals, torch.nan).to(values.dtype)
 
 
 def query_losses(weights: Tensor, rewards: Tensor, query: Pairs) -> Tensor:
     """Mean log loss of each user's query pairs in nats, (n_users,); NaN for a user without query pairs."""
-    margins = (query.gaps(rewards) * weights[query.user]).sum(1)
-    return mean_by_user(softplus(-margins), query)
+    margins = query.beyond((query.gaps(rewards) * weights[query.user]).sum(1))
+    return mean_by_user(sides_loss(query, margins), query)

@@ -102,12 +102,13 @@ def lowrank_fit(
     """
     data = cross_fit(features, pairs, draw_split, options.validation_fraction, generator, n_own=n_own)
     pooled = fit_pooled_reward(data)
+    data = replace(data, pairs=pooled.data.pairs)
     table = pooled.features.table
     seed = generator.get_state()  # every training starts and draws alike: differences are the settings
     chosen = replace(options, n_bases=options.n_bases or DEFAULT_N_BASES, ridge=options.ridge or DEFAULT_BASIS_RIDGE)
     epochs, selection, history = options.max_epochs, list[dict[str, Any]](), list[dict[str, Any]]()
     if data.folds:
-        held_out, without = data.folds[0], pooled.without(data.folds[0])
+        held_out, without = data.folds[0], pooled.without(data.folds[0])[0]
         chosen, tried = _choose(
             options,
             chosen,
@@ -121,7 +122,8 @@ def lowrank_fit(
         "bases": final.params["bases"] @ pooled.features.span.T,
         "start": final.params["start"],
     }
-    return Fitted(params, SimplexAdaptation(), chosen.ridge, selection, history or final.history, data.n_judged)
+    rule, held = SimplexAdaptation(), data.pairs.thresholds
+    return Fitted(params, rule, chosen.ridge, selection, history or final.history, data.n_judged, thresholds=held)
 
 
 def _choose(
@@ -230,7 +232,11 @@ def _mixture_losses(bases: Tensor, logits: Tensor, table: Tensor, pairs: Pairs, 
     flat = pairs.gaps(table, rows) @ bases.T
     gaps = flat.new_zeros(*index.shape, bases.shape[0])
     gaps[present] = flat
-    return bradley_terry_loss(torch.softmax(logits[users], -1), gaps, present.to(flat.dtype))
+    mask, threshold = present.to(flat.dtype), pairs.threshold
+    if pairs.weight is not None:
+        mask *= pairs.weight[index]
+    held = None if threshold is None else threshold[index]
+    return bradley_terry_loss(torch.softmax(logits[users], -1), gaps, mask, held)
 
 
 def _state(basis: Adam, mixtures: Adam, learners: Tensor) -> Parameters:

@@ -13,6 +13,7 @@ mode under the prior :math:`N(0, I / \lambda)`, and one :math:`\lambda` serves u
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,7 +24,8 @@ from skmrm.meta.adaptation.users import MAX_CELLS
 from skmrm.meta.fit import Fitted
 from skmrm.meta.folds import MIN_JUDGED_USERS, CrossFit, Split, cross_fit, first_least
 from skmrm.meta.objectives import bradley_terry_loss
-from skmrm.meta.pooled.choice import ridge_report
+from skmrm.meta.pooled.choice import DEFAULT_RIDGE, ridge_report
+from skmrm.meta.pooled.newton import fit_with_thresholds, row_space
 from skmrm.meta.tensors.pairs import Pairs, length_buckets, pack_users
 from skmrm.meta.tensors.tables import empty_like
 
@@ -68,12 +70,15 @@ def choose_user_ridge(data: CrossFit, users: Tensor, ridges: Sequence[float]) ->
     return ridges[first_least(losses.mean(1))], losses
 
 
-def _packed(table: Tensor, pairs: Pairs, users: Tensor) -> tuple[Tensor, Tensor]:
-    """Gaps (users, pairs, d) and mask (users, pairs) of some users."""
+def _packed(table: Tensor, pairs: Pairs, users: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Gaps (users, pairs, d), weights and thresholds (users, pairs) of some users."""
     index, present = pack_users(pairs.offsets, users)
-    gaps = pairs.gaps(table, index)
+    gaps, threshold = pairs.gaps(table, index), pairs.threshold
     mask = present.to(gaps.dtype)
-    return gaps * mask.unsqueeze(-1), mask
+    gaps *= mask.unsqueeze(-1)
+    if pairs.weight is not None:
+        mask *= pairs.weight[index]
+    return gaps, mask, None if threshold is None else threshold[index]
 
 
 def per_user_fit(
@@ -97,6 +102,8 @@ def per_user_fit(
         Draws the users to judge, where they are very many.
     """
     data = cross_fit(features, pairs, draw_split, 0.0, generator, n_splits=N_SPLITS)
+    if pairs.side is not None:  # the thresholds of a pooled reward: those of users who differ are wider
+        data = replace(data, pairs=fit_with_thresholds(row_space(data.table)[0], data.pairs, DEFAULT_RIDGE)[1])
     judged = torch.nonzero(data.judged).squeeze(1)
     chosen, selection = ridge, list[dict[str, Any]]()
     if ridge is None:
@@ -107,4 +114,5 @@ def per_user_fit(
             selection = ridge_report(USER_RIDGES, losses, chosen)
     assert chosen is not None
     params = data.standardisation | {"start": empty_like(data.table).new_zeros(data.table.shape[1])}
-    return Fitted(params, SpanAdaptation(chosen), chosen, selection, [], judged.numel())
+    held = data.pairs.thresholds
+    return Fitted(params, SpanAdaptation(chosen), chosen, selection, [], judged.numel(), thresholds=held)

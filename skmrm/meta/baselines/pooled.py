@@ -35,7 +35,8 @@ def pooled_fit(
     reward = found.reward
     params = found.data.standardisation | pooled_parameters(reward.span @ reward.coefficients)
     params |= reward.parameters(params["bases"])
-    return Fitted(params, FixedAdaptation(), found.ridge, found.selection, [], data.n_judged)
+    held = found.data.pairs.thresholds
+    return Fitted(params, FixedAdaptation(), found.ridge, found.selection, [], data.n_judged, thresholds=held)
 
 
 def pooled_parameters(solution: Tensor) -> dict[str, Tensor]:

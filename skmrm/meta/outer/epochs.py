@@ -28,15 +28,18 @@ class Batch:
     cells : int64 Tensor of shape (n_pairs,) or None
         Place of each pair in a padded table of users and pairs, row by row; None where there is no padding.
     support : Tensor of shape (n_users, longest)
-        Weight of each pair in the inner loop: one or zero.
+        Weight of each pair in the inner loop; zero where it is not in the support.
     query : Tensor of shape (n_users, longest)
         Share of each pair in its user's query loss.
+    threshold : Tensor of shape (n_users, longest) or None
+        What each pair's margin is held against; None for zero throughout.
     """
 
     ends: Tensor
     cells: Tensor | None
     support: Tensor
     query: Tensor
+    threshold: Tensor | None = None
 
     def padded(self, flat: Tensor) -> Tensor:
         """Rows (n_pairs, k) of the pairs as (n_users, longest, k), padding zero."""
@@ -103,21 +106,23 @@ def pack_epoch(pairs: Pairs, split: Split, batches: list[Tensor], dtype: torch.d
     if int(offsets[-1]) < len(used):
         source = torch.nonzero(used).squeeze(1).index_select(0, source)
     ends = torch.stack([side.index_select(0, source) for side in (pairs.chosen, pairs.rejected)], 1)
-    n_query = pairs.offsets_where(split.query).diff()[order].clamp_min(1)
-    query = split.query.index_select(0, source) * (1 / n_query.to(dtype)).index_select(0, user)
-    weights = torch.stack([split.support.index_select(0, source).to(dtype), query])
+    support, query = (pairs.weighed(side.to(dtype)) for side in (split.support, split.query))
+    total = query.new_zeros(pairs.n_users).index_add_(0, pairs.user, query)
+    share = query / torch.where(total > 0, total, 1.0)[pairs.user]
+    held = pairs.threshold
+    columns = [support, share] if held is None else [support, share, held.to(dtype)]
+    weights = torch.stack([column.index_select(0, source) for column in columns])
 
     # where each user's cells begin: whole rows of the users before, each as long as its batch's longest
     row = longest[batch_of_user]
     cell, n_cells = place + (row.cumsum(0) - row - first_pair).index_select(0, user), int(row.sum())
     if n_cells > len(user):
-        weights = weights.new_zeros(2, n_cells).index_copy_(1, cell, weights)
+        weights = weights.new_zeros(len(weights), n_cells).index_copy_(1, cell, weights)
     lengths = n_pairs.tolist()
     found, pair, origin = [], 0, 0
     for batch, own, length, row_length in zip(batches, ends.split(lengths), lengths, longest.tolist(), strict=True):
         n_cells = len(batch) * row_length
         cells = None if n_cells == length else cell[pair : pair + length] - origin
-        support, query = weights[:, origin : origin + n_cells].reshape(2, len(batch), row_length)
-        found.append(Batch(own, cells, support, query))
+        found.append(Batch(own, cells, *weights[:, origin : origin + n_cells].reshape(-1, len(batch), row_length)))
         pair, origin = pair + length, origin + n_cells
     return found

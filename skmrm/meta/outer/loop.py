@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -169,8 +169,9 @@ def meta_train(
     def one_epoch() -> None:
         total, rate, n_users = learn(table, pairs, draw_split(), trained)
         for block in () if others is None else others.blocks():
+            held = block.pairs.held_against(pairs.thresholds)
             everyone = torch.ones(block.pairs.n_users, dtype=torch.bool, device=table.device)
-            more, rate, n = learn(standardise(params, block.features), block.pairs, block.draw_split(), everyone)
+            more, rate, n = learn(standardise(params, block.features), held, block.draw_split(), everyone)
             total, n_users = total + more, n_users + n
         found = validate(current)
         state.add(_record(len(state.history), float(total) / max(n_users, 1), found, rate), found, adam.values)
@@ -260,7 +261,7 @@ class _Validation:
         items, places = torch.unique(torch.cat([own.chosen, own.rejected]), return_inverse=True)
         self._table, self._items = table, items
         chosen, rejected = places.tensor_split(2)
-        self._pairs = Pairs(chosen, rejected, own.offsets)
+        self._pairs = replace(own, chosen=chosen, rejected=rejected)
         self._splits = [Split(split.support[asked], split.query[asked], split.half[asked]) for split in splits]
 
     def __call__(self, params: Parameters) -> Tensor:

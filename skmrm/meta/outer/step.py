@@ -22,7 +22,7 @@ from skmrm.meta.adaptation import Adaptation, with_pullback
 from skmrm.meta.adaptation.rule import inner_rule
 from skmrm.meta.adaptation.users import rule_parameters
 from skmrm.meta.basis import Parameters, base_rewards
-from skmrm.meta.objectives import pair_margins, pair_sums, robust_weights
+from skmrm.meta.objectives import beyond, pair_margins, pair_sums, robust_weights
 from skmrm.meta.outer.epochs import Batch
 from skmrm.meta.tensors.tables import is_half, n_cached_rows, row_gaps
 
@@ -80,8 +80,9 @@ def batch_gradient(
     """
     flat, to_basis = _gap_rewards(params, table, batch, known)
     gaps = batch.padded(flat)
-    weights, to_start = with_pullback(rule, params["start"], gaps, batch.support, rule_parameters(params))
-    margins = -pair_margins(weights, gaps)
+    held = batch.threshold
+    weights, to_start = with_pullback(rule, params["start"], gaps, batch.support, rule_parameters(params), held)
+    margins = -beyond(pair_margins(weights, gaps), held)
     losses = (softplus(margins) * batch.query).sum(-1)
     share = robust_weights(losses, ratio, temperature)
     d_margins = torch.sigmoid(margins) * batch.query * -share[:, None]
@@ -96,8 +97,8 @@ def batch_losses(params: Parameters, rule: Adaptation, table: Tensor, batch: Bat
     chosen, rejected = batch.ends.T
     flat = base_rewards(params, table[chosen]) - base_rewards(params, table[rejected])
     gaps = batch.padded(flat)
-    weights = rule.adapt(params["start"], gaps, batch.support, rule_parameters(params))
-    return (softplus(-pair_margins(weights, gaps)) * batch.query).sum(-1)
+    weights = inner_rule(rule).adapt(params["start"], gaps, batch.support, rule_parameters(params), batch.threshold)
+    return (softplus(-beyond(pair_margins(weights, gaps), batch.threshold)) * batch.query).sum(-1)
 
 
 def _gap_rewards(

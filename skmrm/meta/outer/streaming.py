@@ -58,8 +58,8 @@ class StreamedUsers(Protocol):
         """How many users each block has."""
 
     @property
-    def counts(self) -> Tensor:
-        """How many pairs each has, (n_users,)."""
+    def totals(self) -> Tensor:
+        """How many pairs each counts for, (n_users,), as of :class:`skmrm.meta.tensors.pairs.Pairs`."""
 
     def blocks(self) -> Iterator[Block]:
         """All of them once, in blocks in a new random order."""
@@ -85,16 +85,17 @@ def refine_pooled(
     """
     table, solution = pooled.table, pooled.coefficients
     full_rank = pooled.span.shape[0] == pooled.span.shape[1]
-    most = most_pairs(torch.cat([pairs.counts.cpu(), others.counts]))
-    total = float(pairs.counts.clamp_max(most).sum() + others.counts.clamp_max(most).sum())
+    totals = torch.cat([pairs.totals.cpu(), others.totals])
+    most = most_pairs(totals)
+    total = float(totals.clamp_max(most).sum())
     pairs = pairs.bounded(most)
-    chance = torch.sigmoid(pairs.gaps(rows_times(table, solution)))
+    chance = torch.sigmoid(pairs.margins(rows_times(table, solution)))
     factor = cholesky_with_ridge(pooled_hessian(table, pairs, chance * (1 - chance)), ridge)
     for _ in range(PASSES):
         pull = _pull(solution, table, pairs)
         for block in others.blocks():
-            rows = standardise(standardisation, block.features)
-            pull += _pull(solution, rows if full_rank else rows @ pooled.span, block.pairs.bounded(most))
+            rows, held = standardise(standardisation, block.features), block.pairs.held_against(pairs.thresholds)
+            pull += _pull(solution, rows if full_rank else rows @ pooled.span, held.bounded(most))
         gradient = ridge * solution - pull / total
         solution = solution - torch.cholesky_solve(gradient.unsqueeze(1), factor).squeeze(1)
     return solution
@@ -102,6 +103,7 @@ def refine_pooled(
 
 def _pull(solution: Tensor, table: Tensor, pairs: Pairs) -> Tensor:
     """Sum over pairs of sigmoid(-margin) times gap, as the pairs count, (d,)."""
-    chance = torch.sigmoid(-pairs.gaps(rows_times(table, solution)))
-    weighted = chance if pairs.weight is None else chance * pairs.weight.to(chance.dtype)
+    chance = torch.sigmoid(-pairs.margins(rows_times(table, solution)))
+    weight = pairs.shared_weight
+    weighted = chance if weight is None else chance * weight.to(chance.dtype)
     return transposed_times(table, item_pull(pairs, weighted, len(table)))

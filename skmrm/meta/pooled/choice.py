@@ -25,15 +25,15 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from skmrm.meta.adaptation.users import mean_by_user
 from skmrm.meta.folds import CrossFit, first_least
 from skmrm.meta.pooled.features import PooledFeatures, PooledReward
-from skmrm.meta.pooled.newton import Curvature, fit_pooled
+from skmrm.meta.pooled.newton import Curvature, fit_pooled, fit_with_thresholds
 from skmrm.meta.pooled.nystroem import MAX_LANDMARKS, Nystroem, spread_landmarks
 from skmrm.meta.tensors.pairs import Pairs
 from skmrm.meta.tensors.tables import empty_like, rows_times
+from skmrm.meta.thresholds import sides_loss, with_thresholds
 
 __all__ = [
     "DEFAULT_RIDGE",
@@ -72,20 +72,22 @@ class ChosenRidge:
         Under this one.
     on_new_groups : Tensor of shape (n_users,) or None
         Under this one, on groups that were left out as well; None where groups are not shared.
+    nothing : Tensor of shape (n_users,)
+        Where all rewards are zero.
     """
 
     ridge: float
     losses: Tensor
     own: Tensor
     on_new_groups: Tensor | None
+    nothing: Tensor
 
     @property
     def or_nothing(self) -> ChosenRidge:
         """An infinite ridge in its place if users gain by it; the losses of that one come first."""
-        nothing = torch.where(self.own.isnan(), torch.nan, log(2))
-        losses = torch.cat([nothing.unsqueeze(0), self.losses])
-        if _is_gain(self.own - nothing):
-            return ChosenRidge(inf, losses, nothing, None)
+        losses = torch.cat([self.nothing.unsqueeze(0), self.losses])
+        if _is_gain(self.own - self.nothing):
+            return ChosenRidge(inf, losses, self.nothing, None, self.nothing)
         return replace(self, losses=losses)
 
     def gain_over(self, other: ChosenRidge) -> Tensor:
@@ -103,7 +105,7 @@ class PooledFit:
     Attributes
     ----------
     data : CrossFit
-        With the scales of features that were chosen.
+        With the scales of features, and the thresholds of choices, that were chosen.
     features : PooledFeatures
     solution : Tensor of shape (rank,)
         The pooled solution b of all users.
@@ -123,10 +125,10 @@ class PooledFit:
         """The pooled reward of all users."""
         return self.features.reward(self.solution)
 
-    def without(self, users: Tensor) -> Tensor:
-        """The solution without some users (n_users,) bool."""
+    def without(self, users: Tensor) -> tuple[Tensor, Pairs]:
+        """The solution without some users (n_users,) bool, and the pairs of the others with their thresholds."""
         pairs = self.data.pairs
-        return fit_pooled(self.features.table, pairs.where(~users[pairs.user]), self.ridge)
+        return fit_with_thresholds(self.features.table, pairs.where(~users[pairs.user]), self.ridge)
 
 
 def fit_pooled_reward(data: CrossFit, ridge: float | None = None, kernel: Kernel = None) -> PooledFit:
@@ -159,7 +161,8 @@ def fit_pooled_reward(data: CrossFit, ridge: float | None = None, kernel: Kernel
                 value = chosen.ridge
     candidates = (inf, *RIDGES) if ridge is None else (ridge,)
     selection = [] if chosen is None else ridge_report(candidates, chosen.losses, value)
-    return PooledFit(data, features, fit_pooled(features.table, data.pairs, value), value, selection)
+    solution, pairs = fit_with_thresholds(features.table, data.pairs, value)
+    return PooledFit(replace(data, pairs=pairs), features, solution, value, selection)
 
 
 def choose_ridge(table: Tensor, data: CrossFit, ridges: Sequence[float]) -> ChosenRidge:
@@ -186,7 +189,7 @@ def choose_ridge(table: Tensor, data: CrossFit, ridges: Sequence[float]) -> Chos
         apart = new_group_losses(table, data, [ridges[i] for i in as_good])
         place = first_least(apart.nanmean(1))
         best, on_new_groups = as_good[place], apart[place]
-    return ChosenRidge(ridges[best], losses, losses[best], on_new_groups)
+    return ChosenRidge(ridges[best], losses, losses[best], on_new_groups, _without_reward(data.pairs, losses[best]))
 
 
 def new_user_losses(table: Tensor, pairs: Pairs, folds: Sequence[Tensor], ridges: Sequence[float]) -> Tensor:
@@ -217,8 +220,19 @@ def _path_losses(table: Tensor, pairs: Pairs, inside: Tensor, outside: Tensor, r
     for ridge in ridges:
         solution = fit_pooled(table, learnt, ridge, curvature=curvature, start=solution)
         reward = rows_times(table, solution)
-        losses.append(mean_by_user(softplus(reward[judged.rejected] - reward[judged.chosen]), judged))
+        learnt = with_thresholds(learnt, learnt.gaps(reward))  # those of the ridge before are near enough for it
+        judged = judged.held_against(learnt.thresholds)
+        losses.append(mean_by_user(sides_loss(judged, judged.margins(reward)), judged))
     return torch.stack(losses)
+
+
+def _without_reward(pairs: Pairs, judged: Tensor) -> Tensor:
+    """Each user's loss where all rewards are zero; NaN for who was not judged."""
+    if pairs.side is None:
+        return torch.where(judged.isnan(), torch.nan, log(2))
+    nothing = judged.new_zeros(len(pairs.chosen))
+    pairs = with_thresholds(pairs, nothing)
+    return torch.where(judged.isnan(), torch.nan, mean_by_user(sides_loss(pairs, pairs.beyond(nothing)), pairs))
 
 
 def _as_good(losses: Tensor, best: int) -> list[int]:

@@ -1,9 +1,10 @@
 r"""Pooled Bradley-Terry: one reward for all users, by truncated Newton.
 
-.. math:: b = \arg\min_b \textstyle\sum_p m_p \, \mathrm{softplus}(-b \cdot (z_{c_p} - z_{r_p}))
+.. math:: b = \arg\min_b \textstyle\sum_p m_p \, \mathrm{softplus}(T_p - b \cdot (z_{c_p} - z_{r_p}))
     + \tfrac\lambda2 \lVert b \rVert^2
 
-with :math:`m_p` the share of pair p in all weight, :math:`1 / n` for all alike.
+with :math:`m_p` the share of pair p in all weight, :math:`1 / n` for all alike, and :math:`T_p` what its margin is held
+against (:mod:`skmrm.meta.thresholds`), zero for a plain choice.
 
 The pairs enter only through the items they compare: with D the (pairs x items) incidence matrix (+1 chosen, -1
 rejected), the gradient is :math:`Z^\top D^\top(\cdot)` and the Hessian :math:`Z^\top (D^\top W D) Z`, in which
@@ -23,12 +24,23 @@ from torch.nn.functional import logsigmoid
 from skmrm.meta.tensors.factors import cholesky, eigh
 from skmrm.meta.tensors.pairs import Pairs
 from skmrm.meta.tensors.tables import empty_like, gram, in_single, is_half, quadratic_form, rows_times, transposed_times
+from skmrm.meta.thresholds import with_thresholds
 
-__all__ = ["Curvature", "cholesky_with_ridge", "fit_pooled", "item_pull", "pooled_hessian", "row_space"]
+__all__ = [
+    "Curvature",
+    "cholesky_with_ridge",
+    "fit_pooled",
+    "fit_with_thresholds",
+    "item_pull",
+    "pooled_hessian",
+    "row_space",
+]
 
 # Of the largest eigenvalue of the features' Gram matrix: a direction so short moves no reward by a ten-thousandth of a
 # logit under the smallest ridge, and rounding in single precision makes up directions a thousandth as large.
 _NEGLIGIBLE = 1e-10
+_MAX_ROUNDS = 10  # of thresholds and weights in turn
+_SETTLED = 1e-3  # logits that a threshold still moves
 _ROUNDING = 8  # errors of an objective's last digit
 _ROWS_A_FEATURE = 4  # that tell whether features have full rank, where they have
 
@@ -143,11 +155,11 @@ def fit_pooled(
     curvature = curvature or Curvature(table, pairs)
     factor = curvature.factor(ridge)
 
-    def margins_of(vector: Tensor) -> Tensor:
+    def gaps_of(vector: Tensor) -> Tensor:
         return pairs.gaps(rows_times(table, vector))
 
     def objective(vector: Tensor) -> Tensor:
-        return -pairs.weighted_mean(logsigmoid(margins_of(vector))).sum() + 0.5 * ridge * vector @ vector
+        return -pairs.weighted_mean(logsigmoid(pairs.beyond(gaps_of(vector)))).sum() + 0.5 * ridge * vector @ vector
 
     def precondition(vector: Tensor) -> Tensor:
         return torch.cholesky_solve(vector.unsqueeze(-1), factor).squeeze(-1)
@@ -155,7 +167,7 @@ def fit_pooled(
     solution = zero if start is None else start.clone()
     value = objective(solution)
     for _ in range(max_steps):
-        chance = torch.sigmoid(margins_of(solution))
+        chance = torch.sigmoid(pairs.beyond(gaps_of(solution)))
         gradient = ridge * solution - transposed_times(
             table, item_pull(pairs, pairs.weighted_mean(1 - chance), table.shape[0])
         )
@@ -164,7 +176,7 @@ def fit_pooled(
         weight = pairs.weighted_mean(chance * (1 - chance))
 
         def hessian_product(vector: Tensor, weight: Tensor = weight) -> Tensor:
-            pull = item_pull(pairs, weight * margins_of(vector), table.shape[0])
+            pull = item_pull(pairs, weight * gaps_of(vector), table.shape[0])
             return ridge * vector + transposed_times(table, pull)
 
         direction = -_conjugate_gradient(hessian_product, gradient, precondition)
@@ -181,6 +193,19 @@ def fit_pooled(
             break  # rounding: no step decreases the objective any more
         solution, value = candidate, candidate_value
     return solution
+
+
+def fit_with_thresholds(
+    table: Tensor, pairs: Pairs, ridge: float, *, start: Tensor | None = None, curvature: Curvature | None = None
+) -> tuple[Tensor, Pairs]:
+    """Weights b (d,) of the pooled model, and the pairs with the thresholds that are best with it; in turn."""
+    solution = fit_pooled(table, pairs, ridge, start=start, curvature=curvature)
+    for _ in range(_MAX_ROUNDS):
+        known, pairs = pairs.thresholds, with_thresholds(pairs, pairs.gaps(rows_times(table, solution)))
+        if known is None or pairs.thresholds is None or float((pairs.thresholds - known).abs().max()) < _SETTLED:
+            break
+        solution = fit_pooled(table, pairs, ridge, start=solution, curvature=curvature)
+    return solution, pairs
 
 
 def _conjugate_gradient(

@@ -148,6 +148,7 @@ class PriorLearner:
         self._seed, self._options = seed, options
         self._ridge, self._hessian = ridge, Hessian.at(table, pairs, pooled, min(ridge, MOST_RIDGE))
         self._narrow: dict[int, Prior] = {}
+        self._learnt = pairs
 
     @cached_property
     def flat(self) -> Prior:
@@ -163,9 +164,9 @@ class PriorLearner:
         """A Gaussian, or kinds of users, in the few directions in which users were seen to differ."""
         if n_components not in self._narrow:  # judged first, and asked for again if it is believed
             seed = np.random.SeedSequence((*self._seed, n_components)).generate_state(1, np.uint64)[0]
-            self._narrow[n_components] = fit_low_rank(
+            self._narrow[n_components], pairs = fit_low_rank(
                 self._table,
-                self._pairs,
+                self._pairs if n_components == 1 else self.pairs,
                 self._pooled,
                 self._hessian,
                 self._ridge,
@@ -174,6 +175,8 @@ class PriorLearner:
                 n_components,
                 self._options.sweeps if n_components == 1 else KINDS_SWEEPS,
             )
+            if n_components == 1:
+                self._learnt = pairs
         return self._narrow[n_components]
 
     def bases(self, believed: list[BelievedPrior]) -> PriorBases:
@@ -197,6 +200,13 @@ class PriorLearner:
         return rows_times(self._table, directions.T)
 
     @property
+    def pairs(self) -> Pairs:
+        """The choices, with the thresholds that go with users who differ as `narrow` has it, if they have any."""
+        if self._pairs.side is not None:
+            self.narrow()
+        return self._learnt
+
+    @property
     def pooled(self) -> Tensor:
         """The pooled solution, (columns,)."""
         return self._pooled
@@ -217,7 +227,7 @@ class PriorLearner:
         identity = torch.eye(rewards.shape[1], dtype=rewards.dtype, device=rewards.device)
         options = self._options
         change = fit_prior(
-            rewards, self._pairs, identity[0], identity[:, 1:], options.gaussian_sweeps, options.shrinkage
+            rewards, self.pairs, identity[0], identity[:, 1:], options.gaussian_sweeps, options.shrinkage
         )
         return Prior.gaussian(factor @ change[1:])
 

@@ -119,14 +119,17 @@ class Batch(NamedTuple):
         Positions of their pairs.
     present : bool Tensor of shape (n, longest)
         False where that is padding.
+    half : Tensor of shape (n, longest) or ()
+        Half the weight of each pair.
     curvature : Tensor of shape (n, longest)
-        Twice lambda.
+        Twice lambda, times its weight.
     covariance : Covariance
     """
 
     users: Tensor
     place: Tensor
     present: Tensor
+    half: Tensor
     curvature: Tensor
     covariance: Covariance
 
@@ -141,12 +144,15 @@ class Posteriors:
         V, summed over users.
     modes : Tensor of shape (n_users, n_components, rank)
     chances : Tensor of shape (n_users, n_components)
+    margins : Tensor of shape (n_pairs,)
+        Expected margins, where some are held against thresholds.
     batches : list of Batch
     """
 
     covariance: Tensor
     modes: Tensor
     chances: Tensor
+    margins: Tensor
     batches: list[Batch]
 
     @property
@@ -180,7 +186,7 @@ def fit_prior(
     shrinkage : float
         Users per direction that the covariance is shrunk by.
     """
-    offset = pairs.gaps(rewards @ mean)
+    offset = pairs.margins(rewards @ mean)
     spread = pairs.gaps(rewards @ factor)
     square = offset**2 + (spread**2).sum(1)
     changed = torch.eye(spread.shape[1], dtype=spread.dtype, device=spread.device)  # the guess's factor was, by this
@@ -212,7 +218,7 @@ def sweep(spread: Tensor, offset: Tensor, square: Tensor, pairs: Pairs, prior: P
     spread : Tensor of shape (n_pairs, rank)
         h.
     offset : Tensor of shape (n_pairs,)
-        Margins at the mean m.
+        Margins at the mean m, beyond the pairs' thresholds.
     square : Tensor of shape (n_pairs,)
     pairs : Pairs
     prior : Prior
@@ -220,16 +226,19 @@ def sweep(spread: Tensor, offset: Tensor, square: Tensor, pairs: Pairs, prior: P
     """
     rank, n_components = spread.shape[1], len(prior.shares)
     total, tightest = spread.new_zeros(rank, rank), square.clone()
+    margins = offset if pairs.side is None else offset.clone()  # nobody asks for those of plain choices
     modes = spread.new_zeros(pairs.n_users, n_components, rank)
     chances = spread.new_zeros(pairs.n_users, n_components)
     prevalence = log_shares(prior.shares) - 0.5 * (prior.centres**2).sum(1)
-    curvature = 2 * _bound(square)
+    curvature, half = pairs.weighed(2 * _bound(square)), spread.new_tensor(0.5)
     batches = []
     for users in length_buckets(pairs.counts, max(1, MAX_CELLS // (rank + n_components))):
         place, present = pack_users(pairs.offsets, users)
         gaps = packed(spread, place, present)
         weight, level = curvature[place], offset[place]
-        pull = torch.einsum("up,upk->uk", 0.5 - weight * level, gaps)
+        if pairs.weight is not None:
+            half = 0.5 * pairs.weight[place].to(spread.dtype)
+        pull = torch.einsum("up,upk->uk", half - weight * level, gaps)
         target = pull.unsqueeze(1) + prior.centres
         covariance = Covariance(weight, gaps)
         mode = covariance.times(target)
@@ -237,10 +246,12 @@ def sweep(spread: Tensor, offset: Tensor, square: Tensor, pairs: Pairs, prior: P
         margin = level.unsqueeze(-1) + gaps @ mode.mT
         second = (margin**2 @ chance.unsqueeze(-1)).squeeze(-1) + covariance.of(gaps)
         tightest[place[present]] = second[present]
+        if pairs.side is not None:
+            margins[place[present]] = (margin @ chance.unsqueeze(-1)).squeeze(-1)[present]
         modes[users], chances[users] = mode, chance * (pairs.counts[users] > 0).unsqueeze(1)
         total += covariance.total(pairs.counts[users] > 0)
-        batches.append(Batch(users, place, present, weight, covariance))
-    return Posteriors(total, modes, chances, batches), tightest
+        batches.append(Batch(users, place, present, half, weight, covariance))
+    return Posteriors(total, modes, chances, margins, batches), tightest
 
 
 def packed(rows: Tensor, place: Tensor, present: Tensor) -> Tensor:

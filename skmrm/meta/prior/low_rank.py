@@ -47,6 +47,7 @@ from skmrm.meta.prior.spectral import Hessian
 from skmrm.meta.tensors.factors import cholesky
 from skmrm.meta.tensors.pairs import Pairs
 from skmrm.meta.tensors.tables import empty_like, rows_times, transposed_times
+from skmrm.meta.thresholds import with_thresholds
 
 __all__ = ["KINDS_SWEEPS", "SWEEPS", "fit_low_rank"]
 
@@ -76,10 +77,17 @@ class _Data(NamedTuple):
     ridge: float
 
     @property
+    def n_pairs(self) -> float:
+        """What all pairs count for."""
+        return float(self.pairs.totals.sum())
+
+    @property
     def share(self) -> Tensor:
-        """How much each pair counts in what all users share, one on average, (n_pairs,)."""
-        n_pairs = len(self.pairs.chosen)
-        return n_pairs * self.pairs.weighted_mean(empty_like(self.table).new_ones(n_pairs))
+        """What each pair counts times its weight in what all users share, (n_pairs,), one on average over weights."""
+        share = torch.ones(len(self.pairs.chosen), dtype=torch.float64, device=self.table.device)
+        if self.pairs.bound is not None:
+            share = self.pairs.bound * (self.n_pairs / self.pairs.weighed(self.pairs.bound.double()).sum())
+        return share.to(empty_like(self.table))
 
     def gaps(self, directions: Tensor) -> Tensor:
         """The pairs' gaps along a direction (d,) or directions (d, n): (n_pairs,) or (n_pairs, n)."""
@@ -96,8 +104,8 @@ def fit_low_rank(
     generator: torch.Generator,
     n_components: int = 1,
     sweeps: int = SWEEPS,
-) -> Prior:
-    """A prior of few directions from a first guess of them.
+) -> tuple[Prior, Pairs]:
+    """A prior of few directions from a first guess of them, and the pairs with the thresholds that go with it.
 
     Parameters
     ----------
@@ -121,9 +129,9 @@ def fit_low_rank(
     """
     prior = Prior.gaussian(factor)
     if len(pairs.chosen) == 0 or factor.shape[1] == 0:
-        return prior
+        return prior, pairs
     data = _Data(table, pairs, hessian, ridge if isfinite(ridge) else NO_MEAN)
-    offset, spread = data.gaps(pooled), data.gaps(factor)
+    offset, spread = pairs.beyond(data.gaps(pooled)), data.gaps(factor)
     square = offset**2 + (spread**2).sum(1)
     for number in range(sweeps):
         found, square = sweep(spread, offset, square, pairs, prior)
@@ -133,7 +141,7 @@ def fit_low_rank(
         root = relaxed_root(moment) if n_components == 1 else cholesky(moment)
         change = root @ hessian.principal(prior.factor @ root, NEGLIGIBLE)[0]
         if change.shape[1] == 0:  # no direction moves any reward
-            return Prior.gaussian(prior.factor @ change, prior.mean)
+            return Prior.gaussian(prior.factor @ change, prior.mean), data.pairs
         back = torch.linalg.pinv(change)
         step, moved = _step(data, pooled + prior.mean, prior.factor @ change, back, offset, spread, found)
         mean, turned = prior.mean + step[:, 0], prior.factor @ change + step[:, 1:]
@@ -142,8 +150,14 @@ def fit_low_rank(
             prior = Prior.gaussian(turned, mean)
         else:
             prior, within = update(replace(prior, mean=mean, factor=turned @ back), found)
-            spread, offset = spread @ back @ within, data.gaps(pooled + prior.mean)
-    return prior
+            spread, offset = spread @ back @ within, data.pairs.beyond(data.gaps(pooled + prior.mean))
+        if n_components == 1 and pairs.side is not None:
+            nothing = torch.zeros_like(offset)
+            held = -data.pairs.beyond(nothing)
+            variance = (square - found.margins**2).clamp_min(0)
+            data = data._replace(pairs=with_thresholds(data.pairs, found.margins + held, variance))
+            offset = offset + held + data.pairs.beyond(nothing)
+    return prior, data.pairs
 
 
 def _step(
@@ -164,9 +178,9 @@ def _step(
     found : Posteriors
     """
     pairs, hessian = data.pairs, data.hessian
-    n_pairs = len(pairs.chosen)
+    n_pairs = data.n_pairs
     means = torch.einsum("ucr,uc->ur", found.modes, found.chances)
-    known = (pairs.counts.unsqueeze(1) * means).T @ means / n_pairs
+    known = (pairs.totals.to(means.dtype).unsqueeze(1) * means).T @ means / n_pairs
     ridge = _ridge(factor, n_pairs * hessian.values, ((back @ known) * back).sum(1))
     ridge = torch.cat([ridge.new_full((1,), n_pairs * data.ridge), ridge])
     residual = transposed_times(data.table, _pull(data, means, offset, spread, found))
@@ -185,7 +199,7 @@ def _pull(data: _Data, means: Tensor, offset: Tensor, spread: Tensor, found: Pos
     for batch in found.batches:
         gaps, own = packed(spread, batch.place, batch.present), means[batch.users].unsqueeze(1)
         curvature = batch.curvature.unsqueeze(-1)
-        at_mean = 0.5 - curvature * offset[batch.place].unsqueeze(-1)
+        at_mean = batch.half.unsqueeze(-1) - curvature * offset[batch.place].unsqueeze(-1)
         both = torch.cat(
             [at_mean - curvature * gaps @ own.mT, at_mean * own - curvature * _times(gaps, found, batch)], -1
         )

@@ -65,8 +65,7 @@ class Hessian(NamedTuple):
     @classmethod
     def at(cls, table: Tensor, pairs: Pairs, coefficients: Tensor, ridge: float) -> Hessian:
         """At a pooled solution (d,)."""
-        reward = rows_times(table, coefficients)
-        chance = torch.sigmoid(reward[pairs.chosen] - reward[pairs.rejected])
+        chance = torch.sigmoid(pairs.margins(rows_times(table, coefficients)))
         values, vectors = eigh(pooled_hessian(table, pairs, chance * (1 - chance)))
         return cls(values.clamp_min(0), vectors, ridge)
 
@@ -118,8 +117,7 @@ def user_gradients(table: Tensor, pairs: Pairs, coefficients: Tensor, share: Ten
     -------
     Tensor of shape (n_users, d)
     """
-    reward = rows_times(table, coefficients)
-    pull = torch.sigmoid(reward[pairs.rejected] - reward[pairs.chosen]) * share
+    pull = torch.sigmoid(-pairs.margins(rows_times(table, coefficients))) * share
     user = pairs.user
     index = torch.stack([torch.cat([user, user]), torch.cat([pairs.chosen, pairs.rejected])])
     pulls = torch.sparse_coo_tensor(
@@ -199,9 +197,9 @@ def _whitened_gradients(
     table: Tensor, pairs: Pairs, coefficients: Tensor, side: Tensor, hessian: Hessian
 ) -> tuple[Tensor, Tensor]:
     """Mean gradients over one side of each user's pairs, where the Hessian is the identity; and how many pairs."""
-    counts = coefficients.new_zeros(pairs.n_users)
-    counts.index_add_(0, pairs.user, side.to(counts.dtype))
-    share = side / counts.clamp_min(1)[pairs.user]
+    counts, weight = coefficients.new_zeros(pairs.n_users), pairs.weighed(side.to(coefficients.dtype))
+    counts.index_add_(0, pairs.user, weight)
+    share = weight / torch.where(counts > 0, counts, 1.0)[pairs.user]
     gradients = user_gradients(table, pairs, coefficients, share)
     return hessian.white(gradients), counts
 

@@ -38,6 +38,7 @@ from skmrm.meta.prior.directions import BelievedPrior, PriorBases, PriorLearner,
 from skmrm.meta.prior.strength import selection_report
 from skmrm.meta.tensors.factors import cholesky
 from skmrm.meta.tensors.pairs import joined
+from skmrm.meta.thresholds import sides_loss
 
 __all__ = ["StackOptions", "Stacked", "stack_priors", "stacking_weights"]
 
@@ -119,6 +120,11 @@ class Stacked:
     weights: Tensor
     report: list[dict[str, Any]]
 
+    @property
+    def personalises(self) -> bool:
+        """Whether anything but "none" is believed."""
+        return bool((self.weights[1:] > 0).any())
+
     def under(self, learner: PriorLearner) -> tuple[PriorBases, InnerRule, RuleParameters]:
         """Base functions, the inner rule and its parameters, from what a learner saw."""
         kept = [
@@ -148,7 +154,7 @@ def stack_priors(learners: Sequence[PriorLearner], data: CrossFit, options: Stac
     """
     candidates = options.candidates
     judged = [_judge(candidates, learner, data, fold) for learner, fold in zip(learners, data.folds, strict=True)]
-    margins, user, share = (torch.cat(each, -1) for each in zip(*judged, strict=True))
+    margins, user, share, cost = (torch.cat(each, -1) for each in zip(*judged, strict=True))
     users, place = torch.unique(user, return_inverse=True)
     n_users = len(users)
     weights = torch.zeros_like(margins[:, 0])
@@ -158,7 +164,7 @@ def stack_priors(learners: Sequence[PriorLearner], data: CrossFit, options: Stac
 
     def losses(margins: Tensor) -> Tensor:
         """Each user's loss, (n_users,)."""
-        return margins.new_zeros(n_users).index_add_(0, place, share * softplus(-margins))
+        return margins.new_zeros(n_users).index_add_(0, place, share * (softplus(-margins) + cost))
 
     each = torch.stack([losses(row) for row in margins])
     part = place % N_PARTS
@@ -187,17 +193,21 @@ def stack_priors(learners: Sequence[PriorLearner], data: CrossFit, options: Stac
 
 def _judge(
     candidates: list[Candidate], learner: PriorLearner, data: CrossFit, fold: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Margins (n_candidates, n) of a fold's query pairs over all splits, their users, and shares in the user's loss."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Margins (n_candidates, n) of a fold's query pairs over all splits, beyond what they are held against.
+
+    And their users, their shares in the user's loss, and what their thresholds add to it, (n,) each.
+    """
     believed = [candidate.believed(learner, 1 / (len(candidates) - 1)) for candidate in candidates[1:]]
     believed = [one._replace(prior=prior) for one, prior in zip(believed, learner.to_judge(believed), strict=True)]
-    asked = fold[data.pairs.user]
+    pairs = data.pairs.held_against(learner.pairs.thresholds)
+    asked = fold[pairs.user]
     # as many choices as there are, and few; every split's users as users of their own, adapted all at once
     sides = [split.half if number % 2 else split.support for number, split in enumerate(data.splits)]
-    support = joined([data.pairs.where(side & asked) for side in sides])
-    query = joined([data.pairs.where(split.query & asked) for split in data.splits])
+    support = joined([pairs.where(side & asked) for side in sides])
+    query = joined([pairs.where(split.query & asked) for split in data.splits])
     query = query.where((support.counts > 0)[query.user])
-    margins = [query.gaps(learner.rewards_of(learner.pooled.unsqueeze(0))).squeeze(1)]
+    margins = [query.margins(learner.rewards_of(learner.pooled.unsqueeze(0)).squeeze(1))]
     for _, same in groupby(zip(candidates[1:], believed, strict=True), lambda pair: pair[0]._replace(scale=1.0)):
         # those that differ in scale alone are adapted together, in the prior's own few coordinates
         group = [one for _, one in same]
@@ -210,9 +220,10 @@ def _judge(
         params = {"start": identity[0]} | {f"rule.{name}": value for name, value in mixture.items()}
         weights = adapt_users(params, rule, rewards, support)[0].unflatten(1, (len(group), -1))
         gaps = query.gaps(rewards)
-        margins += [(gaps * one[query.user]).sum(1) for one in weights.unbind(1)]
-    share = 1 / (len(data.splits) * query.counts[query.user]).double()
-    return torch.stack(margins).double(), query.user % data.pairs.n_users, share
+        margins += [query.beyond((gaps * one[query.user]).sum(1)) for one in weights.unbind(1)]
+    share = query.weighed(1 / (len(data.splits) * query.totals[query.user]).double())
+    cost = sides_loss(query, torch.full_like(share, torch.inf))
+    return torch.stack(margins).double(), query.user % pairs.n_users, share, cost
 
 
 @dataclass(frozen=True)
@@ -224,8 +235,10 @@ class _Each(MixtureAdaptation):
     def constrain(self, start: Tensor) -> Tensor:
         return start.repeat(self.n_priors)
 
-    def adapt(self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters) -> Tensor:
-        return self.adapt_each(start, gaps, mask, params).movedim(0, 1).flatten(1)
+    def adapt(
+        self, start: Tensor, gaps: Tensor, mask: Tensor, params: RuleParameters, threshold: Tensor | None = None
+    ) -> Tensor:
+        return self.adapt_each(start, gaps, mask, params, threshold).movedim(0, 1).flatten(1)
 
 
 def stacking_weights(margins: Tensor, share: Tensor, pull: float = 0.0, near: Tensor | None = None) -> Tensor:

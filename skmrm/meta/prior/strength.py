@@ -48,6 +48,11 @@ class Candidate:
     rule: InnerRule
     strength: float | None = None
 
+    @property
+    def personalises(self) -> bool:
+        """Whether users may move."""
+        return self.strength != 0
+
     def under(self, learner: PriorLearner) -> tuple[PriorBases, InnerRule, RuleParameters]:
         """Base functions, the rule and its parameters, from what a learner saw."""
         prior = learner.bases([BelievedPrior(learner.wide, 1.0, 1.0)])
@@ -64,6 +69,11 @@ class JudgedCandidates:
     losses: Tensor
     movement: Tensor
     slack: tuple[float, float]
+
+    @property
+    def personalises(self) -> bool:
+        """Whether users may move under the candidate to take."""
+        return self.candidates[self._best].personalises
 
     def under(self, learner: PriorLearner) -> tuple[PriorBases, InnerRule, RuleParameters]:
         """What the candidate to take makes of a learner."""

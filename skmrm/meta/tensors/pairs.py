@@ -18,6 +18,7 @@ _FREE_CELLS = 4096  # padding of a batch up to this size is not worth a batch mo
 # Pairs of the median user that one user can count for in what all share. Where tastes differ, new users gain by a bound
 # of 3 to 10; where they do not, one of 3 costs them and one of 10 does not.
 MEDIANS = 10
+_COLUMNS = ("chosen", "rejected", "group", "weight", "bound", "side")
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,13 @@ class Pairs:
     group : int64 Tensor of shape (n_pairs,), optional
         What must not be on both sides of a split, the same number for all users; None where it does not matter.
     weight : Tensor of shape (n_pairs,), optional
-        How much a pair counts in what is learnt of all users together; None counts all alike.
+        How often a pair counts in the likelihood of its user; None for once each.
+    bound : Tensor of shape (n_pairs,), optional
+        What it counts times that in what is learnt of all users together; None for one.
+    side : int64 Tensor of shape (n_pairs,), optional
+        Which side of which threshold its margin lies on, a place in ``cat([t, -t])``; None where there are none.
+    thresholds : Tensor of shape (n_thresholds,), optional
+        t, in logits, double precision; see :mod:`skmrm.meta.thresholds`.
     """
 
     chosen: Tensor
@@ -41,6 +48,9 @@ class Pairs:
     offsets: Tensor
     group: Tensor | None = None
     weight: Tensor | None = None
+    bound: Tensor | None = None
+    side: Tensor | None = None
+    thresholds: Tensor | None = None
 
     @property
     def counts(self) -> Tensor:
@@ -57,24 +67,53 @@ class Pairs:
         """User of each pair, (n_pairs,)."""
         return torch.repeat_interleave(torch.arange(self.n_users, device=self.offsets.device), self.counts)
 
+    def held_against(self, thresholds: Tensor | None) -> Pairs:
+        """The same with other thresholds, of as many grades."""
+        return self if self.side is None else replace(self, thresholds=thresholds)
+
+    @property
+    def threshold(self) -> Tensor | None:
+        """What each pair's margin is held against, (n_pairs,), in logits; None for zero throughout."""
+        if self.side is None or self.thresholds is None:
+            return None
+        return torch.cat([self.thresholds, -self.thresholds]).index_select(0, self.side)
+
     def where(self, keep: Tensor) -> Pairs:
         """Pairs for which `keep` is true; every user stays, if need be without pairs."""
-        group, weight = (None if column is None else column[keep] for column in (self.group, self.weight))
-        return Pairs(self.chosen[keep], self.rejected[keep], self.offsets_where(keep), group, weight)
+        columns = {name: column[keep] for name in _COLUMNS if (column := getattr(self, name)) is not None}
+        return replace(self, offsets=self.offsets_where(keep), **columns)
 
     def bounded(self, most: float) -> Pairs:
         """Nobody counts for more than so many pairs in what is learnt of all users together, whatever was bounded."""
-        counts = self.counts
-        if not bool((counts > most).any()):
-            return replace(self, weight=None)
-        weight = (most / counts.clamp_min(1).double()).clamp_max(1.0)
-        return replace(self, weight=weight[self.user])
+        totals = self.totals
+        if not bool((totals > most).any()):
+            return replace(self, bound=None)
+        return replace(self, bound=(most / totals.double().clamp_min(most))[self.user])
+
+    @property
+    def totals(self) -> Tensor:
+        """How many pairs each user counts for, (n_users,): their number, or the sum of their weights."""
+        if self.weight is None:
+            return self.counts
+        return self.weight.new_zeros(self.n_users).index_add_(0, self.user, self.weight)
+
+    def weighed(self, values: Tensor) -> Tensor:
+        """Values of the pairs (n_pairs,), each times its weight."""
+        return values if self.weight is None else values * self.weight.to(values.dtype)
+
+    @property
+    def shared_weight(self) -> Tensor | None:
+        """How much each pair counts in what is learnt of all users together, (n_pairs,); None for all alike."""
+        if self.weight is None or self.bound is None:
+            return self.weight if self.bound is None else self.bound
+        return self.weight * self.bound
 
     def weighted_mean(self, values: Tensor) -> Tensor:
         """Values of the pairs (n_pairs,), each times its share of all weight, so that their sum is the mean."""
-        if self.weight is None:
+        weight = self.shared_weight
+        if weight is None:
             return values / max(values.numel(), 1)
-        return values * (self.weight / self.weight.sum()).to(values.dtype)
+        return values * (weight / weight.sum()).to(values.dtype)
 
     def offsets_where(self, keep: Tensor) -> Tensor:
         """The offsets of `where`, without its columns."""
@@ -91,12 +130,26 @@ class Pairs:
         gaps = row_gaps(table, self.chosen.index_select(0, flat), self.rejected.index_select(0, flat))
         return gaps.unflatten(0, places.shape)
 
+    def margins(self, rewards: Tensor) -> Tensor:
+        """By how much each pair's reward gap is beyond its threshold, (n_pairs,), from rewards of the items."""
+        return self.beyond(row_gaps(rewards, self.chosen, self.rejected))
+
+    def beyond(self, gaps: Tensor) -> Tensor:
+        """Gaps of reward (n_pairs,) less the pairs' thresholds."""
+        threshold = self.threshold
+        return gaps if threshold is None else gaps - threshold.to(gaps.dtype)
+
 
 def joined(parts: list[Pairs]) -> Pairs:
-    """Pairs one after the other, the users of each part as users of their own; groups and weights are left out."""
-    chosen, rejected = torch.cat([part.chosen for part in parts]), torch.cat([part.rejected for part in parts])
+    """Pairs one after the other, the users of each part as users of their own; groups and bounds are left out."""
     counts = torch.cat([part.counts for part in parts])
-    return Pairs(chosen, rejected, torch.cat([counts.new_zeros(1), counts.cumsum(0)]))
+    columns = {
+        name: torch.cat([getattr(part, name) for part in parts])
+        for name in ("chosen", "rejected", "weight", "side")
+        if getattr(parts[0], name) is not None
+    }
+    offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    return Pairs(offsets=offsets, thresholds=parts[0].thresholds, **columns)
 
 
 def pack_users(offsets: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
@@ -155,9 +208,9 @@ def length_buckets(counts: Tensor, max_cells: int, max_waste: float = 0.25) -> I
         start = stop
 
 
-def most_pairs(counts: Tensor) -> float:
-    """How many pairs one user can count for in what is learnt of all, from how many each has (n_users,)."""
-    active = counts[counts > 0]
+def most_pairs(totals: Tensor) -> float:
+    """How many pairs one user can count for in what is learnt of all, from what each counts for (n_users,)."""
+    active = totals[totals > 0]
     return MEDIANS * float(active.median()) if active.numel() else math.inf
 
 

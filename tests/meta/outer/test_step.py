@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -40,28 +42,34 @@ def rule_params(rule, n_bases, seed=9):
     return {name: value + 0.3 * normal(*value.shape, seed=seed + i) for i, (name, value) in enumerate(params.items())}
 
 
-def ragged(counts, n_items=40, seed=0):
+def ragged(counts, n_items=40, seed=0, plain=True):
     generator = torch.Generator().manual_seed(seed)
     counts = torch.tensor(counts)
     ends = torch.randint(0, n_items, (2, int(counts.sum())), generator=generator)
     pairs = Pairs(ends[0], ends[1], torch.cat([counts.new_zeros(1), counts.cumsum(0)]))
+    if not plain:
+        weight = torch.rand(ends.shape[1], dtype=torch.float64, generator=generator) + 0.1
+        side = torch.randint(0, 4, weight.shape, generator=generator)
+        pairs = replace(pairs, weight=weight, side=side, thresholds=torch.tensor([0.5, 1.5], dtype=torch.float64))
     side = torch.rand(ends.shape[1], generator=generator)
     return pairs, Split(side < 0.5, side > 0.6, side < 0.5)
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-@given(seed=st.integers(0, 999), n_pairs=st.integers(1, 9), n_bases=st.integers(1, 4))
+@given(seed=st.integers(0, 999), n_pairs=st.integers(1, 9), n_bases=st.integers(1, 4), plain=st.booleans())
 @settings(max_examples=15)
-def test__with_pullback__any_rule__equals_autograd_through_adapt(rule, seed, n_pairs, n_bases):
+def test__with_pullback__any_rule__equals_autograd_through_adapt(rule, seed, n_pairs, n_bases, plain):
     start, gaps = normal(n_bases, seed=seed), normal(3, n_pairs, n_bases, seed=seed + 1)
     mask = (normal(3, n_pairs, seed=seed + 2) > -0.5).double()  # a user may have no pair at all
+    held = None if plain else normal(3, n_pairs, seed=seed + 5)
+    mask = mask if plain else mask * normal(3, n_pairs, seed=seed + 6).abs()
     params = rule_params(rule, n_bases, seed + 3)
     given_back = normal(3, n_bases, seed=seed + 4)
     leaves = [value.clone().requires_grad_() for value in (start, gaps, *params.values())]
-    expected_weights = rule.adapt(leaves[0], leaves[1], mask, dict(zip(params, leaves[2:], strict=True)))
+    expected_weights = rule.adapt(leaves[0], leaves[1], mask, dict(zip(params, leaves[2:], strict=True)), held)
     expected = torch.autograd.grad(expected_weights, leaves, given_back, allow_unused=True)
     with torch.no_grad():
-        weights, pull_back = with_pullback(rule, start, gaps, mask, params)
+        weights, pull_back = with_pullback(rule, start, gaps, mask, params, held)
         d_start, d_gaps, d_params = pull_back(given_back)
     torch.testing.assert_close(weights, expected_weights.detach())
     assert list(d_params) == list(params)
@@ -70,11 +78,11 @@ def test__with_pullback__any_rule__equals_autograd_through_adapt(rule, seed, n_p
 
 
 @pytest.mark.parametrize("name", ["paper", "adam", "learnt steps", "map", "mixture"])
-@given(counts=st.lists(st.integers(2, 12), min_size=1, max_size=8), seed=st.integers(0, 99))
+@given(counts=st.lists(st.integers(2, 12), min_size=1, max_size=8), seed=st.integers(0, 99), plain=st.booleans())
 @settings(max_examples=10)
-def test__batch_gradient__ragged_users__equals_autograd_through_the_plain_loss(name, counts, seed):
+def test__batch_gradient__ragged_users__equals_autograd_through_the_plain_loss(name, counts, seed, plain):
     rule = RULES[name]
-    pairs, split = ragged(counts, seed=seed)
+    pairs, split = ragged(counts, seed=seed, plain=plain)
     users = torch.nonzero(pairs.where(split.support | split.query).counts > 0).squeeze(1)
     if len(users) == 0:
         return
@@ -99,10 +107,11 @@ def test__batch_gradient__ragged_users__equals_autograd_through_the_plain_loss(n
     counts=st.lists(st.integers(0, 12), min_size=1, max_size=20),
     per_batch=st.integers(1, 7),
     seed=st.integers(0, 99),
+    plain=st.booleans(),
 )
 @settings(max_examples=40)
-def test__pack_epoch__any_users__holds_each_pair_of_the_split_once_and_in_its_cell(counts, per_batch, seed):
-    pairs, split = ragged(counts, seed=seed)
+def test__pack_epoch__any_users__holds_each_pair_of_the_split_once_and_in_its_cell(counts, per_batch, seed, plain):
+    pairs, split = ragged(counts, seed=seed, plain=plain)
     used = pairs.where(split.support | split.query)
     users = torch.nonzero(used.counts > 0).squeeze(1)
     batches = list(user_batches(users, per_batch, torch.Generator().manual_seed(seed), used.counts))
@@ -118,9 +127,12 @@ def test__pack_epoch__any_users__holds_each_pair_of_the_split_once_and_in_its_ce
             n = len(own)
             torch.testing.assert_close(ends[row, :n, 0], pairs.chosen[own].double())
             torch.testing.assert_close(ends[row, :n, 1], pairs.rejected[own].double())
-            torch.testing.assert_close(batch.support[row, :n], split.support[own].double())
-            query = split.query[own].double()
+            torch.testing.assert_close(batch.support[row, :n], pairs.weighed(split.support.double())[own])
+            query = pairs.weighed(split.query.double())[own]
             torch.testing.assert_close(batch.query[row, :n], query / query.sum().clamp_min(1e-300))
+            assert (batch.threshold is None) == plain
+            if not plain:
+                torch.testing.assert_close(batch.threshold[row, :n], pairs.threshold[own])
             assert not batch.support[row, n:].any()
             assert not batch.query[row, n:].any()
 

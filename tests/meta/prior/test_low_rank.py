@@ -1,5 +1,7 @@
 """Priors in few directions, which are learnt in the whole space."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skmrm.meta.pooled.newton import fit_pooled
-from skmrm.meta.prior.em import Prior, clustered, sweep
+from skmrm.meta.prior.em import Prior, clustered, fit_prior, sweep
 from skmrm.meta.prior.low_rank import _Data, _ridge, _step, fit_low_rank
-from skmrm.meta.prior.spectral import Hessian
+from skmrm.meta.prior.spectral import Hessian, spectral_bases
 from skmrm.meta.tensors.pairs import Pairs
 
 RIDGE = 1e-3
@@ -23,7 +25,7 @@ def learnt(table, pairs, factor, n_components=1, sweeps=20, ridge=RIDGE):
     """The prior of a crowd, and its pooled solution."""
     pooled = fit_pooled(table, pairs, ridge)
     hessian = Hessian.at(table, pairs, pooled, ridge)
-    return fit_low_rank(table, pairs, pooled, hessian, ridge, factor, generator(), n_components, sweeps), pooled
+    return fit_low_rank(table, pairs, pooled, hessian, ridge, factor, generator(), n_components, sweeps)[0], pooled
 
 
 @given(seed=st.integers(0, 10**6), n_components=st.sampled_from([1, 3]), weighted=st.booleans())
@@ -34,7 +36,7 @@ def test__step__of_mean_and_factor__is_the_best_along_its_direction(crowd, seed,
     table, pairs = crowd(rng.normal(size=(12, 5)), 4, seed, lapse=[3])
     if weighted:
         weight = torch.tensor(rng.uniform(0.2, 1, len(pairs.chosen)))
-        pairs = Pairs(pairs.chosen, pairs.rejected, pairs.offsets, weight=weight)
+        pairs = Pairs(pairs.chosen, pairs.rejected, pairs.offsets, bound=weight)
     draw = lambda *shape: torch.tensor(rng.normal(size=shape))  # noqa: E731
     mean, factor, gaps = draw(5), draw(5, 3), pairs.gaps(table)
     hessian = Hessian.at(table, pairs, mean, RIDGE)
@@ -170,7 +172,7 @@ def test__fit_low_rank__no_shared_reward__keeps_its_mean_at_none(crowd):
     table, pairs, _, _ = planted(crowd, 200, 20, 6, (1.0,))
     zero = torch.zeros(6, dtype=torch.float64)
     hessian = Hessian.at(table, pairs, zero, 0.1)
-    prior = fit_low_rank(table, pairs, zero, hessian, np.inf, torch.eye(6, dtype=torch.float64), generator())
+    prior, _ = fit_low_rank(table, pairs, zero, hessian, np.inf, torch.eye(6, dtype=torch.float64), generator())
     assert prior.mean.norm() < 1e-3
     assert prior.factor.norm() > 0.5
 
@@ -180,5 +182,36 @@ def test__fit_low_rank__nothing_to_learn_from__is_the_guess(crowd):
     nobody = Pairs(pairs.chosen[:0], pairs.rejected[:0], torch.zeros(4, dtype=torch.long))
     zero, guess = torch.zeros(4, dtype=torch.float64), torch.eye(4, dtype=torch.float64)
     hessian = Hessian.at(table, pairs, zero, 0.1)
-    assert torch.equal(fit_low_rank(table, nobody, zero, hessian, 0.1, guess, generator()).factor, guess)
-    assert fit_low_rank(table, pairs, zero, hessian, 0.1, guess[:, :0], generator()).factor.shape == (4, 0)
+    assert torch.equal(fit_low_rank(table, nobody, zero, hessian, 0.1, guess, generator())[0].factor, guess)
+    assert fit_low_rank(table, pairs, zero, hessian, 0.1, guess[:, :0], generator())[0].factor.shape == (4, 0)
+
+
+@given(seed=st.integers(0, 10**6), held=st.booleans())
+@settings(max_examples=10)
+def test__priors__whole_weights__are_the_pairs_so_often(crowd, seed, held):
+    """In all that is learnt of users: gradients, EM in given directions, EM that turns them."""
+    rng = np.random.default_rng(seed)
+    table, pairs = crowd(rng.normal(size=(20, 4)), 5, seed)
+    if held:  # ties: either side, against the same threshold
+        sides = torch.ones(len(pairs.chosen), dtype=torch.long)
+        pairs = replace(pairs, side=sides, thresholds=torch.tensor([0.3], dtype=torch.float64))
+    times = torch.tensor(rng.integers(1, 4, len(pairs.chosen)))
+    weighted = replace(pairs, weight=times.double(), group=torch.arange(len(times)))
+    rows = torch.repeat_interleave(torch.arange(len(times)), times)
+    named = ("chosen", "rejected", "side", "group") if held else ("chosen", "rejected", "group")
+    columns = {name: getattr(weighted, name)[rows] for name in named}
+    begins = torch.cat([times.new_zeros(1), times.cumsum(0)])
+    repeated = replace(weighted, offsets=begins[pairs.offsets], weight=None, **columns)
+    half = torch.tensor(rng.random(len(times)) < 0.5)
+    found = []
+    for own, side in ((weighted, half), (repeated, half[rows])):
+        pooled = fit_pooled(table, own, 0.1, tolerance=1e-10)
+        hessian = Hessian.at(table, own, pooled, 0.1)
+        spectral, variances = spectral_bases(table, own, pooled, [side], 4, hessian)
+        identity = torch.eye(4, dtype=torch.float64)
+        narrow, _ = fit_low_rank(table, own, pooled, hessian, 0.1, identity, generator(), sweeps=3)
+        flat = fit_prior(table, own, pooled, identity)
+        squares = (factor @ factor.T for factor in (spectral.T, narrow.factor, flat))
+        found.append((pooled, variances, narrow.mean, *squares))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)

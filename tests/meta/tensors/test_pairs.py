@@ -18,9 +18,9 @@ def pairs_of(counts):
 def test__bounded__any_counts__weighs_nobody_above_the_last_bound(counts, most, earlier):
     pairs = pairs_of(counts)
     found = pairs.bounded(earlier).bounded(most)
-    weight = torch.ones(int(sum(counts)), dtype=torch.float64) if found.weight is None else found.weight
+    bound = torch.ones(int(sum(counts)), dtype=torch.float64) if found.bound is None else found.bound
     expected = [min(1, most / count) for count in counts for _ in range(count)]
-    assert weight.tolist() == pytest.approx(expected, rel=1e-15)
+    assert bound.tolist() == pytest.approx(expected, rel=1e-15)
 
 
 @given(counts=st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=5), min_size=1, max_size=4))

@@ -36,7 +36,7 @@ __all__ = ["main"]
 
 # Data set, and learning rate of both loops (scripts/ of https://github.com/ModalityDance/MRM).
 DATASETS: dict[str, tuple[Callable[..., Bunch], dict[str, Any], float]] = {
-    "prism": (fetch_prism, {"drop_ties": False}, 1e-3),
+    "prism": (fetch_prism, {"ties": "choice"}, 1e-3),
     "reddit-tldr-100": (fetch_reddit_tldr, {"seen_limit": 100}, 5e-3),
     "reddit-tldr-150": (fetch_reddit_tldr, {"seen_limit": 150}, 5e-3),
 }

@@ -57,12 +57,26 @@ class _Strict(BaseModel):
     model_config = ConfigDict(strict=True)  # "1.5" is no number, and 1 is no text
 
 
+class _Said(_Strict):
+    """What may be said of a pair beside which response was chosen."""
+
+    outcome: int | None = Field(None, ge=0, le=20, description="0: a tie, 1: a choice, 2 and more: a stronger one")
+    weight: float = Field(1.0, gt=0, le=_LARGEST, description="How often the pair counts")
+
+
+def _said(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Pairs without outcomes where none says one; beside those that do, a choice is one of the least strength."""
+    if all(pair["outcome"] is None for pair in pairs):
+        return [{name: value for name, value in pair.items() if name != "outcome"} for pair in pairs]
+    return [pair | {"outcome": 1 if pair["outcome"] is None else pair["outcome"]} for pair in pairs]
+
+
 def text_forms(limits: Limits) -> Forms:
     """Bodies for bundles of texts."""
     text = Annotated[str, Field(max_length=limits.characters, examples=["Ten minutes."])]
     question = Annotated[str, Field(max_length=limits.characters, examples=["How do I boil an egg?"])]
 
-    class Pair(_Strict):
+    class Pair(_Said):
         prompt: question
         chosen: text
         rejected: text = Field(examples=["It depends! Maybe try seven, and see how you like it?"])
@@ -72,8 +86,8 @@ def text_forms(limits: Limits) -> Forms:
 
         pairs: list[Pair] = Field(min_length=1, max_length=limits.pairs)
 
-        def read(self) -> list[tuple[str, str, str]]:
-            return [(pair.prompt, pair.chosen, pair.rejected) for pair in self.pairs]
+        def read(self) -> list[dict[str, Any]]:
+            return _said([pair.model_dump() for pair in self.pairs])
 
     class Item(_Strict):
         prompt: question
@@ -105,7 +119,7 @@ def feature_forms(limits: Limits, n_features: int) -> Forms:
     # Stops at the first mistake: a body of a few MB could make millions of them.
     vector = Annotated[list[number], Field(min_length=n_features, max_length=n_features, fail_fast=True)]
 
-    class Pair(_Strict):
+    class Pair(_Said):
         chosen: vector
         rejected: vector
 
@@ -114,8 +128,11 @@ def feature_forms(limits: Limits, n_features: int) -> Forms:
 
         pairs: list[Pair] = Field(min_length=1, max_length=limits.pairs)
 
-        def read(self) -> list[tuple[np.ndarray, np.ndarray]]:
-            return [(np.array(pair.chosen), np.array(pair.rejected)) for pair in self.pairs]
+        def read(self) -> list[dict[str, Any]]:
+            sides = ("chosen", "rejected")
+            return _said(
+                [pair.model_dump() | {side: np.array(getattr(pair, side)) for side in sides} for pair in self.pairs]
+            )
 
     class Score(_Strict):
         """Feature vectors of responses."""

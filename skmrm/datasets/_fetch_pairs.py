@@ -62,7 +62,9 @@ class PairCollector:
         self._rows: list[tuple[int, ...]] = []
         self.dropped: Counter[str] = Counter()
 
-    def add(self, user: Hashable, group: Hashable, prompt: str, chosen: str, rejected: str, part: int = 0) -> None:
+    def add(
+        self, user: Hashable, group: Hashable, prompt: str, chosen: str, rejected: str, part: int = 0, outcome: int = 1
+    ) -> None:
         """Take one choice; two responses that are the same text are dropped, as a choice between them says nothing."""
         if chosen == rejected:
             self.dropped["pairs of one text"] += 1
@@ -76,14 +78,15 @@ class PairCollector:
                 response_code[chosen],
                 response_code[rejected],
                 part,
+                outcome,
             )
         )
 
     def collected(self) -> Collected:
         """Put together what came."""
-        names = ("user", "group", "prompt", "chosen", "rejected", "part")
+        names = ("user", "group", "prompt", "chosen", "rejected", "part", "outcome")
         columns = dict(zip(names, np.array(self._rows, np.int64).reshape(-1, len(names)).T, strict=True))
-        part = columns.pop("part")[np.argsort(columns["user"], kind="stable")]
+        part, outcome = columns.pop("part")[np.argsort(columns["user"], kind="stable")], columns["outcome"]
         values: dict[str, list[Any]] = {name: coder.values for name, coder in self._coders.items()}
         episodes = set_from_texts(
             values["user"],
@@ -94,5 +97,6 @@ class PairCollector:
             columns["rejected"],
             values["response"],
             columns["group"],
+            said={} if (outcome == 1).all() else {"outcome": outcome},
         )
         return Collected(episodes, part, dict(self.dropped))

@@ -59,7 +59,7 @@ def fetch_mt_bench_judgments(
     n_splits: int = 5,
     random_state: RandomState = 0,
 ) -> Bunch:
-    """Load MT-Bench judgments: experts' choices between answers of two chatbots (downloads on first use).
+    """Load MT-Bench judgments: experts' choices and ties between answers of two chatbots (downloads on first use).
 
     The prompt of a pair is what both conversations share at their start, the responses are the rest of each up to the
     answer in the turn that was judged.
@@ -91,9 +91,9 @@ def fetch_mt_bench_judgments(
         splits : list of PaperSplit
             `n_splits` times: half the judges seen, half of each judge's questions support.
         n_ties : int
-            Votes for neither, which are not among the pairs.
+            Votes for neither, which are pairs of outcome 0.
         dropped : dict of str to int
-            What was left out, ties included, and how many of it.
+            What was left out, and how many of it.
         revision : str or None
             Commit that was read; None for `data_dir`.
         DESCR : str
@@ -122,7 +122,7 @@ def fetch_mt_bench_judgments(
     return Bunch(
         episodes=pairs.episodes,
         splits=split_by_group(pairs.episodes, n_splits, random_state),
-        n_ties=pairs.dropped.get("ties", 0),
+        n_ties=pairs.episodes.n_ties,
         dropped=pairs.dropped,
         revision=files.revision,
         DESCR=_DESCR,
@@ -152,15 +152,14 @@ def parse_mt_bench_judgments(*tables: Mapping[str, list[Any]], min_pairs: int = 
 
 
 def _add_vote(pairs: PairCollector, question: Any, winner: Any, judge: Any, a: Any, b: Any, turn: Any) -> None:
-    if str(winner).startswith("tie"):  # "tie", and "tie (inconsistent)" of GPT-4, whose verdict changed with the order
-        pairs.dropped["ties"] += 1
-        return
+    # "tie", and "tie (inconsistent)" of GPT-4, whose verdict changed with the order
+    tied = str(winner).startswith("tie")
     first, second = _up_to_answer(a, turn), _up_to_answer(b, turn)
-    if judge is None or winner not in ("model_a", "model_b") or first is None or second is None:
+    if judge is None or not (tied or winner in ("model_a", "model_b")) or first is None or second is None:
         pairs.dropped["votes without a judge, a winner or an answer"] += 1
         return
-    chosen, rejected = (first, second) if winner == "model_a" else (second, first)
-    pairs.add(judge, question, *split_pair(None, chosen, rejected))
+    chosen, rejected = (second, first) if winner == "model_b" else (first, second)
+    pairs.add(judge, question, *split_pair(None, chosen, rejected), outcome=0 if tied else 1)
 
 
 def _up_to_answer(messages: Sequence[Any] | None, turn: Any) -> Conversation | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,7 @@ def fetch_prism(
     download_if_missing: bool = True,
     min_conversations: int = 6,
     min_pairs: int = 1,
-    drop_ties: bool = True,
+    ties: Literal["keep", "choice", "drop"] = "keep",
     n_splits: int = 5,
     random_state: RandomState = 0,
 ) -> Bunch:
@@ -86,9 +86,9 @@ def fetch_prism(
         Fewest conversations, with a choice in each, that a user may have; the paper's number is 6.
     min_pairs : int
         Fewest pairs that a user may have.
-    drop_ties : bool
-        Leave out pairs of answers that the participant gave the same score: which of them the conversation went on
-        from was then chance. The paper keeps them.
+    ties : {"keep", "choice", "drop"}
+        What pairs of answers are that the participant gave the same score, so that chance decided which of them the
+        conversation went on from: ties (outcome 0), choices, as in the paper, or nothing.
     n_splits : int
         Number of splits to draw.
     random_state : int, numpy Generator, RandomState, or None
@@ -129,6 +129,7 @@ def fetch_prism(
     """
     problems = [
         *integer_problems("min_conversations", min_conversations),
+        *([] if ties in ("keep", "choice", "drop") else [f'ties must be "keep", "choice" or "drop", got {ties!r}']),
         *option_problems(min_pairs, n_splits, random_state),
     ]
     raise_all(problems, "fetch_prism")
@@ -137,7 +138,7 @@ def fetch_prism(
         read_lines(files, "conversations", _CONVERSATION),
         min_conversations=min_conversations,
         min_pairs=min_pairs,
-        drop_ties=drop_ties,
+        ties=ties,
     )
     users = None
     if files.paths["survey"]:
@@ -158,7 +159,7 @@ def parse_prism(
     *,
     min_conversations: int = 6,
     min_pairs: int = 1,
-    drop_ties: bool = True,
+    ties: Literal["keep", "choice", "drop"] = "keep",
 ) -> Collected:
     """Turn conversations into pairs.
 
@@ -166,7 +167,7 @@ def parse_prism(
     ----------
     conversations : iterable of mappings
         Rows of ``conversations.jsonl``.
-    min_conversations, min_pairs, drop_ties
+    min_conversations, min_pairs, ties
         As of `fetch_prism`.
 
     Returns
@@ -177,7 +178,7 @@ def parse_prism(
     pairs = PairCollector()
     counts: Counter[Hashable] = Counter()
     for row in conversations:
-        counts[row["user_id"]] += _add_conversation(pairs, row, drop_ties)
+        counts[row["user_id"]] += _add_conversation(pairs, row, ties)
 
     def enough(episodes: EpisodeSet, part: NDArray[np.int64]) -> NDArray[np.bool_]:
         conversations = np.array([counts[user] for user in episodes.users], int)
@@ -186,7 +187,7 @@ def parse_prism(
     return pairs.collected().keep_users(enough)
 
 
-def _add_conversation(pairs: PairCollector, row: Mapping[str, Any], drop_ties: bool) -> bool:
+def _add_conversation(pairs: PairCollector, row: Mapping[str, Any], ties: Literal["keep", "choice", "drop"]) -> bool:
     """Add the pairs of all turns; whether there was a turn with a choice."""
     history: list[tuple[str, str]] = []
     for prompt, chosen, rejected in _turns(row["conversation_history"]):
@@ -197,10 +198,13 @@ def _add_conversation(pairs: PairCollector, row: Mapping[str, Any], drop_ties: b
         conversation = Conversation(history)
         for answer in rejected:
             score = answer.get("score")
-            if drop_ties and score is not None and score == chosen.get("score"):
+            tied = score is not None and score == chosen.get("score")
+            if tied and ties == "drop":
                 pairs.dropped["ties"] += 1
-            else:
-                pairs.add(row["user_id"], row["conversation_id"], conversation, chosen["content"], answer["content"])
+                continue
+            texts = conversation, chosen["content"], answer["content"]
+            outcome = 0 if tied and ties == "keep" else 1
+            pairs.add(row["user_id"], row["conversation_id"], *texts, outcome=outcome)
         history.append(("assistant", chosen["content"]))
     if not history:
         pairs.dropped["conversations without a choice"] += 1

@@ -187,6 +187,7 @@ def _describe(folder: Path, source: Source, part: EncoderPart, report: ExportRep
         "n_bases": source.n_bases,
         "encoder": part.config,
         "adaptation": source.adaptation,
+        "thresholds": None if source.base.thresholds is None else source.base.thresholds.tolist(),
         "certificate": None if report is None else asdict(report),
     }
     write_config(folder, facts)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, Literal
+
+import numpy as np
 
 from skmrm._support.wording import name_some
 from skmrm.episodes import EpisodeSet, episodes_from_frame
@@ -13,6 +16,7 @@ from skmrm.exceptions import EpisodeError
 __all__ = ["from_trl_dataset"]
 
 _PAIR = ("chosen", "rejected")
+_STRENGTHS = 10
 # What TRL calls data sets with other columns, and how pairs come of them.
 _OTHER_TYPES = {
     ("completion", "label"): (
@@ -38,7 +42,9 @@ def from_trl_dataset(
     """Read a preference data set of TRL whose rows say whose choice they are.
 
     Standard and conversational, with an explicit prompt or with an implicit one, which is then what chosen and rejected
-    begin with alike. Other columns (``score_chosen``, ``chat_template_kwargs``) are left alone.
+    begin with alike. A column ``margin``, by how much the chosen response is better at least, tells strengths: each of
+    up to ten values is one, and of more ten are made, equally frequent. Other columns (``score_chosen``,
+    ``chat_template_kwargs``) are left alone.
 
     Parameters
     ----------
@@ -87,7 +93,20 @@ def from_trl_dataset(
                 f"the {kind} type, with columns {name_some(names, 9)}: {remedy}"
             ]
         )
+    strengths: dict[str, Any] = {}
+    if "margin" in names:
+        strengths = {"strength": "margin", "strength_order": _strengths(dataset)}
     prompt = "prompt" if "prompt" in names else None
     return episodes_from_frame(
-        dataset, user_column, prompt, *_PAIR, group, shared_groups=shared_groups, min_pairs=min_pairs
+        dataset, user_column, prompt, *_PAIR, group, shared_groups=shared_groups, min_pairs=min_pairs, **strengths
     )
+
+
+def _strengths(dataset: Any) -> dict[Any, int]:
+    """Which strength each margin is: none is a tie, as the chosen response is better even by nothing."""
+    cells = [cell for chunk in open_table(dataset, ["margin"]).chunks("margin") for cell in chunk]
+    margins = np.array([cell for cell in cells if isinstance(cell, Real)], float)
+    levels = np.unique(margins)
+    if len(levels) > _STRENGTHS:
+        levels = np.unique(np.quantile(margins, np.arange(_STRENGTHS) / _STRENGTHS))
+    return {value: int(np.searchsorted(levels, value, side="right")) for value in np.unique(margins).tolist()}

@@ -44,6 +44,8 @@ class AdaptationCurve:
         Confidence against accuracy for each size, over the pairs of all splits, users counting alike.
     n_support : ndarray of shape (n_users,)
         Number of support pairs that each user has, a mean over splits.
+    decisive : ndarray of shape (n_sizes, n_users) or None
+        Accuracy over those query pairs that are no ties, which count half in `accuracy`; None if there is no tie.
     """
 
     users: NDArray[np.object_]
@@ -52,6 +54,7 @@ class AdaptationCurve:
     log_loss: NDArray[np.float64]
     reliability: tuple[Reliability, ...]
     n_support: NDArray[np.float64]
+    decisive: NDArray[np.float64] | None = None
 
     def to_frame(self) -> Any:
         """Summary over users, one row a number of support pairs.
@@ -60,7 +63,8 @@ class AdaptationCurve:
         -------
         pandas.DataFrame
             Index ``n_support`` (integers, and "all"); columns n_users, accuracy, worst_decile and calibration_error
-            (fractions), log_loss (nats a pair). NaN for a number that no user reaches.
+            (fractions), log_loss (nats a pair). NaN for a number that no user reaches. With ties also
+            decisive_accuracy.
         """
         rows = [
             {
@@ -72,6 +76,9 @@ class AdaptationCurve:
             }
             for accuracy, log_loss, found in zip(self.accuracy, self.log_loss, self.reliability, strict=True)
         ]
+        if self.decisive is not None:
+            for row, values in zip(rows, self.decisive, strict=True):
+                row["decisive_accuracy"] = mean_of_known(values)
         return frame_by_size(rows, self.support_sizes)
 
     def __repr__(self) -> str:

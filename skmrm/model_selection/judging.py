@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -67,16 +67,20 @@ def judge(
 ) -> AdaptationCurve:
     """Adapt on the first so many support pairs of each split, and judge on its query; the curve of a model."""
     shape = (len(sizes), len(splits), episodes.n_users)
-    accuracy, log_loss = np.full(shape, np.nan), np.full(shape, np.nan)
+    accuracy, log_loss, decisive = (np.full(shape, np.nan) for _ in range(3))
     found = []
     for row, size in enumerate(sizes):
         parts = []
         for place, split in enumerate(splits):
             reached = judged & (split.n_support >= (size or 0))
-            margins, user = _margins(model, episodes, split, reached, size)
-            accuracy[row, place] = user_accuracies(margins, user, episodes.n_users)
-            log_loss[row, place] = user_log_losses(margins, user, episodes.n_users)
-            parts.append((margins, user))
+            part = _predicted(model, episodes, split, reached, size)
+            margins, user, outcome, held = part
+            accuracy[row, place] = user_accuracies(margins, user, episodes.n_users, outcome)
+            log_loss[row, place] = user_log_losses(margins, user, episodes.n_users, outcome, held)
+            if outcome is not None:
+                some = outcome > 0
+                decisive[row, place] = user_accuracies(margins[some], user[some], episodes.n_users)
+            parts.append(part)
         found.append(_reliability(parts))
     return AdaptationCurve(
         users=episodes.users[judged],
@@ -85,27 +89,45 @@ def judge(
         log_loss=_mean_over_splits(log_loss)[:, judged],
         reliability=tuple(found),
         n_support=np.mean([split.n_support for split in splits], axis=0)[judged],
+        decisive=_mean_over_splits(decisive)[:, judged] if episodes.n_ties else None,
     )
 
 
-def _margins(
+class _Predicted(NamedTuple):
+    """Margins of pairs, whose they are, what was said of them, and the thresholds that each is held against."""
+
+    margins: NDArray[np.float64]
+    user: NDArray[np.intp]
+    outcome: NDArray[np.int64] | None
+    thresholds: NDArray[np.float64] | None
+
+
+def _predicted(
     model: Any, episodes: EpisodeSet, split: SupportQuery, reached: NDArray[np.bool_], size: int | None
-) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Margins of the query pairs of the users who have so many support pairs, and whose they are."""
+) -> _Predicted:
+    """The query pairs of the users who have so many support pairs."""
     if not reached.any():
-        return np.empty(0), np.empty(0, np.intp)
+        return _Predicted(np.empty(0), np.empty(0, np.intp), None, None)
     of_reached = reached[episodes.user]
     users = model.adapt_many(episodes.take_pairs(split.support(size) & of_reached)[reached])
     query = episodes.take_pairs(split.query & of_reached)
-    return np.asarray(users.decision_function(query[reached]), float), query.user
+    margins = np.asarray(users.decision_function(query[reached]), float)
+    held = None
+    if query.outcome is not None and getattr(users, "thresholds_", None) is not None:
+        held = users.held_against(query[reached])
+    return _Predicted(margins, query.user, query.outcome, held)
 
 
-def _reliability(parts: list[tuple[NDArray[np.float64], NDArray[np.intp]]]) -> Reliability:
-    margins, user = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    if len(margins) == 0:
+def _reliability(parts: list[_Predicted]) -> Reliability:
+    margins, user = (np.concatenate(columns) for columns in zip(*(part[:2] for part in parts), strict=True))
+    said = [part.outcome for part in parts if part.outcome is not None]
+    outcome = np.concatenate(said) if said else None
+    each = [part.thresholds for part in parts if part.thresholds is not None]
+    held = np.concatenate(each) if each else None
+    if len(margins) == 0 or (held is None and outcome is not None and not outcome.any()):
         unknown = np.full(len(reliability([0.0]).weight), np.nan)
         return Reliability(unknown, unknown, np.zeros(len(unknown)))
-    return reliability(margins, user)
+    return reliability(margins, user, outcome=outcome, thresholds=held)
 
 
 def _mean_over_splits(values: NDArray[np.float64]) -> NDArray[np.float64]:

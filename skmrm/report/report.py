@@ -39,6 +39,8 @@ class PersonalizationReport:
         Of the model, and of the reference: the same users, splits and supports.
     reference : str
         What the model is compared with, in words.
+    ties : str
+        How many pairs were ties, and what was done with them, in words; empty if there is none.
     """
 
     verdict: str
@@ -47,6 +49,7 @@ class PersonalizationReport:
     curve: AdaptationCurve
     baseline_curve: AdaptationCurve
     reference: str
+    ties: str = ""
 
     @property
     def table(self) -> Any:
@@ -54,7 +57,7 @@ class PersonalizationReport:
 
         Index ``n_support`` (integers, and "all"); columns n_users, accuracy, baseline_accuracy, gain,
         worst_decile_gain, log_loss_change (these three also with ``_low`` and ``_high``), helped, hurt and
-        calibration_error.
+        calibration_error; with ties also decisive_accuracy, over all other pairs.
         Accuracies, gains and shares are fractions, log loss is in nats a pair. Intervals of a column hold for all its
         rows at once.
         """
@@ -120,12 +123,15 @@ class PersonalizationReport:
                     "calibration_error": self.curve.reliability[place].calibration_error,
                 }
             )
+            if self.curve.decisive is not None:
+                rows[-1]["decisive_accuracy"] = mean_of_known(self.curve.decisive[place])
         return rows
 
     def _note(self) -> str:
         level = f"{100 * self.level:g} %"
         held = f"{level} intervals over users hold for all rows of a column at once."
-        return f"Reference: {self.reference}. {held}\nECE: expected calibration error of the model."
+        note = f"Reference: {self.reference}. {held}\nECE: expected calibration error of the model."
+        return f"{note}\n{self.ties}" if self.ties else note
 
     def __repr__(self) -> str:
         return as_text(self.verdict, self._rows(), self._note(), self.warnings)
@@ -244,7 +250,25 @@ def personalization_report(
         in_fit=known is not None,
     )
     warnings = find_warnings(checked, splits, comparisons, asked_query=query is not None, in_fit=known is not None)
-    return PersonalizationReport(verdict, warnings, comparisons, curve, baseline_curve, name)
+    ties = _word_ties(checked.n_ties, checked.n_pairs, curve, getattr(model, "thresholds_", None) is not None)
+    return PersonalizationReport(verdict, warnings, comparisons, curve, baseline_curve, name, ties)
+
+
+def _word_ties(n_ties: int, n_pairs: int, curve: AdaptationCurve, models_ties: bool) -> str:
+    """How many pairs were ties, and what was done with them; nothing if there is none."""
+    if n_ties == 0 or curve.decisive is None:
+        return ""
+    known = (
+        "log loss is over win, tie and loss (and strengths)"
+        if models_ties
+        else "log loss leaves them out, as nobody tied in fit"
+    )
+    largest = -1 if None not in curve.support_sizes else curve.support_sizes.index(None)
+    alone = mean_of_known(curve.decisive[largest])
+    return (
+        f"{n_ties} of {n_pairs} pairs are ties: users adapt on them, accuracy counts them half, {known}. "
+        f"Over all other pairs the accuracy of the last row is {alone:.3f}."
+    )
 
 
 class _BeforeAdaptation:

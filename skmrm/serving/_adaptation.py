@@ -8,15 +8,16 @@ Double precision throughout. The rules, their parameters and their equations are
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from skmrm.episodes.outcomes import sides_of
 from skmrm.exceptions import ModelFileError
 from skmrm.metrics.margins import sigmoid
 
-__all__ = ["RULES", "adapt_weights"]
+__all__ = ["RULES", "Sides", "adapt_weights", "sides_of_choices"]
 
 Array = NDArray[np.float64]
 Rule = Mapping[str, Any]  # fields of the rule, and its meta-learnt arrays
@@ -25,7 +26,41 @@ _TOLERANCE = 1e-10  # in prior standard deviations
 _SHORTEST_STEP = 1e-12
 
 
-def adapt_weights(rule: Rule, start: NDArray[Any], gaps: NDArray[Any]) -> Array:
+class Sides(NamedTuple):
+    """A user's choices as sides; see :mod:`skmrm.meta.thresholds`.
+
+    Attributes
+    ----------
+    gaps : (n, n_bases) array
+        Base rewards of the response that is ahead minus those of the other.
+    held : (n,) array
+        What margins are held against, in logits; zero for plain choices.
+    weight : (n,) array
+    """
+
+    gaps: Array
+    held: Array
+    weight: Array
+
+
+def sides_of_choices(
+    gaps: NDArray[Any],
+    outcome: NDArray[np.int64] | None,
+    weight: NDArray[np.float64] | None,
+    thresholds: NDArray[Any] | None,
+) -> Sides:
+    """Choices (n_pairs,) as sides, of a population with these thresholds; None where nobody tied or told strengths."""
+    gaps, weight = np.asarray(gaps, float), np.ones(len(gaps)) if weight is None else weight
+    if thresholds is None and (outcome is None or outcome.all()):
+        return Sides(gaps, np.zeros(len(gaps)), weight)
+    t = np.zeros(1) if thresholds is None else np.asarray(thresholds, float)
+    if outcome is None:  # without a strength, a choice is beyond the first threshold
+        return Sides(gaps, np.full(len(gaps), t[0]), weight)
+    pair, turned, side = sides_of(outcome, len(t))
+    return Sides(np.where(turned[:, None], -gaps[pair], gaps[pair]), np.concatenate([t, -t])[side], weight[pair])
+
+
+def adapt_weights(rule: Rule, start: NDArray[Any], sides: Sides) -> Array:
     """Weights (n_bases,) of a user.
 
     Parameters
@@ -34,8 +69,8 @@ def adapt_weights(rule: Rule, start: NDArray[Any], gaps: NDArray[Any]) -> Array:
         ``kind``, one of `RULES`, and what that rule needs.
     start : (n_bases,) array
         Meta-learnt start.
-    gaps : (n_pairs, n_bases) array
-        Base rewards of the chosen minus those of the rejected responses; no pairs give a user without choices.
+    sides : Sides
+        Of the user's choices, if there are any.
 
     Raises
     ------
@@ -44,20 +79,20 @@ def adapt_weights(rule: Rule, start: NDArray[Any], gaps: NDArray[Any]) -> Array:
     """
     if rule.get("tempering"):
         raise ModelFileError(f"the bundle's inner rule has tempering={rule['tempering']:g}: fit and export again")
-    return RULES[rule["kind"]](rule, np.asarray(start, float), np.asarray(gaps, float))
+    return RULES[rule["kind"]](rule, np.asarray(start, float), sides)
 
 
-def _fixed(rule: Rule, start: Array, gaps: Array) -> Array:
+def _fixed(rule: Rule, start: Array, sides: Sides) -> Array:
     return start
 
 
-def _map(rule: Rule, start: Array, gaps: Array) -> Array:
+def _map(rule: Rule, start: Array, sides: Sides) -> Array:
     factor = np.diag(np.asarray(rule["prior_scale"], float))
-    return start + factor @ _posterior(rule, start, factor, gaps)[0]
+    return start + factor @ _posterior(rule, start, factor, sides)[0]
 
 
-def _mixture(rule: Rule, start: Array, gaps: Array) -> Array:
-    if len(gaps) == 0:
+def _mixture(rule: Rule, start: Array, sides: Sides) -> Array:
+    if len(sides.gaps) == 0:
         return start
     logits, centres = np.asarray(rule["logits"], float), np.asarray(rule["centres"], float)
     priors = np.asarray(rule.get("priors", np.zeros(len(logits), int)))  # one prior, if none are told apart
@@ -74,24 +109,24 @@ def _mixture(rule: Rule, start: Array, gaps: Array) -> Array:
         own = np.flatnonzero(priors == number)
         shares = _softmax(logits[own])
         starts = start + means[number] + centres[own] - shares @ centres[own]
-        found = [_posterior(rule, *kind, gaps) for kind in zip(starts, factors[own], strict=True)]
+        found = [_posterior(rule, *kind, sides) for kind in zip(starts, factors[own], strict=True)]
         chances = _softmax(np.log(np.maximum(shares, np.finfo(float).tiny)) + [evidence for _, evidence in found])
         modes = [kind + factor @ mode for kind, factor, (mode, _) in zip(starts, factors[own], found, strict=True)]
         total += weight * (chances @ modes)
     return total
 
 
-def _posterior(rule: Rule, start: Array, factor: Array, gaps: Array) -> tuple[Array, float]:
+def _posterior(rule: Rule, start: Array, factor: Array, sides: Sides) -> tuple[Array, float]:
     """Mode of the posterior in prior standard deviations, by Newton's method, and the logarithm of its evidence."""
-    scaled, offset = gaps @ factor, gaps @ start
+    scaled, offset, weight = sides.gaps @ factor, sides.gaps @ start - sides.held, sides.weight
     mode = np.zeros(factor.shape[1])
 
     def objective(mode: Array) -> float:
-        return float(np.logaddexp(0, -(offset + scaled @ mode)).sum() + 0.5 * mode @ mode)
+        return float(weight @ np.logaddexp(0, -(offset + scaled @ mode)) + 0.5 * mode @ mode)
 
     value = objective(mode)
     for _ in range(int(rule["max_steps"])):
-        gradient, hessian = _derivatives(mode, offset, scaled)
+        gradient, hessian = _derivatives(mode, offset, scaled, weight)
         step = -np.linalg.solve(hessian, gradient)
         length, reached = 1.0, objective(mode + step)
         while reached > value + 1e-4 * length * (gradient @ step) and length > _SHORTEST_STEP:
@@ -102,27 +137,28 @@ def _posterior(rule: Rule, start: Array, factor: Array, gaps: Array) -> tuple[Ar
         mode, value = mode + length * step, reached
         if (np.abs(length * step) <= _TOLERANCE * (1 + np.abs(mode))).all():
             break
-    _, log_det = np.linalg.slogdet(_derivatives(mode, offset, scaled)[1])
+    _, log_det = np.linalg.slogdet(_derivatives(mode, offset, scaled, weight)[1])
     return mode, -value - 0.5 * float(log_det)
 
 
-def _derivatives(mode: Array, offset: Array, scaled: Array) -> tuple[Array, Array]:
+def _derivatives(mode: Array, offset: Array, scaled: Array, weight: Array) -> tuple[Array, Array]:
     """Gradient and Hessian of the objective."""
     wrong = sigmoid(-(offset + scaled @ mode))
-    curvature = wrong * (1 - wrong)
-    return mode - wrong @ scaled, np.eye(len(mode)) + (scaled * curvature[:, None]).T @ scaled
+    curvature = weight * wrong * (1 - wrong)
+    return mode - (weight * wrong) @ scaled, np.eye(len(mode)) + (scaled * curvature[:, None]).T @ scaled
 
 
-def _gradient(rule: Rule, start: Array, gaps: Array) -> Array:
+def _gradient(rule: Rule, start: Array, sides: Sides) -> Array:
     """Steps on the user's mean loss; on the simplex, in the logits of the weights."""
     step_size = np.asarray(rule["step_size"], float)
     constrain: Callable[[Array], Array] = _softmax if rule["simplex"] else _same
     raw, first, second = start, np.zeros(len(start)), np.zeros(len(start))
-    if len(gaps) == 0:
+    if len(sides.gaps) == 0:
         return constrain(start)
+    share = sides.weight / sides.weight.sum()
     for number in range(1, int(rule["steps"]) + 1):
         weights = constrain(raw)
-        slope = -(sigmoid(-(gaps @ weights)) @ gaps) / len(gaps)
+        slope = -(share * sigmoid(sides.held - sides.gaps @ weights)) @ sides.gaps
         if rule["simplex"]:
             slope = weights * (slope - weights @ slope)
         if rule["optimizer"] == "adam":
@@ -143,7 +179,7 @@ def _softmax(values: Array) -> Array:
     return shifted / shifted.sum()
 
 
-RULES: dict[str, Callable[[Rule, Array, Array], Array]] = {
+RULES: dict[str, Callable[[Rule, Array, Sides], Array]] = {
     "fixed": _fixed,
     "map": _map,
     "mixture": _mixture,

@@ -18,7 +18,7 @@ from skmrm.episodes.features import check_kept_names, check_names, feature_names
 from skmrm.episodes.from_user import read_user_pairs
 from skmrm.episodes.items import check_features, check_items, responses_to_rank, responses_to_score
 from skmrm.episodes.rules import check_rewards_to_learn
-from skmrm.serving._adaptation import adapt_weights
+from skmrm.serving._adaptation import Sides, adapt_weights, sides_of_choices
 from skmrm.serving._bundle import WEIGHTS_FILE, Bundle, Source, open_bundle
 from skmrm.serving._inputs import make_inputs, max_length_problems
 from skmrm.serving._session import make_session
@@ -135,6 +135,12 @@ class OnnxScorer:
             self.weights.flags.writeable = False
         self._session = make_session(opened, intra_op_threads)
 
+    @property
+    def thresholds(self) -> NDArray[np.float64] | None:
+        """Of ties and strengths in the population, (n_grades,), in logits; None where fit had plain choices alone."""
+        found = self.config.get("thresholds")
+        return None if found is None else np.array(found, float)
+
     def __getstate__(self) -> tuple[Any, ...]:
         """The bundle's files, so that a copy needs none but those of a large graph, which are mapped where they lie."""
         return self._state
@@ -156,7 +162,7 @@ class OnnxScorer:
         if rule.get("steps", 0) > _MOST_STEPS:
             raise ValueError(f"an inner rule of {rule['steps']} steps would not end")
         if "kind" in rule:
-            self._adapted(np.zeros((1, self.n_bases)))
+            self._adapted(sides_of_choices(np.zeros((1, self.n_bases)), None, None, self.thresholds))
 
     def predict(self, X: Any, *, weights: Any = None) -> NDArray[Any]:
         """Rewards of responses.
@@ -276,12 +282,13 @@ class OnnxScorer:
         items = episodes.items if self.kind == "text" else episodes.features
         base = self.transform(items) if episodes.n_pairs else np.empty((0, self.n_bases))
         check_rewards_to_learn(base, episodes, "adapt")
-        return self._adapted(base[episodes.chosen] - base[episodes.rejected])
+        gaps = base[episodes.chosen] - base[episodes.rejected]
+        return self._adapted(sides_of_choices(gaps, episodes.outcome, episodes.weight, self.thresholds))
 
-    def _adapted(self, gaps: NDArray[Any]) -> NDArray[np.float64]:
+    def _adapted(self, sides: Sides) -> NDArray[np.float64]:
         learnt = {name.removeprefix(_RULE): value for name, value in self._arrays.items() if name.startswith(_RULE)}
         with one_thread():
-            return adapt_weights({**self.config["adaptation"], **learnt}, self._arrays["start"], gaps)
+            return adapt_weights({**self.config["adaptation"], **learnt}, self._arrays["start"], sides)
 
     def _checked(self, X: Any, caller: str) -> Any:
         if self.kind == "text":

@@ -83,7 +83,7 @@ def reward_model_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def items(data_dir):
-    return fetch_prism(data_dir=data_dir, drop_ties=False).episodes.items
+    return fetch_prism(data_dir=data_dir, ties="choice").episodes.items
 
 
 @pytest.fixture
@@ -226,7 +226,7 @@ def test__paper_table__all_stages__write_every_model_and_column(finished):
 
 
 def test__paper_table__accuracy_of_the_reward_model__is_counted_by_hand(finished, data_dir, reward_model_folder):
-    data = fetch_prism(data_dir=data_dir, drop_ties=False, n_splits=2, random_state=0)
+    data = fetch_prism(data_dir=data_dir, ties="choice", n_splits=2, random_state=0)
     episodes = data.episodes
     encoded = load_encoded(episodes.items, finished / "features")
     right = encoded.rewards[episodes.chosen] > encoded.rewards[episodes.rejected]

@@ -280,7 +280,7 @@ def test__fetch_prism__what_says_nothing__is_dropped_and_counted(tmp_path):
         prism_conversation("bo", "c3", prism_turn(0, "Alone", ("A", 90, True), ("B", 90, False))),
     ]
     folder = write_prism(tmp_path, conversations)
-    data = fetch_prism(data_dir=folder, min_conversations=1)
+    data = fetch_prism(data_dir=folder, min_conversations=1, ties="drop")
     # The incomplete first turn is not in the history either.
     assert pairs_of(data.episodes, "ann") == [([("user", "Tie")], "B", "D")]
     assert data.episodes.users.tolist() == ["ann"]
@@ -291,9 +291,14 @@ def test__fetch_prism__what_says_nothing__is_dropped_and_counted(tmp_path):
         "conversations without a choice": 1,
         "users with too little": 0,
     }
-    kept = fetch_prism(data_dir=folder, min_conversations=1, drop_ties=False)
+    kept = fetch_prism(data_dir=folder, min_conversations=1)
     assert [pair[1:] for pair in pairs_of(kept.episodes, "ann")] == [("B", "C"), ("B", "D")]
     assert kept.episodes.users.tolist() == ["ann", "bo"]
+    assert kept.episodes.outcome.tolist() == [0, 1, 0]
+    as_chosen = fetch_prism(data_dir=folder, min_conversations=1, ties="choice").episodes
+    assert (as_chosen.n_pairs, as_chosen.outcome) == (3, None)
+    with pytest.raises(ValueError, match='ties must be "keep", "choice" or "drop", got True'):
+        fetch_prism(data_dir=folder, ties=True)
 
 
 def test__fetch_prism__users_with_too_few_conversations__are_left_out(tmp_path):
@@ -682,13 +687,12 @@ def test__fetch_mt_bench_judgments__ties_and_what_says_nothing__are_counted(tmp_
     data = fetch_mt_bench_judgments(data_dir=write_judgments(tmp_path, rows))
     assert data.n_ties == 2
     assert data.dropped == {
-        "ties": 2,
         "votes without a judge, a winner or an answer": 5,
         "pairs of one text": 1,
         "users with too little": 0,
     }
     assert data.episodes.users.tolist() == ["expert_1", "expert_2"]
-    assert data.episodes.n_pairs == 2
+    assert data.episodes.outcome.tolist() == [1, 0, 0, 1]
     assert sorted([*data.splits[0].seen, *data.splits[0].unseen]) == [0, 1]
 
 

@@ -239,6 +239,17 @@ def test__adapt__feature_vectors__rewards_and_order_are_those_of_the_live_model(
     assert ranking["rewards"] == scores["rewards"]
 
 
+def test__adapt__ties_strengths_and_weights__weights_are_those_of_the_live_model(feature_service, model, episodes):
+    user, other = episodes[5], episodes[6]
+    said = [{"outcome": 0}, {"weight": 2.5}, {"outcome": 3, "weight": 0.5}, {}]
+    pairs = [pair | said[place % 4] for place, pair in enumerate(feature_pairs(user))]
+    post(feature_service, "/users/ann/adapt", {"pairs": pairs})
+    adapted = model.adapt([{"outcome": 1, "weight": 1.0} | pair for pair in pairs])
+    rewards = post(feature_service, "/users/ann/score", {"features": other.chosen.tolist()})["rewards"]
+    np.testing.assert_allclose(rewards, adapted.predict(other.chosen), atol=1e-5)
+    assert np.abs(adapted.weights_ - model.adapt(user).weights_).max() > 1e-3
+
+
 def test__adapt__a_second_time__replaces_what_the_first_said(feature_service, episodes):
     body = {"features": episodes[0].chosen.tolist()}
     rewards = []

@@ -522,6 +522,18 @@ def test__from_trl_dataset__another_type__says_what_it_is(columns, message):
         from_trl_dataset([{"user_id": "ann", **columns}])
 
 
+def test__from_trl_dataset__margins__are_strengths_and_none_a_tie():
+    rows = [
+        {"user_id": "ann", "prompt": str(n), "chosen": "x", "rejected": "y", "margin": m}
+        for n, m in enumerate([0, 2.5, 1, 0])
+    ]
+    assert from_trl_dataset(rows).outcome.tolist() == [1, 3, 2, 1]
+    many = [row | {"prompt": str(n), "margin": n / 7} for n, row in enumerate(rows * 10)]
+    found = from_trl_dataset(many).outcome
+    assert (np.diff(found) >= 0).all()
+    assert (found.min(), found.max()) == (1, 10)
+
+
 def test__from_trl_dataset__without_the_column_of_users__is_refused():
     with pytest.raises(EpisodeError, match="user_id"):
         from_trl_dataset([{"user": "ann", "prompt": "a", "chosen": "b", "rejected": "c"}])

@@ -29,7 +29,7 @@ from skmrm.exceptions import EpisodeError, ModelFileError
 from skmrm.meta.adaptation import GradientAdaptation, MapAdaptation
 from skmrm.meta.adaptation.mixture import MixtureAdaptation
 from skmrm.meta.adaptation.registry import rule_config
-from skmrm.serving._adaptation import adapt_weights
+from skmrm.serving._adaptation import Sides, adapt_weights, sides_of_choices
 from skmrm.serving._external_data import external_files
 
 onnx = pytest.importorskip("onnx")
@@ -255,9 +255,13 @@ RULES = [
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{type(rule).__name__}{RULES.index(rule)}")
-@given(gaps=GAPS, scale=st.sampled_from([0.0, 0.01, 1.0, -2.0, 30.0, 1e4]))
-def test__adapt_weights__any_gaps__are_the_torch_rules_weights(rule, gaps, scale):
+@given(gaps=GAPS, scale=st.sampled_from([0.0, 0.01, 1.0, -2.0, 30.0, 1e4]), seed=st.none() | st.integers(0, 10**6))
+def test__adapt_weights__any_gaps__are_the_torch_rules_weights(rule, gaps, scale, seed):
     table = np.array(gaps).reshape(-1, 3)
+    rng = np.random.default_rng(seed or 0)
+    held, weight = rng.normal(size=len(table)), rng.uniform(0.1, 3, len(table))
+    if seed is None:  # plain choices
+        held, weight = np.zeros(len(table)), np.ones(len(table))
     start = np.array([1.0, 0.2, -0.5])
     params = rule.init(3, torch.zeros(1, dtype=torch.float64))
     if "prior_scale" in params:
@@ -265,11 +269,14 @@ def test__adapt_weights__any_gaps__are_the_torch_rules_weights(rule, gaps, scale
     if "centres" in params:
         params["centres"] = torch.tensor([[0.0, 1.0, 2.0], [0.5, -1.0, 0.3]], dtype=torch.float64)
         params["logits"] = torch.tensor([0.4, -0.6], dtype=torch.float64)
-    given_pairs = torch.tensor(table)[None], torch.ones(1, len(table), dtype=torch.float64)
-    expected = rule.adapt(torch.tensor(start), *given_pairs, params)[0] if gaps else rule.constrain(torch.tensor(start))
+    given_pairs = torch.tensor(table)[None], torch.tensor(weight)[None], params, torch.tensor(held)[None]
+    expected = rule.adapt(torch.tensor(start), *given_pairs)[0] if gaps else rule.constrain(torch.tensor(start))
     config = rule_config(rule, []) | {name: value.numpy() for name, value in params.items()}
     np.testing.assert_allclose(
-        adapt_weights(config, start, table), expected.numpy(), rtol=1e-6, atol=1e-7 + 1e-9 * abs(scale)
+        adapt_weights(config, start, Sides(table, held, weight)),
+        expected.numpy(),
+        rtol=1e-6,
+        atol=1e-7 + 1e-9 * abs(scale),
     )
 
 
@@ -286,7 +293,10 @@ def test__adapt_weights__several_priors__are_the_torch_rules_weights(gaps, seed,
     expected = rule.adapt(start, table[None], torch.ones(1, len(table), dtype=torch.float64), params)[0]
     config = rule_config(rule, []) | {name: value.numpy() for name, value in params.items()}
     np.testing.assert_allclose(
-        adapt_weights(config, start.numpy(), table.numpy()), expected.numpy(), rtol=1e-6, atol=1e-7
+        adapt_weights(config, start.numpy(), sides_of_choices(table.numpy(), None, None, None)),
+        expected.numpy(),
+        rtol=1e-6,
+        atol=1e-7,
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from benchmarks.accuracy.contenders import PAPER_EPOCHS
 from benchmarks.accuracy.judgements import SETTINGS
+from benchmarks.accuracy.outcomes import KINDS
 from benchmarks.accuracy.planted import SIMULATED
 from benchmarks.accuracy.rpo import COMPARISONS
 
@@ -35,6 +36,10 @@ class Effort:
     planted_paper_epochs : int
         Epochs of the paper's setting on simulated users. With 50 and with 200 its accuracy differed by 0.3 points at
         most, and 50 was mostly above.
+    outcome_kinds : tuple of str
+        What simulated users say beside choices.
+    n_ranked : int
+        Users whose rankings are held against Plackett and Luce's likelihood.
     repeats : int
         Of timed fits.
     comparisons : tuple of str
@@ -52,6 +57,8 @@ class Effort:
     families: tuple[str, ...] = tuple(SIMULATED)
     n_judged: int = 300
     planted_paper_epochs: int = 50
+    outcome_kinds: tuple[str, ...] = tuple(KINDS)
+    n_ranked: int = 300
     repeats: int = 3
     comparisons: tuple[str, ...] = tuple(COMPARISONS)
     rpo_seeds: range = range(20)
@@ -66,6 +73,8 @@ QUICK = Effort(
     paper_epochs=20,
     families=("low rank", "no personal signal", "100 users of 5 choices on 10 items", "two opposite camps"),
     planted_paper_epochs=20,
+    outcome_kinds=tuple(KINDS)[:1],
+    n_ranked=30,
     repeats=1,
     comparisons=tuple(COMPARISONS)[:1],
     rpo_seeds=range(12),

@@ -18,6 +18,7 @@ from benchmarks.accuracy.fit_times import time_fits
 from benchmarks.accuracy.gains import UNKNOWN, Table
 from benchmarks.accuracy.judgements import SETTINGS, judge_people, judgement_claims
 from benchmarks.accuracy.layout import MODEL_NAMES, size_name, table_text, with_half_width
+from benchmarks.accuracy.outcomes import KINDS, judge_outcomes, outcome_text, outcome_verdicts, ranked_exactly
 from benchmarks.accuracy.planted import SIMULATED, Family, judge_family, planted_claims
 from benchmarks.accuracy.rpo import COMPARISONS, compare_outer, effect_text, raises_worst
 from benchmarks.accuracy.style import judge_style, style_claims
@@ -119,11 +120,22 @@ def _rpo(effort: Effort) -> Iterator[Found]:
         yield Found(title, effect_text(effect), asdict(effect), [] if verdict is None else [verdict])
 
 
+def _outcomes(effort: Effort) -> Iterator[Found]:
+    found = {name: judge_outcomes(KINDS[name], effort.n_judged, effort.seeds, _note) for name in effort.outcome_kinds}
+    exact = ranked_exactly(effort.n_ranked, 0)
+    facts = f"{effort.n_judged} users judged in each of {len(effort.seeds)} seeds, adapted on ten judgements"
+    numbers: dict[str, Any] = {name: {"ties": one.share_of_ties} for name, one in found.items()}
+    for name, one in found.items():
+        numbers[name] |= {model: float(values.mean()) for model, values in one.accuracy.items()}
+    yield Found(f"outcomes: {facts}", outcome_text(found), numbers, outcome_verdicts(found, exact))
+
+
 PARTS: dict[str, Part] = {
     "convargs": partial(_judgements, DATASETS["convargs"], tuple(SETTINGS)),
     "polis": partial(_judgements, DATASETS["polis"], ("new users",)),
     "planted": _planted,
     "style": _style,
+    "outcomes": _outcomes,
     "time": _time,
     "rpo": _rpo,
 }

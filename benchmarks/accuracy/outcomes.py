@@ -20,7 +20,7 @@ from scipy.special import logsumexp
 
 from benchmarks._support.columns import as_columns
 from benchmarks.accuracy.judging import Progress, silent
-from benchmarks.accuracy.layout import points, with_interval
+from benchmarks.accuracy.layout import with_interval
 from benchmarks.accuracy.verdicts import Verdict
 from skmrm import EpisodeSet, MetaRewardModel, episodes_from_arrays
 from skmrm.datasets import make_user_preferences
@@ -223,5 +223,6 @@ def outcome_verdicts(
             claims.append(Verdict(gain.high >= 0, f"{name}: not below what is made of them by hand", written))
     short = bootstrap_interval(*rankings)
     claim = f"rankings as pairs: within {NEAR:g} points of Plackett and Luce's likelihood"
-    claims.append(Verdict(100 * short.estimate >= -NEAR, claim, points(short.estimate)))
+    written = with_interval((short.estimate, short.low, short.high))
+    claims.append(Verdict(100 * short.high >= -NEAR, claim, written))
     return claims

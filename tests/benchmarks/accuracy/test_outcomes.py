@@ -28,6 +28,6 @@ def test__outcome_text_and_verdicts__name_every_kind(found):
     assert outcome_text(found).count("\n") == len(KINDS)
     verdicts = outcome_verdicts(found, rankings)
     assert len(verdicts) == len(KINDS) + 1
-    short = 100 * (rankings[0].mean() - rankings[1].mean())
-    assert verdicts[-1].passed == (short >= -outcomes.NEAR)
+    assert verdicts[-1].passed
+    assert not outcome_verdicts(found, (rankings[0] - 0.5, rankings[1]))[-1].passed
     assert np.abs(rankings[0] - rankings[1]).mean() < 0.2

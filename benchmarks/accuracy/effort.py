@@ -58,7 +58,7 @@ class Effort:
     n_judged: int = 300
     planted_paper_epochs: int = 50
     outcome_kinds: tuple[str, ...] = tuple(KINDS)
-    n_ranked: int = 300
+    n_ranked: int = 900
     repeats: int = 3
     comparisons: tuple[str, ...] = tuple(COMPARISONS)
     rpo_seeds: range = range(20)
@@ -74,7 +74,7 @@ QUICK = Effort(
     families=("low rank", "no personal signal", "100 users of 5 choices on 10 items", "two opposite camps"),
     planted_paper_epochs=20,
     outcome_kinds=tuple(KINDS)[:1],
-    n_ranked=30,
+    n_ranked=150,
     repeats=1,
     comparisons=tuple(COMPARISONS)[:1],
     rpo_seeds=range(12),

@@ -64,7 +64,7 @@ class Outcome:
     Attributes
     ----------
     accuracy : dict of str to (n_users,) array
-        Of each user, over all seeds: as said, and by hand; of rankings also by Plackett and Luce's likelihood.
+        Of each user, over all seeds: as said, and by hand.
     share_of_ties : float
     thresholds : (n_seeds, n_grades) array
         As fitted.

@@ -29,7 +29,7 @@ from skmrm.episodes.cells import is_missing
 from skmrm.episodes.episode_set import EpisodeSet
 from skmrm.episodes.from_tables import episodes_from_frame
 from skmrm.episodes.rules import Problems
-from skmrm.episodes.tables import Table, open_table
+from skmrm.episodes.tables import cells_of, open_table
 from skmrm.exceptions import EpisodeError
 
 __all__ = ["episodes_from_rankings", "ranking_weight"]
@@ -103,7 +103,7 @@ def episodes_from_rankings(
         raise EpisodeError(
             [f"{', '.join(missing)}: no such column in the table, whose columns are {name_some(table.names, 9)}"]
         )
-    cells = {role: _cells(table, name) for role, name in asked.items()}
+    cells = {role: cells_of(table, name) for role, name in asked.items()}
     problems = Problems()
     columns: dict[str, list[Any]] = {name: [] for name in ("user", "prompt", "chosen", "rejected", "time", *_OWN)}
     for row, listed in enumerate(cells["responses"]):
@@ -149,10 +149,6 @@ def ranking_weight(n_responses: int, *, best_alone: bool = False) -> float:
     """
     k = max(n_responses, 2)
     return 2 / k if best_alone else 4 / (k * (k - 1)) * sum(1 - 1 / n for n in range(2, k + 1))
-
-
-def _cells(table: Table, name: Hashable) -> list[Any]:
-    return [cell for chunk in table.chunks(name) for cell in chunk]
 
 
 def _order(

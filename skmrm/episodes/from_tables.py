@@ -18,7 +18,7 @@ from skmrm.episodes.from_columns import set_from_features, set_from_texts
 from skmrm.episodes.messages import all_spelt
 from skmrm.episodes.outcomes import Said, said_problems
 from skmrm.episodes.rules import Problems, set_problems, shared_groups_problems
-from skmrm.episodes.tables import Table, open_table
+from skmrm.episodes.tables import Table, cells_of, open_table
 from skmrm.episodes.verdicts import read_grades, read_numbers, read_times, read_winners
 from skmrm.exceptions import EpisodeError
 
@@ -177,7 +177,7 @@ class Verdicts:
 
     def read(self, table: Table, problems: Problems) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_] | None]:
         """Columns as `EpisodeSet` has them; and which pairs the second response won, None for none."""
-        cells = {role: [cell for part in table.chunks(name) for cell in part] for role, name in self.names.items()}
+        cells = {role: cells_of(table, name) for role, name in self.names.items()}
         called = {role: str(name) for role, name in self.names.items()}
         said: dict[str, NDArray[Any]] = {}
         turned = None

@@ -16,7 +16,7 @@ from skmrm.episodes.episode_set import EpisodeSet
 from skmrm.episodes.features import numbered_columns
 from skmrm.exceptions import EpisodeError
 
-__all__ = ["Table", "open_table"]
+__all__ = ["Table", "cells_of", "open_table"]
 
 ROWS_PER_CHUNK = 1 << 14  # bounds the number of Python objects alive at once
 
@@ -72,6 +72,11 @@ def open_table(data: Any, wanted: Sequence[Hashable]) -> Table:
     if isinstance(data, list | tuple):
         return _RowList(data)
     return _Frame(data, wanted)
+
+
+def cells_of(table: Table, name: Hashable) -> list[Any]:
+    """All cells of a column at once, for one of short cells; long texts are better read in chunks."""
+    return [cell for chunk in table.chunks(name) for cell in chunk]
 
 
 class _Frame:

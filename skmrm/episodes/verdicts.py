@@ -19,7 +19,7 @@ from skmrm.episodes.cells import MISSING, is_missing
 from skmrm.episodes.outcomes import MAX_GRADES
 from skmrm.episodes.rules import Problems
 
-__all__ = ["WORDS", "read_grades", "read_numbers", "read_times", "read_winners"]
+__all__ = ["WORDS", "levels_of", "read_grades", "read_numbers", "read_times", "read_winners"]
 
 # What it means that a column of winners or of outcomes holds one of these, in small letters and without punctuation.
 WORDS: dict[str, tuple[str, ...]] = {
@@ -126,11 +126,14 @@ def _grades_of_numbers(values: NDArray[np.float64]) -> NDArray[np.int64]:
     """Whole numbers as they are; else the rank among those above zero, or among fifths of them where they are many."""
     if bool((values == np.rint(values)).all()) and values.max(initial=0) <= MAX_STRENGTH:
         return values.astype(np.int64)
-    levels = np.unique(values[values > 0])
-    if len(levels) > FEW_STRENGTHS:
-        above = values[values > 0]
-        levels = np.unique(np.quantile(above, np.arange(N_STRENGTHS) / N_STRENGTHS))
+    levels = levels_of(values[values > 0], FEW_STRENGTHS, N_STRENGTHS)
     return np.where(values > 0, np.searchsorted(levels, values, side="right"), 0).astype(np.int64)
+
+
+def levels_of(values: NDArray[np.float64], few: int, n_parts: int) -> NDArray[np.float64]:
+    """Distinct values in order; of more than `few`, the least of each of so many parts of equal frequency."""
+    levels = np.unique(values)
+    return levels if len(levels) <= few else np.unique(np.quantile(values, np.arange(n_parts) / n_parts))
 
 
 def read_numbers(column: str, values: Sequence[Any], problems: Problems) -> NDArray[np.float64]:

@@ -17,6 +17,7 @@ from skmrm.metrics import outcome_probabilities
 from skmrm.metrics.margins import sigmoid
 
 if TYPE_CHECKING:
+    from skmrm.episodes import EpisodeSet
     from skmrm.export.huggingface import UserRewardModelForSequenceClassification
 
 __all__ = ["UserModels", "UserRewardModel"]
@@ -247,21 +248,19 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
         KeyError
             If users were not adapted.
         """
-        rows, gaps = self._rows_and_gaps(episodes, "decision_function")
-        return np.einsum("pk,pk->p", gaps, self.weights_[rows])
+        checked, rows = self._checked(episodes, "decision_function")
+        if checked.n_pairs == 0:
+            return np.empty(0, self.weights_.dtype)
+        rewards = self._base.of_episodes(checked)
+        return np.einsum("pk,pk->p", rewards[checked.chosen] - rewards[checked.rejected], self.weights_[rows])
 
-    def _rows_and_gaps(self, episodes: Any, caller: str) -> tuple[NDArray[np.intp], NDArray[Any]]:
-        """Row of each pair's user (n_pairs,), and its gaps of base rewards (n_pairs, n_bases)."""
-        base = self._base
-        checked = check_episodes(episodes, base, caller)
+    def _checked(self, episodes: Any, caller: str) -> tuple[EpisodeSet, NDArray[np.intp]]:
+        """The episodes, all of whose users were adapted, and the row of each pair's user, (n_pairs,)."""
+        checked = check_episodes(episodes, self._base, caller)
         unknown = [user for user in checked.users.tolist() if user not in self._row]
         if unknown:
             raise KeyError(f"users {name_some(unknown)} were not adapted: pass them to adapt_many first")
-        if checked.n_pairs == 0:
-            return np.empty(0, np.intp), np.empty((0, base.n_bases), self.weights_.dtype)
-        rewards = base.of_episodes(checked)
-        rows = np.array([self._row[user] for user in checked.users.tolist()], np.intp)
-        return rows[checked.user], rewards[checked.chosen] - rewards[checked.rejected]
+        return checked, np.array([self._row[user] for user in checked.users.tolist()], np.intp)[checked.user]
 
     def predict_proba(self, episodes: Any) -> NDArray[Any]:
         """Probability of each choice under its own user's model.
@@ -307,7 +306,7 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
         known, unknown = (self._base.thresholds_of(n_pairs) for n_pairs in (1, 0))
         if known is None or unknown is None:
             return None
-        rows, _ = self._rows_and_gaps(episodes, "held_against")
+        _, rows = self._checked(episodes, "held_against")
         return np.where(self.n_pairs_[rows, None] > 0, known, unknown)
 
     @property

@@ -11,7 +11,7 @@ import numpy as np
 from skmrm._support.wording import described, name_some, raise_all
 from skmrm.episodes.items import Item
 from skmrm.episodes.messages import is_messages
-from skmrm.episodes.tables import Table, open_table
+from skmrm.episodes.tables import Table, cells_of, open_table
 from skmrm.integrations._read_texts import read_items
 from skmrm.integrations._row_rewards import OnUnknownUser, RowRewards
 
@@ -231,7 +231,7 @@ def _check_names(table: Table, needed: dict[str, str], user: str, needs_users: b
 
 
 def _column(table: Table, name: str) -> list[Any]:
-    return [cell for chunk in table.chunks(name) for cell in chunk] if table.n_rows else []
+    return cells_of(table, name) if table.n_rows else []
 
 
 def _is_several(cell: Any) -> bool:

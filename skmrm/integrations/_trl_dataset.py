@@ -10,7 +10,8 @@ import numpy as np
 
 from skmrm._support.wording import name_some
 from skmrm.episodes import EpisodeSet, episodes_from_frame
-from skmrm.episodes.tables import open_table
+from skmrm.episodes.tables import cells_of, open_table
+from skmrm.episodes.verdicts import levels_of
 from skmrm.exceptions import EpisodeError
 
 __all__ = ["from_trl_dataset"]
@@ -104,9 +105,7 @@ def from_trl_dataset(
 
 def _strengths(dataset: Any) -> dict[Any, int]:
     """Which strength each margin is: none is a tie, as the chosen response is better even by nothing."""
-    cells = [cell for chunk in open_table(dataset, ["margin"]).chunks("margin") for cell in chunk]
+    cells = cells_of(open_table(dataset, ["margin"]), "margin")
     margins = np.array([cell for cell in cells if isinstance(cell, Real)], float)
-    levels = np.unique(margins)
-    if len(levels) > _STRENGTHS:
-        levels = np.unique(np.quantile(margins, np.arange(_STRENGTHS) / _STRENGTHS))
+    levels = levels_of(margins, _STRENGTHS, _STRENGTHS)
     return {value: int(np.searchsorted(levels, value, side="right")) for value in np.unique(margins).tolist()}

@@ -46,7 +46,6 @@ def adapt_users(
     covariance : Tensor of shape (n_users, n_bases, n_bases) or None
     """
     rule, rule_params, start = inner_rule(rule), rule_parameters(params), params["start"]
-    threshold = pairs.threshold
     weights = rule.constrain(start).repeat(pairs.n_users, 1)
     covariances: Tensor | None = None
     # a mixture holds the gaps once for each kind of user
@@ -55,13 +54,10 @@ def adapt_users(
     with torch.no_grad():
         for users in length_buckets(pairs.counts, max(1, most // width)):
             index, present = pack_users(pairs.offsets, users)
-            mask = present.to(rewards.dtype)
             gaps = pairs.gaps(rewards, index)
             if not bool(present.all()):
-                gaps *= mask.unsqueeze(-1)
-            if pairs.weight is not None:
-                mask *= pairs.weight[index]
-            held = None if threshold is None else threshold[index]
+                gaps *= present.to(gaps.dtype).unsqueeze(-1)
+            mask, held = pairs.packed(index, present, gaps.dtype)
             weights[users] = rule.adapt(start, gaps, mask, rule_params, held)
             if with_covariance:
                 found = rule.covariance(weights[users], start, gaps, mask, rule_params, held)

@@ -232,11 +232,7 @@ def _mixture_losses(bases: Tensor, logits: Tensor, table: Tensor, pairs: Pairs, 
     flat = pairs.gaps(table, rows) @ bases.T
     gaps = flat.new_zeros(*index.shape, bases.shape[0])
     gaps[present] = flat
-    mask, threshold = present.to(flat.dtype), pairs.threshold
-    if pairs.weight is not None:
-        mask *= pairs.weight[index]
-    held = None if threshold is None else threshold[index]
-    return bradley_terry_loss(torch.softmax(logits[users], -1), gaps, mask, held)
+    return bradley_terry_loss(torch.softmax(logits[users], -1), gaps, *pairs.packed(index, present, flat.dtype))
 
 
 def _state(basis: Adam, mixtures: Adam, learners: Tensor) -> Parameters:

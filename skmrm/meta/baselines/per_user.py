@@ -73,12 +73,9 @@ def choose_user_ridge(data: CrossFit, users: Tensor, ridges: Sequence[float]) ->
 def _packed(table: Tensor, pairs: Pairs, users: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
     """Gaps (users, pairs, d), weights and thresholds (users, pairs) of some users."""
     index, present = pack_users(pairs.offsets, users)
-    gaps, threshold = pairs.gaps(table, index), pairs.threshold
-    mask = present.to(gaps.dtype)
-    gaps *= mask.unsqueeze(-1)
-    if pairs.weight is not None:
-        mask *= pairs.weight[index]
-    return gaps, mask, None if threshold is None else threshold[index]
+    gaps = pairs.gaps(table, index)
+    gaps *= present.to(gaps.dtype).unsqueeze(-1)
+    return gaps, *pairs.packed(index, present, gaps.dtype)
 
 
 def per_user_fit(

@@ -78,6 +78,18 @@ class Pairs:
             return None
         return torch.cat([self.thresholds, -self.thresholds]).index_select(0, self.side)
 
+    def packed(self, index: Tensor, present: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+        """Weights and thresholds of the pairs at some places, both like `index` of :func:`pack_users`.
+
+        Weights are zero where padding; thresholds are in logits, None for zero throughout.
+        """
+        weight = present.to(dtype)
+        if self.weight is not None:
+            weight *= self.weight[index]
+        if self.side is None or self.thresholds is None:
+            return weight, None
+        return weight, torch.cat([self.thresholds, -self.thresholds])[self.side[index]]
+
     def where(self, keep: Tensor) -> Pairs:
         """Pairs for which `keep` is true; every user stays, if need be without pairs."""
         columns = {name: column[keep] for name in _COLUMNS if (column := getattr(self, name)) is not None}

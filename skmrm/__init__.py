@@ -34,6 +34,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "episodes_from_arrays",
             "episodes_from_frame",
             "episodes_from_rankings",
+            "episodes_from_ratings",
         ],
         "model": ["MetaRewardModel"],
         "report": ["personalization_report"],

@@ -21,8 +21,9 @@ from skmrm.episodes.features import check_names, feature_names
 from skmrm.episodes.from_user import read_user_pairs
 from skmrm.episodes.items import check_features, check_items
 from skmrm.episodes.rows import in_memory, row_chunks
+from skmrm.episodes.rules import check_scale
 from skmrm.exceptions import EpisodeError
-from skmrm.meta.basis import Parameters, item_rewards, standardise
+from skmrm.meta.basis import Parameters, item_rewards, standardise, with_bar
 from skmrm.meta.tensors.tables import n_cached_rows
 
 __all__ = ["BaseRewards", "FeatureRewards", "check_episodes", "check_user_pairs", "make_base_rewards"]
@@ -38,14 +39,17 @@ class BaseRewards:
     Parameters
     ----------
     params : mapping of str to array
-        Parameters of :mod:`skmrm.meta.basis`: ``mean``, ``scale``, ``bases``, and those of a kernel; and
-        ``thresholds`` and ``pooled_thresholds``, where fit had ties or strengths.
+        Parameters of :mod:`skmrm.meta.basis`: ``mean``, ``scale``, ``bases``, and those of a kernel;
+        ``thresholds`` and ``pooled_thresholds``, where fit had ties or strengths; and ``bar``, ``cuts`` and
+        ``pooled_cuts``, where it had ratings.
     encoder : fitted transformer or None
         Texts to features; None if the model was fitted on arrays.
     device : str
         Where to compute; "auto" is looked up at each call.
     feature_names : (n_features,) sequence of str, optional
         Of the columns of the data frame that the model was fitted on.
+    scale : sequence, optional
+        Of ratings, as of :class:`skmrm.EpisodeSet`.
     """
 
     def __init__(
@@ -54,11 +58,13 @@ class BaseRewards:
         encoder: Any,
         device: str = "auto",
         feature_names: Sequence[str] | None = None,
+        scale: Sequence[Any] | None = None,
     ) -> None:
         self.params = MappingProxyType(dict(params))
         self.encoder = encoder
         self.device = device
         self.feature_names = None if feature_names is None else tuple(feature_names)
+        self.scale = None if scale is None else tuple(scale)
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -66,6 +72,7 @@ class BaseRewards:
             "encoder": self.encoder,
             "device": self.device,
             "feature_names": self.feature_names,
+            "scale": self.scale,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -75,7 +82,7 @@ class BaseRewards:
         """The same base reward functions, computed on another device."""
         if device == self.device:
             return self
-        return type(self)(self.params, self.encoder, device, self.feature_names)
+        return type(self)(self.params, self.encoder, device, self.feature_names, self.scale)
 
     @property
     def n_features(self) -> int:
@@ -95,6 +102,28 @@ class BaseRewards:
     def thresholds_of(self, n_pairs: int) -> NDArray[np.float64] | None:
         """Those of a user with so many choices: without any, the user has the reward that all have, and its own."""
         return self.params.get("pooled_thresholds", self.thresholds) if n_pairs == 0 else self.thresholds
+
+    @property
+    def bar(self) -> NDArray[Any] | None:
+        """Base rewards of the bar that rated responses are held against, (n_bases,); None where fit had no ratings."""
+        return self.params.get("bar")
+
+    @property
+    def cuts(self) -> NDArray[np.float64] | None:
+        """Between the levels of a rating, (n_levels - 1,), in logits; None where fit had no ratings."""
+        return self.params.get("cuts")
+
+    def cuts_of(self, n_pairs: int) -> NDArray[np.float64] | None:
+        """Those of a user with so many choices, as :meth:`thresholds_of`."""
+        return self.params.get("pooled_cuts", self.cuts) if n_pairs == 0 else self.cuts
+
+    @property
+    def held(self) -> tuple[NDArray[np.float64] | None, int]:
+        """Thresholds that choices are adapted to against, cuts behind them, and how many of them are cuts."""
+        thresholds, cuts = self.thresholds, self.cuts
+        if cuts is None:
+            return thresholds, 0
+        return np.concatenate([np.zeros(1) if thresholds is None else thresholds, cuts]), len(cuts)
 
     @property
     def kind(self) -> Literal["text", "features"]:
@@ -150,6 +179,8 @@ class BaseRewards:
 class FeatureRewards(BaseRewards):
     """One base reward function for each feature, the feature itself: bases = identity, never stored or multiplied by.
 
+    With ratings, one more that is zero but for the bar.
+
     Parameters
     ----------
     params : mapping of str to array
@@ -161,15 +192,16 @@ class FeatureRewards(BaseRewards):
 
     @property
     def n_bases(self) -> int:
-        """Number of features."""
-        return self.n_features
+        """Number of features, and one where there is a bar."""
+        return self.n_features + ("bar" in self.params)
 
     def folded(self, weights: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Parameters of the one base reward function that is the reward under some weights (n_features,)."""
-        return dict(self.params) | {"bases": np.asarray(weights, np.float64)[None]}
+        """Parameters of the one base reward function that is the reward under some weights (n_bases,)."""
+        return dict(self.params) | {"bases": np.asarray(weights, np.float64)[None, : self.n_features]}
 
     def _of_rows(self, params: Parameters, rows: torch.Tensor) -> torch.Tensor:
-        return standardise(params, rows)
+        table = standardise(params, rows)
+        return with_bar(table)[:-1] if "bar" in params else table
 
 
 def _finite(found: NDArray[Any]) -> NDArray[Any]:
@@ -196,10 +228,11 @@ def make_base_rewards(
     encoder: Any,
     device: str = "auto",
     feature_names: Sequence[str] | None = None,
+    scale: Sequence[Any] | None = None,
 ) -> BaseRewards:
     """Base rewards of learnt parameters; without ``bases``, the standardised features themselves."""
     kind = BaseRewards if "bases" in params else FeatureRewards
-    return kind(params, encoder, device, feature_names)
+    return kind(params, encoder, device, feature_names, scale)
 
 
 def check_episodes(episodes: Any, base: BaseRewards, caller: str) -> EpisodeSet:
@@ -208,15 +241,17 @@ def check_episodes(episodes: Any, base: BaseRewards, caller: str) -> EpisodeSet:
         episodes = [episodes]
     n_features = base.n_features if base.kind == "features" else None
     checked = as_episode_set(episodes, min_pairs=0, kind=base.kind, n_features=n_features, context=caller)
-    return _of_the_names(checked, base).compact()
+    return _as_fitted(checked, base).compact()
 
 
 def check_user_pairs(user_pairs: Any, base: BaseRewards, caller: str) -> EpisodeSet:
     """Check one user's pairs, in any of the forms that `adapt` takes, against what a model was fitted on."""
-    return _of_the_names(read_user_pairs(user_pairs, base.kind, base.n_features, caller), base)
+    return _as_fitted(read_user_pairs(user_pairs, base.kind, base.n_features, caller, base.scale), base)
 
 
-def _of_the_names(episodes: EpisodeSet, base: BaseRewards) -> EpisodeSet:
+def _as_fitted(episodes: EpisodeSet, base: BaseRewards) -> EpisodeSet:
+    """The same, if its columns are named and its ratings scaled as those of fit."""
+    check_scale(episodes, base.scale)
     if episodes.n_pairs and base.kind == "features":
         check_names(episodes.feature_names, base.feature_names, "the model")
     return episodes

@@ -125,5 +125,8 @@ class AdaptedUsers:
 
 
 def _pairs(episodes: EpisodeSet) -> Pairs:
-    columns = (episodes.chosen, episodes.rejected, episodes.offsets)
-    return Pairs(*(torch.from_numpy(np.array(column, np.int64)) for column in columns))
+    chosen, rejected, offsets = (
+        torch.from_numpy(np.array(column, np.int64))
+        for column in (episodes.chosen, episodes.rejected, episodes.offsets)
+    )
+    return Pairs(chosen, rejected, offsets)

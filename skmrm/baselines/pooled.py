@@ -159,7 +159,10 @@ class PooledBradleyTerry(RewardEstimator):
             kernel = ("kernel.points", "kernel.precision")
             params |= {name: torch.from_numpy(np.array(base.params[name])) for name in kernel}
             params["kernel.out"] = torch.from_numpy(np.array(nystroem[None]))
-        thresholds = base.thresholds_of(0)
+        thresholds, cuts = base.thresholds_of(0), base.cuts_of(0)
         held = None if thresholds is None else torch.from_numpy(np.array(thresholds))
+        if cuts is not None:
+            params |= {"cuts": torch.from_numpy(np.array(cuts))}
+            params |= {"bar": torch.from_numpy(np.array(base.params["pooled_bar"]))}
         fitted = Fitted(params, FixedAdaptation(), source.ridge_, [], [], 0, thresholds=held)
-        return self._keep(fitted, base.encoder, source.n_users_, base.feature_names)
+        return self._keep(fitted, base.encoder, source.n_users_, base.feature_names, base.scale)

@@ -39,6 +39,8 @@ class Episode:
         How often each pair counts; None for once.
     times : sequence of float or datetime, optional
         When each was said.
+    ratings : sequence of int, optional
+        Levels, from 1, of responses that were judged alone, in `chosen` and again in `rejected`; 0 for a choice of two.
 
     Examples
     --------
@@ -57,6 +59,7 @@ class Episode:
     outcomes: Any = None
     weights: Any = None
     times: Any = None
+    ratings: Any = None
 
     def __len__(self) -> int:
         return len(self.chosen)

@@ -23,7 +23,7 @@ __all__ = ["EpisodeSet", "EpisodeView", "in_stored_order"]
 _OF_PAIRS = ("user", "chosen", "rejected", "group", *SAID)
 _COLUMNS = ("users", *_OF_PAIRS)
 _COMPARED = (*_COLUMNS, "features", "items")
-_FIELDS = (*_COMPARED, "feature_names")
+_FIELDS = (*_COMPARED, "feature_names", "scale")
 # Features on disk of more bytes are not read for an order of their items: the order in which they lie serves.
 _READ_FOR_ORDER = 1 << 28
 
@@ -61,6 +61,12 @@ class EpisodeSet(Sequence[Episode]):
         How often each pair counts: 2 is the pair twice. None for once.
     time : (n_pairs,) float or datetime array, optional
         When each was said: dates, or numbers in any unit. Dates are kept as seconds since 1970 (UTC).
+    rating : (n_pairs,) int array, optional
+        The level of a response that was judged alone, against the user's own bar, from 1, the worst; `chosen` and
+        `rejected` are then both its row. 0 for a choice of two, and None for 0 throughout.
+    scale : tuple, optional
+        What each level of `rating` begins at, in ascending numbers, or what it is called; for those who give more
+        ratings later.
     shared_groups : bool or "auto"
         Whether a code means one group whoever the user is, as prompts and topics do. If not, codes are compared within
         a user alone. "auto" takes the column of another set, or a part of it, as that set has it, and any other codes
@@ -96,6 +102,8 @@ class EpisodeSet(Sequence[Episode]):
     outcome: NDArray[np.int64] | None
     weight: NDArray[np.float64] | None
     time: NDArray[np.float64] | None
+    rating: NDArray[np.int64] | None
+    scale: tuple[Any, ...] | None
     _offsets: NDArray[np.intp] | None
     _order: CanonicalOrder | None
     _is_checked: bool
@@ -115,11 +123,13 @@ class EpisodeSet(Sequence[Episode]):
         outcome: ArrayLike | None = None,
         weight: ArrayLike | None = None,
         time: ArrayLike | None = None,
+        rating: ArrayLike | None = None,
+        scale: Sequence[Any] | None = None,
     ) -> None:
         features, names, unfit = _read_features(features)
         shared = isinstance(group, SharedGroups) if isinstance(shared_groups, str) else bool(shared_groups)
         codes = index_column(group, "group", np.int64)
-        said, unread = read_said({"outcome": outcome, "weight": weight, "time": time})
+        said, unread = read_said({"outcome": outcome, "weight": weight, "time": time, "rating": rating})
         self.__setstate__(
             {
                 "users": id_array(users),
@@ -131,6 +141,7 @@ class EpisodeSet(Sequence[Episode]):
                 "features": features,
                 "items": items,
                 "feature_names": names if feature_names is None else tuple(feature_names),
+                "scale": None if scale is None else tuple(scale),
             }
         )
         problems = [*unfit, *unread, *([] if unfit or unread else _structural_problems(self))]
@@ -174,13 +185,13 @@ class EpisodeSet(Sequence[Episode]):
 
     @property
     def said(self) -> dict[str, NDArray[Any]]:
-        """The columns `outcome`, `weight` and `time`, those that are there."""
+        """The columns `outcome`, `weight`, `time` and `rating`, those that are there."""
         return {name: column for name in SAID if (column := getattr(self, name)) is not None}
 
     @property
     def is_plain(self) -> bool:
-        """Whether every pair is a choice and no more: no ties, no strengths."""
-        return self.outcome is None or bool((self.outcome == 1).all())
+        """Whether every pair is a choice and no more: no ties, no strengths, no ratings."""
+        return self.n_rated == 0 and (self.outcome is None or bool((self.outcome == 1).all()))
 
     @property
     def n_ties(self) -> int:
@@ -191,6 +202,16 @@ class EpisodeSet(Sequence[Episode]):
     def n_grades(self) -> int:
         """How many strengths were told apart, ties not counted."""
         return 1 if self.outcome is None else max(1, int(self.outcome.max(initial=1)))
+
+    @property
+    def n_rated(self) -> int:
+        """Number of pairs that are no choice, but a response judged alone."""
+        return 0 if self.rating is None else int((self.rating > 0).sum())
+
+    @property
+    def n_levels(self) -> int:
+        """How many levels a rating may have; 0 where there are no ratings."""
+        return max(2, len(self.scale or ()), int(self.rating.max())) if self.rating is not None and self.n_rated else 0
 
     @property
     def shared_groups(self) -> bool:
@@ -463,7 +484,7 @@ class EpisodeSet(Sequence[Episode]):
         return {name: getattr(self, name) for name in _FIELDS}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict.fromkeys(("feature_names", *SAID)) | state  # which earlier versions did not have
+        state = dict.fromkeys(("feature_names", "scale", *SAID)) | state  # which earlier versions did not have
         columns = {name: read_only(state[name]) for name in _COLUMNS if state[name] is not None}
         unknown = {"_offsets": None, "_order": None, "_is_checked": False}
         for name, value in {**state, **columns, **unknown}.items():
@@ -488,7 +509,9 @@ class EpisodeSet(Sequence[Episode]):
         spread = f"{counts.min()} to {counts.max()}, median {np.median(counts):g}" if len(counts) else "none"
         rows = {
             "users": f"{self.n_users:,}",
-            "pairs": f"{self.n_pairs:,}" + (f", {self.n_ties:,} of them ties" if self.n_ties else ""),
+            "pairs": f"{self.n_pairs:,}"
+            + (f", {self.n_ties:,} of them ties" if self.n_ties else "")
+            + (f", {self.n_rated:,} of them ratings" if self.n_rated else ""),
             "pairs per user": spread,
             "items": f"{self.n_items:,}" + (" texts" if self.is_text else ""),
             "features": "not encoded yet" if self.n_features is None else f"{self.n_features:,}",
@@ -526,6 +549,20 @@ def _structural_problems(episodes: EpisodeSet) -> Iterator[str]:
         if low < 0 or high >= count:
             yield f"column '{name}' must hold rows 0 to {count - 1} of the {what}, got {low} to {high}"
     yield from said_problems(episodes.said)
+    yield from _rating_problems(episodes)
+
+
+def _rating_problems(episodes: EpisodeSet) -> Iterator[str]:
+    if episodes.rating is None:
+        return
+    rated = episodes.rating > 0
+    if wrong := int((rated & (episodes.chosen != episodes.rejected)).sum()):
+        yield (
+            f"a rated response stands alone, as chosen and as rejected, got two in {wrong} rated pairs: "
+            "rate one, or leave the rating of a choice 0"
+        )
+    if episodes.outcome is not None and (wrong := int((rated & (episodes.outcome != 1)).sum())):
+        yield f"a rated response has outcome 1, got another in {wrong} rated pairs: its rating says how good it is"
 
 
 def _read_features(features: Any) -> tuple[Any, tuple[str, ...] | None, list[str]]:
@@ -628,6 +665,11 @@ class EpisodeView:
     def times(self) -> NDArray[np.float64] | None:
         """When each pair was said, (n_pairs,), or None."""
         return self._said("time")
+
+    @property
+    def ratings(self) -> NDArray[np.int64] | None:
+        """Levels of responses that were judged alone, (n_pairs,), 0 for a choice of two, or None."""
+        return self._said("rating")
 
     def _said(self, name: str) -> Any:
         column = getattr(self._set, name)

@@ -32,6 +32,7 @@ def episodes_from_arrays(
     outcome: ArrayLike | None = None,
     weight: ArrayLike | None = None,
     time: ArrayLike | None = None,
+    rating: ArrayLike | None = None,
 ) -> EpisodeSet:
     """Make an `EpisodeSet` from pairs that point into the rows of one feature array.
 
@@ -58,6 +59,8 @@ def episodes_from_arrays(
     outcome, weight, time : (n_pairs,) array, optional
         Ties and strengths, how often each pair counts, and when it was said, as of :class:`skmrm.EpisodeSet`: an
         outcome is 0 for a tie, 1 for a choice, and more for a stronger one.
+    rating : (n_pairs,) int array, optional
+        Levels, from 1, of responses that were judged alone, whose row is both `chosen` and `rejected`; 0 for a choice.
 
     Returns
     -------
@@ -84,7 +87,7 @@ def episodes_from_arrays(
     user, ids = _id_column("users", users, problems)
     problems += shared_groups_problems(shared_groups)
     group, _ = (None, None) if groups is None else _id_column("groups", groups, problems)
-    said, unread = read_said({"outcome": outcome, "weight": weight, "time": time})
+    said, unread = read_said({"outcome": outcome, "weight": weight, "time": time, "rating": rating})
     problems += unread or said_problems(said)
     columns = {"chosen": better, "rejected": worse, "users": user, "groups": group, **said}
     lengths = {name: len(column) for name, column in columns.items() if column is not None}

@@ -48,7 +48,7 @@ def set_from_texts(
     shared_groups : bool
         As of `EpisodeSet`; the same prompt of two users is two groups if False.
     said : mapping
-        Columns ``outcome``, ``weight`` and ``time`` of `EpisodeSet`, those that are there.
+        Columns ``outcome``, ``weight``, ``time`` and ``rating`` of `EpisodeSet`, those that are there.
 
     Returns
     -------
@@ -113,6 +113,8 @@ def set_from_features(
         With users in the order of `users`, and groups numbered in order of first appearance.
     """
     order = _by_user(user)
+    if "rating" in said:  # of one response, which came twice
+        rejected = np.where(said["rating"] > 0, chosen, rejected)
     return EpisodeSet(
         users=users,
         user=user[order],

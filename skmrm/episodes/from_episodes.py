@@ -186,6 +186,8 @@ def _read_one(episode: Episode, spelt: bool, spelt_prompts: bool, problems: Prob
     }
     _check_pairing(user, {k: v.values if isinstance(v, Cells) else v for k, v in lengths.items()}, problems)
     _check_pair_kinds(user, chosen, rejected, prompts, problems)
+    if len(problems) == before and "rating" in said:
+        _check_rated(user, chosen.values, rejected.values, said["rating"], problems)
     if len(problems) > before:
         return None
     given = None if prompts is None else prompts.values
@@ -258,6 +260,14 @@ def _check_pair_kinds(user: Any, chosen: Cells, rejected: Cells, prompts: Cells 
         rows = mixed_rows(chosen.values, rejected.values)
         if rows:
             problems.add(rule, user, f"{_pairs(rows)}: a text and a list of messages", remedy)
+
+
+def _check_rated(user: Any, chosen: Any, rejected: Any, rating: NDArray[np.int64], problems: Problems) -> None:
+    """A response that was judged alone stands on both sides."""
+    apart = [row for row in np.flatnonzero(rating > 0).tolist() if np.any(chosen[row] != rejected[row])]
+    if apart:
+        rule, remedy = "a rated response must stand alone, as chosen and as rejected", "rate one, or leave the rating 0"
+        problems.add(rule, user, f"{_pairs(apart)}: two", remedy)
 
 
 def _from_texts(read: Sequence[_Read], shared: bool | Literal["auto"]) -> EpisodeSet:

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from numbers import Real
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from skmrm.episodes.messages import all_spelt
 from skmrm.episodes.outcomes import Said, said_problems
 from skmrm.episodes.rules import Problems, set_problems, shared_groups_problems
 from skmrm.episodes.tables import Table, cells_of, open_table
-from skmrm.episodes.verdicts import read_grades, read_numbers, read_times, read_winners
+from skmrm.episodes.verdicts import read_grades, read_numbers, read_ratings, read_times, read_winners
 from skmrm.exceptions import EpisodeError
 
 __all__ = ["episodes_from_frame", "read_table"]
@@ -132,17 +132,9 @@ def episodes_from_frame(
         chosen, rejected = response_a, response_b
     sides = ("chosen", "rejected") if winner is None else ("response_a", "response_b")
     roles = {"user": user, "prompt": prompt, sides[0]: chosen, sides[1]: rejected, **verdict}
-    asked = {role: name for role, name in roles.items() if name is not None}
     if problems:
         raise EpisodeError(problems)
-    table = open_table(data, [*asked.values(), *_group_names(group, ())])
-    groups = _group_names(group, table.names)
-    asked |= {"group": groups[0]} if len(groups) == 1 else {f"group[{i}]": name for i, name in enumerate(groups)}
-    problems = shared_groups_problems(shared_groups)
-    problems += _name_problems(table.names, asked) if table.names else []
-    if problems or table.n_rows == 0:
-        raise EpisodeError(problems or ["the table has no rows: at least one is needed"])
-    shared = groups in ([], [prompt]) if shared_groups == "auto" else bool(shared_groups)
+    table, groups, asked, shared = asked_columns(data, roles, group, shared_groups)
     episodes = read_table(
         table,
         user,
@@ -160,6 +152,38 @@ def episodes_from_frame(
     return episodes.distinct()
 
 
+def asked_columns(
+    data: Any, roles: Mapping[str, Hashable | None], group: Any, shared_groups: bool | Literal["auto"]
+) -> tuple[Table, list[Any], dict[str, Hashable], bool]:
+    """The table, columns that tell groups, all columns asked for, under their roles, and whether users share groups.
+
+    Raises
+    ------
+    TypeError
+        If `data` is not a table that can be read.
+    EpisodeError
+        If columns are not there, or there are no rows.
+    """
+    asked = {role: name for role, name in roles.items() if name is not None}
+    table = open_table(data, [*asked.values(), *_group_names(group, ())])
+    groups = _group_names(group, table.names)
+    asked |= {"group": groups[0]} if len(groups) == 1 else {f"group[{i}]": name for i, name in enumerate(groups)}
+    problems = shared_groups_problems(shared_groups)
+    problems += _name_problems(table.names, asked) if table.names else []
+    if problems or table.n_rows == 0:
+        raise EpisodeError(problems or ["the table has no rows: at least one is needed"])
+    shared = groups in ([], [roles["prompt"]]) if shared_groups == "auto" else bool(shared_groups)
+    return table, groups, asked, shared
+
+
+class Verdict(NamedTuple):
+    """What columns beside the responses say, as of `EpisodeSet`; which pairs the second won; the scale of ratings."""
+
+    said: dict[str, NDArray[Any]]
+    turned: NDArray[np.bool_] | None
+    scale: tuple[Any, ...] | None
+
+
 @dataclass(frozen=True)
 class Verdicts:
     """Columns beside the responses; see `episodes_from_frame`.
@@ -167,20 +191,26 @@ class Verdicts:
     Attributes
     ----------
     names : mapping of str to hashable
-        Their names in the table, under "winner", "outcome", "strength", "weight" and "time", those that are there.
+        Their names in the table, under "winner", "outcome", "strength", "weight", "time" and "rating", those that are
+        there.
     strength_order, words
+    scale
+        Of ratings, as of `episodes_from_ratings`.
     """
 
     names: Mapping[str, Hashable] = field(default_factory=dict)
     strength_order: Sequence[Any] | Mapping[Any, int] | None = None
     words: Mapping[Any, str] | None = None
+    scale: Sequence[Any] | None = None
 
-    def read(self, table: Table, problems: Problems) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_] | None]:
-        """Columns as `EpisodeSet` has them; and which pairs the second response won, None for none."""
+    def read(self, table: Table, problems: Problems) -> Verdict:
+        """Columns as `EpisodeSet` has them, and what goes with them."""
         cells = {role: cells_of(table, name) for role, name in self.names.items()}
         called = {role: str(name) for role, name in self.names.items()}
         said: dict[str, NDArray[Any]] = {}
-        turned = None
+        turned = scale = None
+        if "rating" in cells:
+            said["rating"], scale = read_ratings(called["rating"], cells["rating"], self.scale, problems)
         if "strength" in cells:
             said["outcome"] = read_grades(called["strength"], cells["strength"], self.strength_order, problems)
         if "winner" in cells:
@@ -194,7 +224,7 @@ class Verdicts:
             said["weight"] = read_numbers(called["weight"], cells["weight"], problems)
         if "time" in cells:
             said["time"] = read_times(called["time"], cells["time"], problems)
-        return said, turned
+        return Verdict(said, turned, scale)
 
     def _outcomes(self, values: list[Any], name: str, problems: Problems) -> NDArray[np.int64]:
         numbers = [value for value in values if isinstance(value, Real) and not isinstance(value, bool)]
@@ -260,11 +290,12 @@ def read_table(
     group_code = _read_groups(table, groups, problems) if groups else None
     pairs = _PairReader(prompt, chosen, rejected, implicit_prompt, cut_texts, problems)
     pairs.read(table)
-    said, turned = verdicts.read(table, problems)
+    said, turned, scale = verdicts.read(table, problems)
     unfit = [*problems.sentences(), *([] if problems else said_problems(said))]
     if unfit:
         raise EpisodeError(unfit)
-    return pairs.assemble(ids, user_code, group_code, shared_groups, said, turned)
+    found = pairs.assemble(ids, user_code, group_code, shared_groups, said, turned)
+    return found if scale is None else found._with(scale=scale)
 
 
 class _PairReader:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -22,14 +22,17 @@ __all__ = ["read_user_pairs"]
 _THE_USER = "the user"
 _FORMS = (
     "an Episode, a list of (prompt, chosen, rejected) or (chosen, rejected) tuples, of (prompt, chosen, rejected, "
-    "outcome) with a number as outcome (0 for a tie), a list of dicts or a table with columns 'chosen', 'rejected' and "
-    "'prompt'"
+    "outcome) with a number as outcome (0 for a tie), of (prompt, response, rating) with True, False or a number as "
+    "rating, a list of dicts or a table with columns 'chosen', 'rejected' and 'prompt'"
 )
 _CHOICE, _VOTE = ("chosen", "rejected"), ("response_a", "response_b")
+_RATED = ("response", "completion"), ("rating", "label")  # what each is called, here and by others
 _SAID = ("winner", "outcome", "weight", "time")
 
 
-def read_user_pairs(user_pairs: Any, kind: str, n_features: int, caller: str) -> EpisodeSet:
+def read_user_pairs(
+    user_pairs: Any, kind: str, n_features: int, caller: str, scale: Sequence[Any] | None = None
+) -> EpisodeSet:
     """Check one user's pairs and bring them into the internal form.
 
     Parameters
@@ -42,8 +45,10 @@ def read_user_pairs(user_pairs: Any, kind: str, n_features: int, caller: str) ->
         Number of features of an item.
     caller : str
         For error messages.
+    scale : sequence, optional
+        Of ratings, as of `episodes_from_ratings`.
     """
-    episodes = _read(user_pairs, n_features, kind, caller)
+    episodes = _read(user_pairs, n_features, kind, caller, scale)
     if episodes.n_users > 1:
         raise ValueError(
             f"{caller} takes the pairs of one user, got {episodes.n_users} users: "
@@ -55,7 +60,7 @@ def read_user_pairs(user_pairs: Any, kind: str, n_features: int, caller: str) ->
     return as_episode_set(episodes.compact(), min_pairs=0, kind=wanted, n_features=features, context=caller)
 
 
-def _read(user_pairs: Any, n_features: int, kind: str, caller: str) -> EpisodeSet:
+def _read(user_pairs: Any, n_features: int, kind: str, caller: str, scale: Sequence[Any] | None) -> EpisodeSet:
     """Pairs in the internal form, not yet held against the rules for sets; a list may be any of several forms."""
     if isinstance(user_pairs, EpisodeSet):
         return user_pairs
@@ -64,14 +69,14 @@ def _read(user_pairs: Any, n_features: int, kind: str, caller: str) -> EpisodeSe
     if isinstance(user_pairs, str):
         raise TypeError(f"{caller} takes {_FORMS}; got a str")
     if not isinstance(user_pairs, Sequence):
-        return _read_table(user_pairs, n_features, kind, caller)
+        return _read_table(user_pairs, n_features, kind, caller, scale)
     rows = list(user_pairs)
     if not rows:
         return _no_pairs(n_features, kind)
     if all(isinstance(row, Episode) for row in rows):
         return _read_episodes(rows, n_features, kind)
     if all(isinstance(row, Mapping) for row in rows):
-        return _read_table(rows, n_features, kind, caller)
+        return _read_table(rows, n_features, kind, caller, scale)
     are_tuples = all(isinstance(row, tuple | list) and 2 <= len(row) <= 4 for row in rows)
     if not are_tuples or len({_form(row, kind) for row in rows}) > 1 or _form(rows[0], kind)[0] > 3:
         raise TypeError(
@@ -79,6 +84,10 @@ def _read(user_pairs: Any, n_features: int, kind: str, caller: str) -> EpisodeSe
             "wrap a single choice in a list"
         )
     columns = [list(column) for column in zip(*rows, strict=True)]
+    if all(_is_rated(row, kind) for row in rows):
+        *prompts, responses, ratings = columns
+        table = {"prompt": prompts[0]} if prompts else {}
+        return _read_table(table | {"response": responses, "rating": ratings}, n_features, kind, caller, scale)
     outcomes = columns.pop() if _form(rows[0], kind)[1] else None
     *prompts, chosen, rejected = columns
     episode = Episode(_THE_USER, chosen, rejected, prompts[0] if prompts else None, outcomes=outcomes)
@@ -93,6 +102,12 @@ def _form(row: Sequence[Any], kind: str) -> tuple[int, bool]:
     said = len(row) > (2 if kind == "features" else 3) and isinstance(row[-1], Integral)
     has_outcome = said and not isinstance(row[-1], bool)
     return len(row) - has_outcome, has_outcome
+
+
+def _is_rated(row: Sequence[Any], kind: str) -> bool:
+    """Whether a tuple is of one response, perhaps its prompt before it, and a rating in the place of the other."""
+    alone = len(row) == 2 or (len(row) == 3 and (kind == "text" or row[0] is None or isinstance(row[0], str | list)))
+    return alone and isinstance(row[-1], Real | np.bool_)
 
 
 def _read_episodes(episodes: list[Episode], n_features: int, kind: str) -> EpisodeSet:
@@ -111,25 +126,32 @@ def _is_empty(episode: Episode) -> bool:
         return False
 
 
-def _read_table(data: Any, n_features: int, kind: str, caller: str) -> EpisodeSet:
+def _read_table(data: Any, n_features: int, kind: str, caller: str, scale: Sequence[Any] | None) -> EpisodeSet:
     """A table of one user; a column of user ids is not needed. Without prompts, texts are whole, as in an `Episode`."""
     try:
-        table = open_table(data, ("user_id", "prompt", *_CHOICE, *_VOTE, *_SAID))
+        table = open_table(data, ("user_id", "prompt", *_CHOICE, *_VOTE, *_SAID, *_RATED[0], *_RATED[1]))
     except TypeError as error:
         raise TypeError(f"{caller} takes {_FORMS}; {error}") from error
     is_vote = all(name in table.names for name in (*_VOTE, "winner")) and not any(n in table.names for n in _CHOICE)
     sides = _VOTE if is_vote else _CHOICE
+    response, rating = (next((name for name in names if name in table.names), None) for names in _RATED)
+    is_rated = response is not None and rating is not None and not any(name in table.names for name in _CHOICE)
+    if response is not None and is_rated and not is_vote:
+        sides = response, response
     missing = [name for name in sides if name not in table.names]
     if missing:
         raise EpisodeError(
-            f"{caller} needs a table with columns 'chosen' and 'rejected', there is no {' and no '.join(missing)}; "
-            f"got columns {', '.join(map(repr, table.names)) or '(none)'}: rename them"
+            f"{caller} needs a table with columns 'chosen' and 'rejected', or 'response' and 'rating', there is no "
+            f"{' and no '.join(missing)}; got columns {', '.join(map(repr, table.names)) or '(none)'}: rename them"
         )
     if table.n_rows == 0:
         return _no_pairs(n_features, kind)
     prompt = "prompt" if "prompt" in table.names else None
     user = "user_id" if "user_id" in table.names else None
-    verdicts = Verdicts({name: name for name in (_SAID if is_vote else _SAID[1:]) if name in table.names})
+    said = {name: name for name in (_SAID if is_vote else _SAID[1:]) if name in table.names}
+    if sides[0] == sides[1]:
+        said = {"rating": str(rating)} | {name: name for name in ("weight", "time") if name in table.names}
+    verdicts = Verdicts(said, scale=scale)
     return read_table(table, user, prompt, *sides, cut_texts=False, nameless=_THE_USER, verdicts=verdicts)
 
 

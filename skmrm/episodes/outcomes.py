@@ -1,4 +1,4 @@
-"""What is said of a pair beside the choice: ties and strengths, how often it counts, and when it was said."""
+"""What is said beside a choice, or in place of one: ties, strengths and ratings; how often it counts, and when."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from skmrm.exceptions import EpisodeError
 
 __all__ = ["MAX_GRADES", "SAID", "Said", "Sides", "joined_said", "read_said", "said_problems", "sides_of"]
 
-SAID = ("outcome", "weight", "time")
-MAX_GRADES = 20  # strengths; a scale of more values says less with each
+SAID = ("outcome", "weight", "time", "rating")
+MAX_GRADES = 20  # strengths, or levels of a rating; a scale of more values says less with each
+_WHOLE = ("outcome", "rating")
 Said = Mapping[str, NDArray[Any]]  # columns (n_pairs,) under these names, those that are there
 
 
@@ -26,7 +27,7 @@ def read_said(given: Mapping[str, ArrayLike | None]) -> tuple[dict[str, NDArray[
         if values is None:
             continue
         try:
-            found[name] = index_column(values, name, np.int64) if name == "outcome" else value_column(values, name)
+            found[name] = index_column(values, name, np.int64) if name in _WHOLE else value_column(values, name)
         except EpisodeError as error:
             problems += error.problems
         except (TypeError, ValueError) as error:
@@ -40,10 +41,14 @@ def said_problems(said: Said) -> Iterator[str]:
         "outcome": (f"0 for a tie, or a strength from 1 to {MAX_GRADES}", "turn round what was chosen and rejected"),
         "weight": ("numbers above zero", "drop pairs that are not to count"),
         "time": ("a date or a number for each pair", "fill these in, or leave the column out"),
+        "rating": (
+            f"0 for a choice of two, or a level from 1 to {MAX_GRADES}",
+            "read ratings with episodes_from_ratings",
+        ),
     }
     for name, column in said.items():
         fit = np.isfinite(column)
-        if name == "outcome":
+        if name in _WHOLE:
             fit &= (column >= 0) & (column <= MAX_GRADES)
         if name == "weight":
             fit &= column > 0
@@ -57,15 +62,15 @@ def said_problems(said: Said) -> Iterator[str]:
 def joined_said(parts: Sequence[tuple[int, Said]]) -> dict[str, NDArray[Any]]:
     """What was said in several sets of so many pairs: 1 for an outcome and a weight that a set does not have.
 
-    Times are left out unless all sets have them.
+    It then has no ratings. Times are left out unless all sets have them.
     """
     found: dict[str, NDArray[Any]] = {}
     for name in SAID:
         has = [name in said for n_pairs, said in parts if n_pairs > 0]
         if not any(has) or (name == "time" and not all(has)):
             continue
-        dtype = np.int64 if name == "outcome" else np.float64
-        found[name] = np.concatenate([said.get(name, np.ones(n_pairs, dtype)) for n_pairs, said in parts])
+        unsaid, dtype = int(name != "rating"), np.int64 if name in _WHOLE else np.float64
+        found[name] = np.concatenate([said.get(name, np.full(n_pairs, unsaid, dtype)) for n_pairs, said in parts])
     return found
 
 
@@ -77,7 +82,7 @@ class Sides(NamedTuple):
     pair : (n,) int array, ascending
         Which pair it is of.
     turned : (n,) bool array
-        Whether the pair's rejected response is the one that is ahead.
+        Whether the pair's rejected response, or the bar that a response was held against, is the one that is ahead.
     side : (n,) int array
         Which side of which threshold, a place in ``concatenate([t, -t])``.
     """
@@ -87,18 +92,27 @@ class Sides(NamedTuple):
     side: NDArray[np.int64]
 
 
-def sides_of(outcome: NDArray[np.int64], n_grades: int) -> Sides:
+def sides_of(
+    outcome: NDArray[np.int64], n_grades: int, rating: NDArray[np.int64] | None = None, n_cuts: int = 0
+) -> Sides:
     """One or two sides of each outcome, where so many strengths are told apart; larger ones count as the largest.
+
+    Where there is a rating, it is of its level, above so many cuts at most.
 
     Examples
     --------
     >>> sides_of(np.array([0, 1, 2]), 2)
     Sides(pair=array([0, 0, 1, 1, 2]), turned=array([False,  True, False,  True, False]), side=array([2, 2, 0, 3, 1]))
     """
-    grade = np.minimum(outcome, n_grades)
-    pair = np.repeat(np.arange(len(grade)), 1 + (grade < n_grades))
-    turned = np.zeros(len(pair), bool)
-    turned[1:] = pair[1:] == pair[:-1]
-    grade = grade[pair]
-    lower = np.where(grade == 0, n_grades, grade - 1)
-    return Sides(pair, turned, np.where(turned, n_grades + grade, lower))
+    rated = np.zeros(len(outcome), bool) if rating is None else rating > 0
+    first = np.where(rated, n_grades, 0)  # of the thresholds that it is held against
+    last = np.where(rated, n_grades + n_cuts, n_grades)
+    above = np.where(rated, n_grades + (0 if rating is None else rating) - 1, outcome)
+    above = np.minimum(above, last)  # so many thresholds are below it
+    both = (above < last) & ((above > first) | ~rated)
+    pair = np.repeat(np.arange(len(above)), 1 + both)
+    turned = rated[pair] & (above == first)[pair]  # the lowest level has no other side
+    turned[1:] |= pair[1:] == pair[:-1]
+    place, n_held = above[pair], n_grades + n_cuts
+    lower = np.where(place == 0, n_held, place - 1)
+    return Sides(pair, turned, np.where(turned, n_held + place, lower))

@@ -15,7 +15,7 @@ from skmrm.episodes.messages import Conversation, ends_of, has_front
 from skmrm.episodes.rows import row_chunks
 from skmrm.exceptions import EpisodeError
 
-__all__ = ["Problems", "set_problems", "shared_groups_problems"]
+__all__ = ["Problems", "check_scale", "set_problems", "shared_groups_problems"]
 
 
 class Problems:
@@ -89,6 +89,22 @@ def shared_groups_problems(shared_groups: Any) -> list[str]:
         'shared_groups must be "auto", True (a group means the same for all users) or False (each user has their own), '
         f"got {shared_groups!r}"
     ]
+
+
+def check_scale(episodes: EpisodeSet, scale: Sequence[Any] | None) -> None:
+    """Raise an error if there are ratings, and the model that is to read them had none in fit, or of another scale."""
+    if not episodes.n_rated:
+        return
+    if scale is None:
+        raise EpisodeError(
+            f"ratings need a model that was fitted on some, got {counted(episodes.n_rated, 'rating')}: what a user "
+            "expects of a response is learnt from those of others. Fit with ratings, or adapt on choices"
+        )
+    if tuple(episodes.scale or scale) != tuple(scale) or episodes.n_levels > len(scale):
+        raise EpisodeError(
+            f"ratings must be on the scale of fit, {name_some(scale, 9)}, got {episodes.n_levels} levels, "
+            f"{name_some(episodes.scale or ('of no scale',), 9)}: pass scale=model.rating_scale_ to the reader"
+        )
 
 
 def set_problems(

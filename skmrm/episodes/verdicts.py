@@ -19,7 +19,7 @@ from skmrm.episodes.cells import MISSING, is_missing
 from skmrm.episodes.outcomes import MAX_GRADES
 from skmrm.episodes.rules import Problems
 
-__all__ = ["WORDS", "levels_of", "read_grades", "read_numbers", "read_times", "read_winners"]
+__all__ = ["WORDS", "levels_of", "read_grades", "read_numbers", "read_ratings", "read_times", "read_winners"]
 
 # What it means that a column of winners or of outcomes holds one of these, in small letters and without punctuation.
 WORDS: dict[str, tuple[str, ...]] = {
@@ -31,10 +31,22 @@ WORDS: dict[str, tuple[str, ...]] = {
     ),
     "chosen": ("chosen", "win", "wins", "better", "preferred"),
 }
+# What thumbs are called.
+THUMBS: dict[bool, tuple[str, ...]] = {
+    True: ("up", "thumbs up", "thumb up", "like", "liked", "good", "yes", "true", "positive", "desirable", "👍"),
+    False: (
+        *("down", "thumbs down", "thumb down", "dislike", "disliked", "bad", "no", "false", "negative", "undesirable"),
+        "👎",
+    ),
+}
 _CODES = {"a": 1, "b": -1, "tie": 0, "chosen": 1}
 MAX_STRENGTH = 10  # whole numbers up to here are strengths as they are, the same in every set
 FEW_STRENGTHS = 7  # other numbers of which each is a strength of its own; of more, equally frequent ones are made
 N_STRENGTHS = 5
+FEW_LEVELS = (
+    11  # distinct ratings, 0 to 10 among them, of which each is a level; of more, equally frequent ones are made
+)
+N_LEVELS = 7
 
 
 def read_winners(
@@ -136,6 +148,86 @@ def levels_of(values: NDArray[np.float64], few: int, n_parts: int) -> NDArray[np
     return levels if len(levels) <= few else np.unique(np.quantile(values, np.arange(n_parts) / n_parts))
 
 
+def read_ratings(
+    column: str, values: Sequence[Any], scale: Sequence[Any] | None, problems: Problems
+) -> tuple[NDArray[np.int64], tuple[Any, ...]]:
+    """Levels of ratings, from 1, and what each level begins at or is called.
+
+    Parameters
+    ----------
+    column : str
+        Its name.
+    values : sequence of bool, number or str
+    scale : sequence of numbers or labels, optional
+        From the worst level to the best: what each begins at, or is called. None finds out: booleans and words for
+        thumbs are two levels; of numbers, each is one if they are few, with all between where they are whole, else
+        seven are made, equally frequent.
+    problems : Problems
+    """
+    levels = np.ones(len(values), np.int64)
+    values = [value.item() if isinstance(value, np.generic) else value for value in values]
+    if missing := [row for row, value in enumerate(values) if is_missing(value)]:
+        problems.add_cells(f"column '{column}'", {MISSING: missing})
+        return levels, ()
+    thumbs = {_plain(word): up for up, words in THUMBS.items() for word in words}
+    found = None if scale is None else tuple(one.item() if isinstance(one, np.generic) else one for one in scale)
+    if found is not None and not 2 <= len(found) <= MAX_GRADES:
+        problems.add_rule(f"scale must have 2 to {MAX_GRADES} levels, from the worst to the best, got {found!r:.80}")
+        return levels, ()
+    if found is not None and not all(isinstance(level, Real) for level in found):
+        places = {_plain(label): place for place, label in enumerate(found, 1)}
+        strange = [value for value in values if _plain(value) not in places]
+        if strange:
+            came = name_some(dict.fromkeys(strange))
+            problems.add_rule(f"column '{column}' must hold levels of the scale {name_some(found, 9)}, got {came}")
+            return levels, found
+        return np.array([places[_plain(value)] for value in values], np.int64), found
+    numbers = [_as_number(value, thumbs) for value in values]
+    strange = [value for value, number in zip(values, numbers, strict=True) if number is None]
+    if strange:
+        came = name_some(dict.fromkeys(strange))
+        problems.add_rule(
+            f"column '{column}' must hold numbers, True or False, words for thumbs ({', '.join(map(repr, thumbs))}), "
+            f"or labels whose order is known, got {came} in {len(strange)} rows: pass scale=[worst, ..., best]"
+        )
+        return levels, ()
+    rated = np.array(numbers, float)
+    if found is None:
+        are_thumbs = all(isinstance(value, bool | np.bool_) or _plain(value) in thumbs for value in values)
+        found = (False, True) if are_thumbs else _scale_of(rated)
+    starts = np.array(found, float)
+    if (starts[1:] <= starts[:-1]).any() or not np.isfinite(rated).all():
+        problems.add_rule(
+            f"scale and column '{column}' must hold finite numbers, the scale's ascending, got {found!r:.80}"
+        )
+        return levels, ()
+    off = (rated < starts[0]) | (rated > starts[-1])
+    if off.any() and bool((np.diff(starts) == 1).all()):  # of levels that are numbers, another number is a mistake
+        came = name_some(dict.fromkeys(rated[off].tolist()))
+        problems.add_rule(f"column '{column}' must hold ratings from {found[0]} to {found[-1]}, got {came}: pass scale")
+    return np.searchsorted(starts, rated, side="right").clip(1).astype(np.int64), found
+
+
+def _scale_of(rated: NDArray[np.float64]) -> tuple[float, ...]:
+    """Where each level begins: every whole number where they are, each distinct one if few, else parts as frequent."""
+    low, high = rated.min(initial=np.inf), rated.max(initial=-np.inf)
+    if bool((rated == np.rint(rated)).all()) and high - low < FEW_LEVELS:
+        return tuple(range(int(low), int(max(high, low + 1)) + 1))
+    return tuple(levels_of(rated, FEW_LEVELS, N_LEVELS).tolist())
+
+
+def _as_number(value: Any, thumbs: Mapping[str, bool]) -> float | None:
+    """A number, one in a text, or 1 and 0 for words of thumbs."""
+    if isinstance(value, Real | np.bool_):
+        return float(value)
+    if _plain(value) in thumbs:
+        return float(thumbs[_plain(value)])
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
 def read_numbers(column: str, values: Sequence[Any], problems: Problems) -> NDArray[np.float64]:
     """A column of numbers."""
     wrong: dict[str, list[int]] = {}
@@ -180,8 +272,8 @@ def _seconds(value: Any) -> float:
 
 
 def _plain(word: Any) -> Any:
-    """A word in small letters, without what stands around or between its parts."""
-    if not isinstance(word, str):
+    """A word in small letters, without what stands around or between its parts; a sign alone as it is."""
+    if not isinstance(word, str) or not any(map(str.isalnum, word)):
         return word
     letters: Iterable[str] = (letter if letter.isalnum() else " " for letter in word.strip().lower())
     return " ".join("".join(letters).split())

@@ -26,9 +26,10 @@ from skmrm.meta.tensors.pairs import Pairs
 from skmrm.meta.thresholds import first_thresholds
 from skmrm.splits.support_query import draw_training_split
 
-__all__ = ["Choices", "CoreData", "adapt_arrays", "core_data", "make_block", "start_weights"]
+__all__ = ["PLAIN", "Choices", "CoreData", "adapt_arrays", "core_data", "make_block", "start_weights"]
 
 _USERS_PER_JOB = 1000  # fewer are not worth a thread
+PLAIN = (0, 0)  # strengths that are told apart, and cuts between levels of ratings: choices alone
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,9 @@ class Choices:
     n_users : int
     outcome, weight : (n_pairs,) array, optional
     group : (n_pairs,) int array, optional
+    rating : (n_pairs,) int array, optional
+    bar : int
+        Row of the bar, behind those of the items; for ratings.
     """
 
     chosen: NDArray[Any]
@@ -50,27 +54,35 @@ class Choices:
     outcome: NDArray[Any] | None = None
     weight: NDArray[Any] | None = None
     group: NDArray[Any] | None = None
+    rating: NDArray[Any] | None = None
+    bar: int = 0
 
     @classmethod
     def of(cls, episodes: EpisodeSet) -> Choices:
         """All of a set."""
         own = episodes
-        return cls(own.chosen, own.rejected, own.user, own.n_users, own.outcome, own.weight, own.group)
+        said = own.outcome, own.weight, own.group, own.rating if own.n_rated else None
+        return cls(own.chosen, own.rejected, own.user, own.n_users, *said, bar=own.n_items)
 
     def of_users(self, first: int, last: int) -> Choices:
         """Those of some neighbouring users."""
         own = slice(*np.searchsorted(self.user, [first, last]))
-        parts = (None if column is None else column[own] for column in (self.outcome, self.weight, self.group))
-        return Choices(self.chosen[own], self.rejected[own], self.user[own] - first, last - first, *parts)
+        said = (self.outcome, self.weight, self.group, self.rating)
+        outcome, weight, group, rating = (None if column is None else column[own] for column in said)
+        ends = self.chosen[own], self.rejected[own]
+        return Choices(*ends, self.user[own] - first, last - first, outcome, weight, group, rating, self.bar)
 
-    def pairs(self, n_grades: int, device: torch.device) -> tuple[Pairs, NDArray[np.intp] | None]:
-        """As sides of so many thresholds, none where it is 0; and which choice each side is of, None if one of each."""
+    def pairs(self, n_grades: int, device: torch.device, n_cuts: int = 0) -> tuple[Pairs, NDArray[np.intp] | None]:
+        """As sides of so many thresholds and cuts, and which choice each side is of; None where there are none."""
         sides, ends = None, (self.chosen, self.rejected)
         if n_grades > 0:
             plain = np.full(len(self.user), n_grades)  # without a strength, a choice is beyond the first threshold
-            sides = sides_of(plain if self.outcome is None else self.outcome, n_grades)
+            sides = sides_of(plain if self.outcome is None else self.outcome, n_grades, self.rating, n_cuts)
+            if self.rating is not None:
+                ends = self.chosen, np.where(self.rating > 0, self.bar, self.rejected)
             if self.outcome is None:
-                sides = sides._replace(side=np.zeros_like(sides.side))
+                is_choice = np.ones(len(plain), bool) if self.rating is None else self.rating == 0
+                sides = sides._replace(side=np.where(is_choice[sides.pair], 0, sides.side))
             chosen, rejected = (end[sides.pair] for end in ends)
             ends = np.where(sides.turned, rejected, chosen), np.where(sides.turned, chosen, rejected)
         pair = None if sides is None else sides.pair
@@ -85,7 +97,7 @@ class Choices:
         better, worse, begins = (torch.from_numpy(np.array(one, np.int64)).to(device) for one in (*ends, offsets))
         side = None if sides is None else torch.from_numpy(sides.side).to(device)
         group, weight = column(self.group), column(self.weight, np.float64)
-        return Pairs(better, worse, begins, group, weight, side=side), pair
+        return Pairs(better, worse, begins, group, weight, side=side, n_cuts=n_cuts), pair
 
 
 @dataclass(frozen=True)
@@ -128,12 +140,12 @@ def core_data(
     keeper: Keeper = KEEPS_NOTHING,
     others: StreamedUsers | None = None,
     n_own: int = 0,
-    n_grades: int = 0,
+    grades: tuple[int, int] = PLAIN,
 ) -> CoreData:
-    """Columns of an episode set, and features of its items, as tensors; ties or so many strengths, or neither (0)."""
+    """Columns of an episode set, and features of its items, as tensors; with so many strengths and cuts."""
     generator = torch.Generator().manual_seed(int(rng.integers(2**63 - 1)))
-    block = make_block(episodes, features, support_fraction, rng, device, n_grades)
-    pairs = first_thresholds(block.pairs, n_grades)
+    block = make_block(episodes, features, support_fraction, rng, device, grades)
+    pairs = first_thresholds(block.pairs, grades[0])
     return CoreData(block.features, pairs, block.draw_split, generator, keeper, others, n_own)
 
 
@@ -143,12 +155,12 @@ def make_block(
     support_fraction: float | None,
     rng: np.random.Generator,
     device: str,
-    n_grades: int = 0,
+    grades: tuple[int, int] = PLAIN,
 ) -> Block:
     """Users with their features and pairs as tensors."""
     place = resolve_device(device)
     user, n_users = episodes.user, episodes.n_users
-    pairs, pair = Choices.of(episodes).pairs(n_grades, place)
+    pairs, pair = Choices.of(episodes).pairs(grades[0], place, grades[1])
     return Block(
         as_tensor(features, place),
         pairs,
@@ -164,12 +176,14 @@ def adapt_arrays(
     device: str,
     n_jobs: int | None = None,
     thresholds: NDArray[Any] | None = None,
+    n_cuts: int = 0,
 ) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Weights (n_users, n_bases) and, where the rule defines them, covariances, from all choices given.
 
     Parts of many users are adapted in so many Python threads (torch lets go of Python's lock), each of which computes
-    on one: `n_jobs`, and for None as many as torch may take. `thresholds` are those of the population; of one that
-    never tied and told no strengths, a tie says that neither response is better, and a strength nothing.
+    on one: `n_jobs`, and for None as many as torch may take. `thresholds` are those of the population, the last of them
+    cuts; of one that never tied and told no strengths, a tie says that neither response is better, and a strength
+    nothing.
     """
     place = resolve_device(device)
     found, table = as_tensors(params, place), as_tensor(rewards, place)
@@ -178,7 +192,7 @@ def adapt_arrays(
     held = None if thresholds is None else torch.from_numpy(np.array(thresholds, np.float64)).to(place)
 
     def adapt(part: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor | None]:
-        pairs, _ = choices.of_users(*part).pairs(0 if held is None else len(held), place)
+        pairs, _ = choices.of_users(*part).pairs(0 if held is None else len(held) - n_cuts, place, n_cuts)
         return adapt_users(found, rule, table, pairs.held_against(held), with_covariance=True)
 
     n_users = choices.n_users

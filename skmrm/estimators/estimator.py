@@ -249,14 +249,12 @@ class RewardEstimator(OnnxExport, RewardScorer, TransformerMixin, EpisodeFitter)
         else:
             rewards = self.base_rewards_.of_episodes(episodes)
             check_rewards_to_learn(rewards, episodes, "adapt")
+        bar = self.base_rewards_.bar
+        if bar is not None:
+            rewards = np.concatenate([rewards, bar[None]])
+        choices = Choices.of(episodes)
         return adapt_arrays(
-            self._rule_params,
-            self.adaptation_,
-            rewards,
-            Choices.of(episodes),
-            self.device,
-            self.n_jobs,
-            self.base_rewards_.thresholds,
+            self._rule_params, self.adaptation_, rewards, choices, self.device, self.n_jobs, *self.base_rewards_.held
         )
 
     def _check_episodes(self, episodes: Any, context: str) -> EpisodeSet:

@@ -23,11 +23,11 @@ from skmrm.episodes import Episode, EpisodeSet, as_episode_set
 from skmrm.episodes.episode_set import in_stored_order
 from skmrm.episodes.rules import nonfinite_problems
 from skmrm.estimators.checkpoints import Checkpoints
-from skmrm.estimators.core_data import CoreData, core_data, start_weights
+from skmrm.estimators.core_data import PLAIN, CoreData, core_data, start_weights
 from skmrm.estimators.streaming import Streamed, divide, fits
 from skmrm.exceptions import EpisodeError
 from skmrm.meta.adaptation import Adaptation
-from skmrm.meta.fit import Fitted
+from skmrm.meta.fit import Fitted, apart_from_bar
 from skmrm.meta.outer.keeper import KEEPS_NOTHING, Keeper
 from skmrm.meta.tensors.pairs import MEDIANS
 from skmrm.meta.tensors.tables import products_under
@@ -79,7 +79,8 @@ class EpisodeFitter(BaseEstimator):
         _warn_of_heavy_users(found)
         encoder, checked, in_memory = self._in_order(found, max_memory)
         n_users, names, seeds = checked.n_users, checked.feature_names, self._draw_seeds()
-        n_grades = 0 if checked.is_plain else checked.n_grades
+        grades = PLAIN if checked.is_plain else (checked.n_grades, max(0, checked.n_levels - 1))
+        scale = checked.scale or tuple(range(1, checked.n_levels + 1)) or None
         if checked.features is None:
             features = np.ascontiguousarray(encoder.fit_transform(checked.items))  # a frame, where set_config wants one
         else:
@@ -93,12 +94,12 @@ class EpisodeFitter(BaseEstimator):
         if max_memory is not None and not in_memory:
             checked, rest = divide(checked, max_memory, rng)
             features = checked.features
-            others = Streamed(rest, max_memory, support_fraction, rng, self.device, n_grades)
+            others = Streamed(rest, max_memory, support_fraction, rng, self.device, grades)
         n_own = _n_statistics(encoder)
-        data = core_data(checked, features, support_fraction, rng, self.device, keeper, others, n_own, n_grades)
+        data = core_data(checked, features, support_fraction, rng, self.device, keeper, others, n_own, grades)
         with one_thread(), products_under(threads_for):
-            fitted = core(data)
-        return self._keep(fitted, encoder, n_users, names)
+            fitted = apart_from_bar(core(data), grades[1])
+        return self._keep(fitted, encoder, n_users, names, scale)
 
     def _in_order(self, episodes: EpisodeSet, max_memory: float | None) -> tuple[Any, EpisodeSet, bool]:
         """What is to encode texts; the episodes in an order of their own; and whether all features can be held."""
@@ -123,11 +124,18 @@ class EpisodeFitter(BaseEstimator):
         """Seeds of a fit, from the random state."""
         return check_random_state(self.random_state).randint(2**31, size=4).tolist()
 
-    def _keep(self, fitted: Fitted, encoder: Any, n_users: int, feature_names: Sequence[str] | None = None) -> Self:
+    def _keep(
+        self,
+        fitted: Fitted,
+        encoder: Any,
+        n_users: int,
+        feature_names: Sequence[str] | None = None,
+        scale: Sequence[Any] | None = None,
+    ) -> Self:
         """Set every attribute of a fitted estimator."""
         held = {"thresholds": fitted.thresholds, "pooled_thresholds": fitted.pooled_thresholds}
         params = numpy_parameters(fitted.params | {name: one for name, one in held.items() if one is not None})
-        self._keep_learnt(params, encoder, fitted.rule, feature_names)
+        self._keep_learnt(params, encoder, fitted.rule, feature_names, scale)
         self.ridge_ = fitted.ridge
         self.selection_ = fitted.selection
         self.history_ = fitted.history
@@ -136,7 +144,12 @@ class EpisodeFitter(BaseEstimator):
         return self
 
     def _keep_learnt(
-        self, params: Arrays, encoder: Any, rule: Adaptation, feature_names: Sequence[str] | None = None
+        self,
+        params: Arrays,
+        encoder: Any,
+        rule: Adaptation,
+        feature_names: Sequence[str] | None = None,
+        scale: Sequence[Any] | None = None,
     ) -> None:
         """Set what depends on learnt parameters: base reward functions, and how users get their weights on them."""
         self._rule_params = {
@@ -145,7 +158,7 @@ class EpisodeFitter(BaseEstimator):
         base = {name: value for name, value in params.items() if name not in self._rule_params}
         self.adaptation_ = rule
         self.encoder_ = encoder
-        self._base_rewards = make_base_rewards(base, encoder, self.device, feature_names)
+        self._base_rewards = make_base_rewards(base, encoder, self.device, feature_names, scale)
         self.n_features_in_ = self._base_rewards.n_features
         self._start_weights = start_weights(self._rule_params, rule, self._base_rewards.n_bases)
 

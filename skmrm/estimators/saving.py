@@ -61,7 +61,12 @@ class Saved(Protocol):
     def _validate_params(self) -> None: ...
 
     def _keep_learnt(
-        self, params: Arrays, encoder: Any, rule: Adaptation, feature_names: Sequence[str] | None
+        self,
+        params: Arrays,
+        encoder: Any,
+        rule: Adaptation,
+        feature_names: Sequence[str] | None,
+        scale: Sequence[Any] | None,
     ) -> None: ...
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -120,7 +125,7 @@ def load_model(kind: type[Model], path: str | Path, device: str) -> Model:
         model._validate_params()
         learnt = _with_prefix(arrays, "base.") | _with_prefix(arrays, "adaptation.")
         encoder, rule = _fitted_encoder(config, arrays, device), rule_of_config(config["rule"])
-        model._keep_learnt(learnt, encoder, rule, config.get("feature_names"))
+        model._keep_learnt(learnt, encoder, rule, config.get("feature_names"), config.get("scale"))
         _check_fit(config, model._base_rewards, arrays, {"start": model.start_weights_})
         fitted = _with_prefix(arrays, "fitted.")
         for name in kind._fitted_values:
@@ -174,14 +179,15 @@ def load_user(
     config, arrays = _read(path, "skmrm user model")
     with _reading(path):
         encoder = _fitted_encoder(config, arrays, device)
-        base = make_base_rewards(_with_prefix(arrays, "base."), encoder, device, config.get("feature_names"))
+        named = config.get("feature_names"), config.get("scale")
+        base = make_base_rewards(_with_prefix(arrays, "base."), encoder, device, *named)
         _check_fit(config, base, arrays, arrays)
         return kind(base, arrays["user.weights"], arrays.get("user.weights_cov"), int(config["n_pairs"]))
 
 
 def _base_to_files(base: BaseRewards, problems: list[str]) -> tuple[dict[str, Any], Arrays]:
     arrays = {f"base.{name}": value for name, value in base.params.items()}
-    config: dict[str, Any] = {"encoder": None, "feature_names": base.feature_names}
+    config: dict[str, Any] = {"encoder": None, "feature_names": base.feature_names, "scale": base.scale}
     if base.encoder is not None:
         config["encoder"] = _encoder_config(base.encoder, problems)
         if not problems:

@@ -14,8 +14,9 @@ from skmrm.episodes import EpisodeSet
 from skmrm.episodes.items import responses_to_rank, responses_to_score
 from skmrm.metrics import outcome_probabilities
 from skmrm.metrics.margins import sigmoid
+from skmrm.metrics.ratings import level_probabilities, middle_of, rated_margins, rated_thresholds
 
-__all__ = ["RewardScorer"]
+__all__ = ["RewardScorer", "thresholds_by_pair"]
 
 
 class RewardScorer(ABC):
@@ -75,11 +76,56 @@ class RewardScorer(ABC):
         ndarray of shape (n_pairs, 3)
             Win, tie and loss; rows sum to 1. Ties are as frequent as in fit, and impossible if nobody tied there.
         """
-        return outcome_probabilities(self.decision_function(pairs), self._held())
+        episodes = self._read_pairs(pairs)
+        held = thresholds_by_pair(self._scorer()[0], episodes, self._n_choices)
+        return outcome_probabilities(self._margins(episodes), held)
 
-    def _held(self) -> NDArray[np.float64] | None:
-        """Thresholds that pairs are held against."""
-        return self._scorer()[0].thresholds_of(0)
+    @property
+    def _n_choices(self) -> int:
+        """How many choices the weights are from."""
+        return 0
+
+    def predict_ratings(self, X: Any) -> NDArray[np.float64]:
+        """Probability of each level of a rating, were each response judged alone.
+
+        Parameters
+        ----------
+        X : list of (prompt, response), or array of shape (n, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n, n_levels)
+            From the worst level to the best, as ``rating_scale_`` of the model names them; rows sum to 1.
+
+        Raises
+        ------
+        AttributeError
+            If the model was fitted without ratings.
+        """
+        base, weights = self._scorer()
+        cuts = base.cuts_of(self._n_choices)
+        if base.bar is None or cuts is None:
+            raise AttributeError(
+                "predict_ratings exists only after a fit on ratings, such as episodes_from_ratings reads"
+            )
+        return level_probabilities(self.predict(X) - _weighed(base.bar[None], weights), cuts)
+
+    @property
+    def bar_(self) -> float | None:
+        """Reward of a response in the middle of the rating scale, in logits: more is good enough; None without ratings.
+
+        Of thumbs, up is as likely as down there. Rewards have a zero of their own only in this.
+        """
+        base, weights = self._scorer()
+        cuts = base.cuts_of(self._n_choices)
+        if base.bar is None or cuts is None:
+            return None
+        return float(_weighed(base.bar[None], weights)[0]) + middle_of(cuts)
+
+    @property
+    def rating_scale_(self) -> tuple[Any, ...] | None:
+        """What each level of a rating begins at, or is called, worst first; None if fit had no ratings."""
+        return self._scorer()[0].scale
 
     def decision_function(self, pairs: Any) -> NDArray[Any]:
         """Reward of the chosen minus reward of the rejected response of each pair.
@@ -92,14 +138,22 @@ class RewardScorer(ABC):
         Returns
         -------
         ndarray of shape (n_pairs,)
-            In logits; positive where the model agrees with the choice.
+            In logits; positive where the model agrees with the choice. Of a rating, by how much the response is above
+            :attr:`bar_`, or below it where the rating is.
         """
+        return self._margins(self._read_pairs(pairs))
+
+    def _margins(self, episodes: EpisodeSet) -> NDArray[Any]:
         base, weights = self._scorer()
-        episodes = self._read_pairs(pairs)
         if episodes.n_pairs == 0:
             return np.empty(0, weights.dtype)
         rewards = _weighed(base.of_episodes(episodes), weights)
-        return rewards[episodes.chosen] - rewards[episodes.rejected]
+        margins = rewards[episodes.chosen] - rewards[episodes.rejected]
+        cuts = base.cuts_of(self._n_choices)
+        if episodes.rating is None or base.bar is None or cuts is None:
+            return margins
+        over = rewards[episodes.chosen] - _weighed(base.bar[None], weights)
+        return rated_margins(np.where(episodes.rating > 0, over, margins), episodes.rating, cuts)
 
     def _read_pairs(self, pairs: Any) -> EpisodeSet:
         base, _ = self._scorer()
@@ -128,6 +182,14 @@ class RewardScorer(ABC):
         items, is_one = responses_to_score(prompt, response, base.kind)
         rewards = self.predict(items)
         return float(rewards[0]) if is_one else rewards
+
+
+def thresholds_by_pair(base: BaseRewards, episodes: EpisodeSet, n_choices: int) -> NDArray[np.float64] | None:
+    """What pairs are held against, (n_grades,) or (n_pairs, n_grades), for a user with so many choices."""
+    thresholds, cuts = base.thresholds_of(n_choices), base.cuts_of(n_choices)
+    if episodes.rating is None or cuts is None:
+        return thresholds
+    return rated_thresholds(episodes.rating, thresholds, cuts)
 
 
 def _weighed(base_rewards: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:

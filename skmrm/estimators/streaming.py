@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from skmrm.episodes import EpisodeSet
 from skmrm.episodes.rows import read_rows
-from skmrm.estimators.core_data import make_block
+from skmrm.estimators.core_data import PLAIN, make_block
 from skmrm.meta.outer.streaming import Block
 
 __all__ = ["Streamed", "divide", "fits"]
@@ -60,8 +60,8 @@ class Streamed:
     rng : numpy.random.Generator
         Of the order of blocks and of splits.
     device : str
-    n_grades : int
-        Strengths that are told apart; 0 where all are plain choices.
+    grades : tuple of int
+        Strengths that are told apart, and cuts between levels of ratings; 0 where all are plain choices.
     """
 
     episodes: EpisodeSet
@@ -69,7 +69,7 @@ class Streamed:
     support_fraction: float | None
     rng: np.random.Generator
     device: str
-    n_grades: int = 0
+    grades: tuple[int, int] = PLAIN
 
     @property
     def block_sizes(self) -> list[int]:
@@ -80,8 +80,12 @@ class Streamed:
     def totals(self) -> torch.Tensor:
         """How many pairs, or sides of theirs, each user counts for."""
         own, counted = self.episodes, np.ones(self.episodes.n_pairs)
-        if self.n_grades > 0 and own.outcome is not None:
-            counted += own.outcome < self.n_grades  # two sides
+        n_grades, n_cuts = self.grades
+        rated = np.zeros(own.n_pairs, bool) if own.rating is None else own.rating > 0
+        if n_grades > 0 and own.outcome is not None:
+            counted += (own.outcome < n_grades) & ~rated  # two sides
+        if own.rating is not None:
+            counted += (own.rating > 1) & (own.rating <= n_cuts)
         if own.weight is not None:
             counted *= own.weight
         return torch.from_numpy(np.bincount(own.user, weights=counted, minlength=own.n_users))
@@ -98,7 +102,7 @@ class Streamed:
         bounds = self._bounds
         for place in self.rng.permutation(len(bounds) - 1):
             own = _with_own_rows(self.episodes[int(bounds[place]) : int(bounds[place + 1])])
-            yield make_block(own, np.asarray(own.features), self.support_fraction, self.rng, self.device, self.n_grades)
+            yield make_block(own, np.asarray(own.features), self.support_fraction, self.rng, self.device, self.grades)
 
 
 def _with_own_rows(episodes: EpisodeSet) -> EpisodeSet:

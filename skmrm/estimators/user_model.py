@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from skmrm._support.wording import name_some
 from skmrm.base_rewards import BaseRewards, check_episodes
-from skmrm.estimators.scorer import RewardScorer
+from skmrm.estimators.scorer import RewardScorer, thresholds_by_pair
 from skmrm.export import OnnxExport
 from skmrm.export.sources import Source, user_source, users_source
 from skmrm.metrics import outcome_probabilities
 from skmrm.metrics.margins import sigmoid
+from skmrm.metrics.ratings import rated_margins, rated_outcomes
 
 if TYPE_CHECKING:
     from skmrm.episodes import EpisodeSet
@@ -177,8 +178,9 @@ class UserRewardModel(OnnxExport, RewardScorer):
         """Of ties and strengths in the population, (n_grades,), in logits; None where fit had plain choices alone."""
         return self._base.thresholds
 
-    def _held(self) -> NDArray[np.float64] | None:
-        return self._base.thresholds_of(self.n_pairs_)
+    @property
+    def _n_choices(self) -> int:
+        return self.n_pairs_
 
     def _export_source(self) -> Source:
         return user_source(self._base, self.weights_)
@@ -241,7 +243,8 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
         Returns
         -------
         ndarray of shape (n_pairs,)
-            In logits, in the order of the set's pairs; positive where the model agrees with the choice.
+            In logits, in the order of the set's pairs; positive where the model agrees with the choice, or with the
+            side of the bar that a rating is on.
 
         Raises
         ------
@@ -251,8 +254,16 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
         checked, rows = self._checked(episodes, "decision_function")
         if checked.n_pairs == 0:
             return np.empty(0, self.weights_.dtype)
-        rewards = self._base.of_episodes(checked)
-        return np.einsum("pk,pk->p", rewards[checked.chosen] - rewards[checked.rejected], self.weights_[rows])
+        rewards, bar, rating = self._base.of_episodes(checked), self._base.bar, checked.rating
+        other = rewards[checked.rejected]
+        if rating is not None and bar is not None:
+            other = np.where(rating[:, None] > 0, bar, other)
+        margins = np.einsum("pk,pk->p", rewards[checked.chosen] - other, self.weights_[rows])
+        cuts, unknown = (self._base.cuts_of(n_pairs) for n_pairs in (1, 0))
+        if rating is None or cuts is None or unknown is None:
+            return margins
+        known = rated_margins(margins, rating, cuts)
+        return np.where(self.n_pairs_[rows] > 0, known, rated_margins(margins, rating, unknown))
 
     def _checked(self, episodes: Any, caller: str) -> tuple[EpisodeSet, NDArray[np.intp]]:
         """The episodes, all of whose users were adapted, and the row of each pair's user, (n_pairs,)."""
@@ -301,13 +312,32 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
         Returns
         -------
         ndarray of shape (n_pairs, n_grades) or None
-            In logits; None where fit had plain choices alone.
+            In logits; None where fit had plain choices alone. Of ratings, the cuts on their side of the bar.
         """
-        known, unknown = (self._base.thresholds_of(n_pairs) for n_pairs in (1, 0))
+        checked, rows = self._checked(episodes, "held_against")
+        known, unknown = (thresholds_by_pair(self._base, checked, n_pairs) for n_pairs in (1, 0))
         if known is None or unknown is None:
             return None
-        _, rows = self._checked(episodes, "held_against")
         return np.where(self.n_pairs_[rows, None] > 0, known, unknown)
+
+    def outcomes_of(self, episodes: Any) -> NDArray[np.int64] | None:
+        """What was said of each pair, as an outcome of its margin; of ratings, the levels that they are off the middle.
+
+        Parameters
+        ----------
+        episodes : EpisodeSet or list of Episode
+            Pairs of users that were adapted.
+
+        Returns
+        -------
+        ndarray of int of shape (n_pairs,) or None
+            0 for a tie; None where all are plain choices.
+        """
+        checked, _ = self._checked(episodes, "outcomes_of")
+        cuts = self._base.cuts
+        if checked.rating is None or cuts is None:
+            return checked.outcome
+        return rated_outcomes(checked.rating, checked.outcome, len(cuts) + 1)
 
     @property
     def thresholds_(self) -> NDArray[np.float64] | None:

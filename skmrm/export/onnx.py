@@ -188,9 +188,17 @@ def _describe(folder: Path, source: Source, part: EncoderPart, report: ExportRep
         "encoder": part.config,
         "adaptation": source.adaptation,
         "thresholds": None if source.base.thresholds is None else source.base.thresholds.tolist(),
+        "ratings": _ratings(source.base),
         "certificate": None if report is None else asdict(report),
     }
     write_config(folder, facts)
+
+
+def _ratings(base: BaseRewards) -> dict[str, Any] | None:
+    """What ratings are held against, and on which scale they are."""
+    if base.bar is None or base.cuts is None:
+        return None
+    return {"bar": base.bar.tolist(), "cuts": base.cuts.tolist(), "scale": base.scale}
 
 
 def _compare(folder: Path, source: Source, items: Any, live: NDArray[Any]) -> Parity:

@@ -31,6 +31,7 @@ __all__ = [
     "one_scale",
     "standardise",
     "standardised_table",
+    "with_bar",
 ]
 
 Parameters = dict[str, Tensor]
@@ -137,6 +138,18 @@ def standardised_table(params: Parameters, features: Tensor) -> Tensor:
         return standardise(params, features)
     largest = torch.finfo(features.dtype).max  # of features unlike those that the parameters are from
     return map_rows(features, lambda rows: standardise(params, rows).clamp_(-largest, largest), features.dtype)
+
+
+def with_bar(table: Tensor) -> Tensor:
+    """Standardised features (n_items, d) and the bar that rated responses are held against: (n_items + 1, d + 1).
+
+    The bar is a response like the mean of all, and one more feature tells it from them: its weight is how much more or
+    less a user expects.
+    """
+    found = table.new_zeros(table.shape[0] + 1, table.shape[1] + 1)
+    found[:-1, :-1] = table
+    found[-1, -1] = 1.0
+    return found
 
 
 def gaussian_kernel(points: Tensor, landmarks: Tensor, precision: Tensor) -> Tensor:

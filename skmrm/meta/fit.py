@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from skmrm.meta.adaptation import Adaptation
-from skmrm.meta.basis import Parameters
+from skmrm.meta.basis import Parameters, base_rewards
 from skmrm.meta.folds import Split, cross_fit
 from skmrm.meta.outer.keeper import KEEPS_NOTHING, Keeper
 from skmrm.meta.outer.loop import Trained, meta_train
@@ -18,7 +18,7 @@ from skmrm.meta.outer.streaming import StreamedUsers
 from skmrm.meta.start import FitOptions, random_start, spectral_start
 from skmrm.meta.tensors.pairs import Pairs
 
-__all__ = ["Fitted", "meta_fit"]
+__all__ = ["Fitted", "apart_from_bar", "meta_fit"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Fitted:
     interrupted : bool
         Whether the user ended the outer loop early.
     thresholds : Tensor of shape (n_grades,) or None
-        Of ties and strengths, in logits; None where there were plain choices alone.
+        Of ties and strengths, in logits; None where there were plain choices alone. With ratings, their cuts follow.
     pooled_thresholds : Tensor of shape (n_grades,) or None
         Those that go with `pooled`: one reward for all has less to say of each pair, and narrower ties.
     """
@@ -160,3 +160,36 @@ def meta_fit(
         data.pairs.thresholds,
         found.pooled_thresholds,
     )
+
+
+def apart_from_bar(fitted: Fitted, n_cuts: int) -> Fitted:
+    """The same over features of items alone, with what rated responses are held against among the parameters.
+
+    Those are ``bar`` (K,), the bar's base rewards, and ``cuts`` (n_cuts,) between the levels of a rating; and of the
+    pooled reward, if there is one, ``pooled_bar`` (1,) and ``pooled_cuts``.
+    """
+    if n_cuts == 0:
+        return fitted
+    params, pooled, n_features = dict(fitted.params), fitted.pooled, len(fitted.params["mean"])
+    at_bar = torch.zeros_like(params["mean"])
+    at_bar[-1] = 1.0
+
+    def with_cuts(name: str, thresholds: Tensor | None) -> Tensor | None:
+        if thresholds is not None:
+            params[f"{name}cuts"] = thresholds[-n_cuts:]
+        told = None if thresholds is None else thresholds[:-n_cuts]
+        return None if told is None or not told.any() else told  # of choices alone there is none
+
+    params["bar"] = base_rewards(params, at_bar) if "bases" in params else at_bar
+    if pooled is not None:
+        alone = {"bases": pooled[None, :n_features]}
+        if len(pooled) > n_features:
+            alone |= {name: params[name] for name in ("kernel.points", "kernel.precision")}
+            alone["kernel.out"] = pooled[None, n_features:]
+        params["pooled_bar"] = base_rewards(alone, at_bar)
+        pooled = torch.cat([pooled[: n_features - 1], pooled[n_features:]])
+    for name in ("mean", "scale", "bases", "kernel.points"):
+        if name in params:
+            params[name] = params[name][..., :-1].contiguous()
+    thresholds, pooled_thresholds = with_cuts("", fitted.thresholds), with_cuts("pooled_", fitted.pooled_thresholds)
+    return replace(fitted, params=params, pooled=pooled, thresholds=thresholds, pooled_thresholds=pooled_thresholds)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from skmrm.meta.basis import Parameters, init_standardisation, one_scale, standardised_table
+from skmrm.meta.basis import Parameters, init_standardisation, one_scale, standardised_table, with_bar
 from skmrm.meta.tensors.pairs import Pairs, most_pairs
 from skmrm.meta.tensors.tables import map_rows
 
@@ -64,7 +64,7 @@ class CrossFit:
     standardisation : dict of Tensor
         ``mean`` and ``scale``, (d,) each.
     table : Tensor of shape (n_items, d)
-        Standardised features.
+        Standardised features; with ratings, the bar is the last item, and the last feature tells it from the others.
     pairs : Pairs
         Choices of all users; nobody counts for more than `most_pairs` in what all share.
     splits : list of Split
@@ -87,6 +87,11 @@ class CrossFit:
     folds: list[Tensor]
     new_groups: list[Tensor]
     n_own: int = 0
+
+    @property
+    def items(self) -> Tensor:
+        """Rows of the table that are of items, not of the bar."""
+        return self.table[:-1] if self.pairs.n_cuts else self.table
 
     @property
     def in_one_scale(self) -> CrossFit | None:
@@ -148,6 +153,12 @@ def cross_fit(
     """
     standardisation = init_standardisation(features)
     table = standardised_table(standardisation, features)
+    if pairs.n_cuts:
+        table, n_own = with_bar(table), n_own + 1
+        more = {"mean": 0.0, "scale": 1.0}
+        standardisation = {
+            name: torch.cat([one, one.new_full((1,), more[name])]) for name, one in standardisation.items()
+        }
     splits = [draw_split() for _ in range(n_splits)]
     judged = torch.stack([split.judged(pairs) for split in splits]).all(0)
     folds = user_folds(judged, validation_fraction, generator)

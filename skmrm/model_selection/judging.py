@@ -89,7 +89,7 @@ def judge(
         log_loss=_mean_over_splits(log_loss)[:, judged],
         reliability=tuple(found),
         n_support=np.mean([split.n_support for split in splits], axis=0)[judged],
-        decisive=_mean_over_splits(decisive)[:, judged] if episodes.n_ties else None,
+        decisive=_mean_over_splits(decisive)[:, judged] if episodes.n_ties or episodes.n_rated else None,
     )
 
 
@@ -112,10 +112,11 @@ def _predicted(
     users = model.adapt_many(episodes.take_pairs(split.support(size) & of_reached)[reached])
     query = episodes.take_pairs(split.query & of_reached)
     margins = np.asarray(users.decision_function(query[reached]), float)
+    outcome = users.outcomes_of(query[reached]) if query.n_rated else query.outcome
     held = None
-    if query.outcome is not None and getattr(users, "thresholds_", None) is not None:
+    if query.n_rated or (outcome is not None and getattr(users, "thresholds_", None) is not None):
         held = users.held_against(query[reached])
-    return _Predicted(margins, query.user, query.outcome, held)
+    return _Predicted(margins, query.user, outcome, held)
 
 
 def _reliability(parts: list[_Predicted]) -> Reliability:

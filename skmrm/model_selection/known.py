@@ -85,6 +85,7 @@ def join_known(episodes: EpisodeSet, known: EpisodeSet) -> tuple[EpisodeSet, NDA
         user=user[order],
         group=np.arange(len(user)),
         feature_names=episodes.feature_names if known.feature_names == episodes.feature_names else None,
+        scale=episodes.scale if known.scale == episodes.scale else None,
         **_join_items(known, episodes, order),
         **{name: column[order] for name, column in said.items()},
     )

@@ -250,25 +250,34 @@ def personalization_report(
         in_fit=known is not None,
     )
     warnings = find_warnings(checked, splits, comparisons, asked_query=query is not None, in_fit=known is not None)
-    ties = _word_ties(checked.n_ties, checked.n_pairs, curve, getattr(model, "thresholds_", None) is not None)
+    ties = _word_ties(checked, curve, getattr(model, "thresholds_", None) is not None)
     return PersonalizationReport(verdict, warnings, comparisons, curve, baseline_curve, name, ties)
 
 
-def _word_ties(n_ties: int, n_pairs: int, curve: AdaptationCurve, models_ties: bool) -> str:
-    """How many pairs were ties, and what was done with them; nothing if there is none."""
-    if n_ties == 0 or curve.decisive is None:
-        return ""
-    known = (
-        "log loss is over win, tie and loss (and strengths)"
-        if models_ties
-        else "log loss leaves them out, as nobody tied in fit"
-    )
-    largest = -1 if None not in curve.support_sizes else curve.support_sizes.index(None)
-    alone = mean_of_known(curve.decisive[largest])
-    return (
-        f"{n_ties} of {n_pairs} pairs are ties: users adapt on them, accuracy counts them half, {known}. "
-        f"Over all other pairs the accuracy of the last row is {alone:.3f}."
-    )
+def _word_ties(episodes: EpisodeSet, curve: AdaptationCurve, models_ties: bool) -> str:
+    """How many pairs were ties or ratings, and what was done with them; nothing if there is none."""
+    said = []
+    if episodes.n_ties:
+        known = (
+            "log loss is over win, tie and loss (and strengths)"
+            if models_ties
+            else "log loss leaves them out, as nobody tied in fit"
+        )
+        said.append(
+            f"{episodes.n_ties} of {episodes.n_pairs} pairs are ties: users adapt on them, accuracy counts them half, "
+            f"{known}."
+        )
+    if episodes.n_rated:
+        half = ", and half for ratings on it" if episodes.n_levels % 2 else ""
+        said.append(
+            f"{episodes.n_rated} of {episodes.n_pairs} pairs are ratings: accuracy asks whether they are above or "
+            f"below the middle of the scale{half}, log loss which level they are."
+        )
+    if said and curve.decisive is not None and (episodes.n_ties or episodes.n_levels % 2):
+        largest = -1 if None not in curve.support_sizes else curve.support_sizes.index(None)
+        alone = mean_of_known(curve.decisive[largest])
+        said.append(f"Over all other pairs the accuracy of the last row is {alone:.3f}.")
+    return " ".join(said)
 
 
 class _BeforeAdaptation:

@@ -101,15 +101,16 @@ def mute_pairs(episodes: EpisodeSet, splits: list[SupportQuery]) -> str:
 
 
 def _tells_apart(episodes: EpisodeSet) -> NDArray[np.bool_]:
-    """Mask of the pairs whose responses differ: other items, and other features where these are at hand."""
+    """Mask of ratings, and of pairs whose responses differ: other items, and other features where these are at hand."""
     says = np.asarray(episodes.chosen != episodes.rejected)
+    rated = np.zeros(len(says), bool) if episodes.rating is None else episodes.rating > 0
     if episodes.items is not None or not in_memory(episodes.features):
-        return says
+        return says | rated
     for start in range(0, episodes.n_pairs, _PAIRS_AT_A_TIME):
         some = slice(start, start + _PAIRS_AT_A_TIME)
         sides = (episodes.features[column[some]] for column in (episodes.chosen, episodes.rejected))
         says[some] &= np.not_equal(*sides).any(1)
-    return says
+    return says | rated
 
 
 def _pairs_of_one_response(episodes: EpisodeSet, judged: NDArray[np.bool_]) -> Iterator[str]:

@@ -48,16 +48,26 @@ def sides_of_choices(
     outcome: NDArray[np.int64] | None,
     weight: NDArray[np.float64] | None,
     thresholds: NDArray[Any] | None,
+    rating: NDArray[np.int64] | None = None,
+    cuts: NDArray[Any] | None = None,
 ) -> Sides:
-    """Choices (n_pairs,) as sides, of a population with these thresholds; None where nobody tied or told strengths."""
+    """Choices (n_pairs,) as sides, of a population with these thresholds; None where nobody tied or told strengths.
+
+    The gaps of ratings are those to the bar, and their cuts those between levels.
+    """
     gaps, weight = np.asarray(gaps, float), np.ones(len(gaps)) if weight is None else weight
-    if thresholds is None and (outcome is None or outcome.all()):
+    if rating is None and thresholds is None and (outcome is None or outcome.all()):
         return Sides(gaps, np.zeros(len(gaps)), weight)
     t = np.zeros(1) if thresholds is None else np.asarray(thresholds, float)
-    if outcome is None:  # without a strength, a choice is beyond the first threshold
+    if rating is None and outcome is None:  # without a strength, a choice is beyond the first threshold
         return Sides(gaps, np.full(len(gaps), t[0]), weight)
-    pair, turned, side = sides_of(outcome, len(t))
-    return Sides(np.where(turned[:, None], -gaps[pair], gaps[pair]), np.concatenate([t, -t])[side], weight[pair])
+    ends = np.empty(0) if rating is None or cuts is None else np.asarray(cuts, float)
+    said = np.full(len(gaps), len(t)) if outcome is None else outcome
+    pair, turned, side = sides_of(said, len(t), rating, len(ends))
+    if outcome is None and rating is not None:
+        side = np.where(rating[pair] > 0, side, 0)
+    held = np.concatenate([t, ends, -t, -ends])[side]
+    return Sides(np.where(turned[:, None], -gaps[pair], gaps[pair]), held, weight[pair])
 
 
 def adapt_weights(rule: Rule, start: NDArray[Any], sides: Sides) -> Array:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from numbers import Integral
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from skmrm._support.wording import raise_all
 from skmrm.episodes.features import check_kept_names, check_names, feature_names
 from skmrm.episodes.from_user import read_user_pairs
 from skmrm.episodes.items import check_features, check_items, responses_to_rank, responses_to_score
-from skmrm.episodes.rules import check_rewards_to_learn
+from skmrm.episodes.rules import check_rewards_to_learn, check_scale
 from skmrm.serving._adaptation import Sides, adapt_weights, sides_of_choices
 from skmrm.serving._bundle import WEIGHTS_FILE, Bundle, Source, open_bundle
 from skmrm.serving._inputs import make_inputs, max_length_problems
@@ -28,6 +28,24 @@ __all__ = ["OnnxScorer"]
 _RULE = "rule."
 _MOST_STEPS = 1_000_000
 _OF = {"user": "one user", "users": "users", "model": "a model"}
+
+
+class _Bar(NamedTuple):
+    """What ratings are held against: the bar's base rewards, the cuts between levels, and what levels are called."""
+
+    rewards: NDArray[np.float64]
+    cuts: NDArray[np.float64]
+    scale: tuple[Any, ...]
+
+
+def _read_bar(config: Any, n_bases: int) -> _Bar | None:
+    if config is None:
+        return None
+    found = _Bar(np.array(config["bar"], float), np.array(config["cuts"], float), tuple(config["scale"]))
+    fit = found.rewards.shape == (n_bases,) and found.cuts.shape == (len(found.scale) - 1,) and len(found.scale) > 1
+    if not fit or not (np.isfinite(found.rewards).all() and np.isfinite(found.cuts).all()):
+        raise ValueError(f"ratings with {len(found.scale)} levels need finite cuts between them, and a bar: {found}")
+    return found
 
 
 class OnnxScorer:
@@ -128,6 +146,7 @@ class OnnxScorer:
         self.n_features = int(opened.config["n_features"])
         self.n_bases = int(opened.config["n_bases"])
         self._dtype = np.dtype(opened.config["dtype"])
+        self._bar = _read_bar(opened.config.get("ratings"), self.n_bases)
         self._inputs = make_inputs(opened, max_length, max_batch)
         self._arrays = arrays
         self.weights = arrays.get("weights")
@@ -140,6 +159,11 @@ class OnnxScorer:
         """Of ties and strengths in the population, (n_grades,), in logits; None where fit had plain choices alone."""
         found = self.config.get("thresholds")
         return None if found is None else np.array(found, float)
+
+    @property
+    def rating_scale(self) -> tuple[Any, ...] | None:
+        """What each level of a rating begins at, or is called, worst first; None where fit had no ratings."""
+        return None if self._bar is None else self._bar.scale
 
     def __getstate__(self) -> tuple[Any, ...]:
         """The bundle's files, so that a copy needs none but those of a large graph, which are mapped where they lie."""
@@ -277,13 +301,17 @@ class OnnxScorer:
         if rule is None or "kind" not in rule:
             reason = "it was exported from users, not from a model" if rule is None else rule["reason"]
             raise TypeError(f"adapt: this bundle cannot adapt ({reason}): export the model that adapts its users")
-        episodes = read_user_pairs(user_pairs, self.kind, self.n_features, "adapt")
+        episodes = read_user_pairs(user_pairs, self.kind, self.n_features, "adapt", self.rating_scale)
+        check_scale(episodes, self.rating_scale)
         self._check_names(episodes.feature_names)
         items = episodes.items if self.kind == "text" else episodes.features
         base = self.transform(items) if episodes.n_pairs else np.empty((0, self.n_bases))
         check_rewards_to_learn(base, episodes, "adapt")
-        gaps = base[episodes.chosen] - base[episodes.rejected]
-        return self._adapted(sides_of_choices(gaps, episodes.outcome, episodes.weight, self.thresholds))
+        other, said = base[episodes.rejected], (episodes.outcome, episodes.weight, self.thresholds)
+        if self._bar is None or episodes.rating is None:
+            return self._adapted(sides_of_choices(base[episodes.chosen] - other, *said))
+        other = np.where(episodes.rating[:, None] > 0, self._bar.rewards, other)
+        return self._adapted(sides_of_choices(base[episodes.chosen] - other, *said, episodes.rating, self._bar.cuts))
 
     def _adapted(self, sides: Sides) -> NDArray[np.float64]:
         learnt = {name.removeprefix(_RULE): value for name, value in self._arrays.items() if name.startswith(_RULE)}

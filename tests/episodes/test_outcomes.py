@@ -230,8 +230,8 @@ def test__user_pairs__texts__votes_and_outcomes():
     found = read_user_pairs(rows, "text", 1, "adapt")
     assert found.outcome.tolist() == [1, 0]
     assert found.items[found.chosen[0]][1] == "y"
-    with pytest.raises(EpisodeError, match="rejected must hold a text"):  # a number in the place of a response
-        read_user_pairs([("p", "", 3)], "text", 1, "adapt")
+    with pytest.raises(EpisodeError, match="rejected must hold a text"):  # nothing in the place of a response
+        read_user_pairs([("p", "", None)], "text", 1, "adapt")
     with pytest.raises(TypeError, match="adapt takes an Episode"):
         read_user_pairs([("p", "x", "y", 0), ("p", "x", "y")], "text", 1, "adapt")
 

@@ -125,7 +125,7 @@ def test__streamed__totals__are_those_of_the_blocks_with_ties_strengths_and_weig
     rng = np.random.default_rng(0)
     said = {"outcome": rng.integers(0, 3, episodes.n_pairs), "weight": rng.uniform(0.5, 2, episodes.n_pairs)}
     episodes = episodes._with(**said)
-    stream = Streamed(episodes, limit_for(episodes, 400), None, np.random.default_rng(0), "cpu", n_grades=2)
+    stream = Streamed(episodes, limit_for(episodes, 400), None, np.random.default_rng(0), "cpu", (2, 0))
     found = torch.cat([block.pairs.totals for block in stream.blocks()])
     torch.testing.assert_close(found.sort().values, stream.totals.sort().values)
     assert len(table) == episodes.n_items

@@ -14,6 +14,7 @@ from skmrm.episodes.outcomes import sides_of
 from skmrm.estimators.core_data import Choices
 from skmrm.meta.adaptation import MapAdaptation
 from skmrm.meta.adaptation.users import adapt_users
+from skmrm.meta.basis import with_bar
 from skmrm.meta.pooled.newton import fit_pooled, fit_with_thresholds
 from skmrm.meta.tensors.pairs import Pairs
 from skmrm.meta.thresholds import first_thresholds, sides_loss, with_thresholds
@@ -197,3 +198,120 @@ def test__pairs__where_and_joined__keep_sides_and_weights():
     assert torch.equal(kept.threshold, pairs.threshold[pairs.side % 2 == 0])
     assert torch.equal(kept.totals, torch.zeros(6).double().index_add_(0, kept.user, kept.weight))
     assert isinstance(kept, Pairs)
+
+
+# -- ratings ---------------------------------------------------------------------------------------------------------
+
+
+def rate(cuts, n_users=6, n_pairs=12, n_items=20, d=3, seed=0, thresholds=None, weighted=False):
+    """As `outcomes`, of users who rate half of the time against a bar of their own: and their bars, (n_users,)."""
+    features, weights, choices = outcomes(
+        [0.0] if thresholds is None else thresholds, n_users, n_pairs, n_items, d, seed
+    )
+    rng = np.random.default_rng(seed + 1)
+    bar = rng.normal(size=n_users)
+    is_rated = rng.random(len(choices.user)) < 0.5
+    item = rng.integers(n_items, size=len(choices.user))
+    latent = (features[item] * weights[choices.user]).sum(1) - bar[choices.user] + rng.logistic(size=len(item))
+    rating = np.where(is_rated, 1 + np.searchsorted(cuts, latent), 0)
+    chosen, rejected = np.where(is_rated, item, choices.chosen), np.where(is_rated, item, choices.rejected)
+    outcome = None if thresholds is None else np.where(is_rated, 1, choices.outcome)
+    weight = rng.uniform(0.2, 3, len(item)) if weighted else None
+    known = Choices(chosen, rejected, choices.user, n_users, outcome, weight, rating=rating, bar=n_items)
+    return features, weights, bar, known
+
+
+def log_level(rating, margin, cuts):
+    """Log probability of a level, written as the difference of two logistic functions."""
+    edges = np.concatenate([[-np.inf], cuts, [np.inf]])
+    return np.log(np.maximum(expit(edges[rating] - margin) - expit(edges[rating - 1] - margin), 1e-300))
+
+
+@given(margin=st.floats(-9, 9), first=st.floats(-3, 3), widths=st.lists(st.floats(0.01, 3), max_size=5))
+def test__sides_loss__all_levels__are_the_cumulative_model_and_exclude_each_other(margin, first, widths):
+    cuts = np.cumsum([first, *widths])
+    total = 0.0
+    for rating in range(1, len(cuts) + 2):
+        choices = Choices(*np.array([[0], [0], [0]]), 1, None, rating=np.array([rating]), bar=1)
+        pairs, pair = choices.pairs(1, CPU, len(cuts))
+        pairs = pairs.held_against(torch.tensor([0.0, *cuts]))
+        loss = float(sides_loss(pairs, pairs.margins(torch.tensor([margin, 0.0], dtype=torch.float64))).sum())
+        assert len(pair) == 1 + (1 < rating <= len(cuts))
+        assert -loss == pytest.approx(float(log_level(rating, margin, cuts)), abs=1e-5)
+        total += np.exp(-loss)
+    assert total == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("cuts", [[0.4], [-1.0, 0.7], [-2.0, -0.5, 0.1, 3.0]])
+@pytest.mark.parametrize("thresholds", [None, [0.3, 1.2]])
+def test__with_thresholds__ratings_beside_choices__are_those_of_scipy_on_the_written_likelihood(cuts, thresholds):
+    features, weights, bar, choices = rate(cuts, 20, 30, thresholds=thresholds)
+    n_grades = 1 if thresholds is None else 2
+    pairs = first_thresholds(choices.pairs(n_grades, CPU, len(cuts))[0], n_grades)
+    table = torch.tensor(np.vstack([np.hstack([features, np.zeros((20, 1))]), np.eye(4)[3]]))
+    held = torch.tensor(np.hstack([weights, bar[:, None]]))
+    found = with_thresholds(pairs, (pairs.gaps(table) * held[pairs.user]).sum(1)).thresholds.numpy()
+    rated = choices.rating > 0
+    margin = (features[choices.chosen] * weights[choices.user]).sum(1)[rated] - bar[choices.user[rated]]
+    counts = np.bincount(choices.rating[rated], minlength=len(cuts) + 2)[1:]
+    assert counts.min() > 0
+
+    def cost(steps):
+        at = np.cumsum([steps[0], *np.exp(steps[1:])])
+        pseudo = np.log(-np.expm1(-np.diff(at))).sum() + log_expit(at[0]) + log_expit(-at[-1])
+        return -log_level(choices.rating[rated], margin, at).sum() - pseudo / 2
+
+    best = minimize(cost, np.zeros(len(cuts)), tol=1e-12).x
+    np.testing.assert_allclose(found[n_grades:], np.cumsum([best[0], *np.exp(best[1:])]), atol=2e-3)
+    if thresholds is not None:  # of the choices alone
+        alone = replace(choices, rating=None)
+        alone = Choices(*(c[~rated] for c in (alone.chosen, alone.rejected, alone.user)), 20, alone.outcome[~rated])
+        apart = first_thresholds(alone.pairs(2, CPU)[0], 2)
+        apart = with_thresholds(apart, (apart.gaps(table) * held[apart.user]).sum(1))
+        np.testing.assert_allclose(found[:2], apart.thresholds, atol=1e-6)
+
+
+@pytest.mark.parametrize("thresholds", [None, [0.3, 1.2]])
+@pytest.mark.parametrize("cuts", [[0.4], [-2.0, -0.5, 0.1, 3.0]])
+def test__map__ratings_and_choices__is_scipy_on_the_written_likelihood(cuts, thresholds):
+    features, _, _, choices = rate(cuts, thresholds=thresholds, weighted=True)
+    start, scale = np.array([0.5, -0.2, 0.1, 0.3]), np.array([0.8, 1.5, 0.0, 1.2])
+    table = np.vstack([np.hstack([features, np.zeros((20, 1))]), np.eye(4)[3]])
+    params = {"start": torch.tensor(start), "rule.prior_scale": torch.tensor(scale)}
+    own_thresholds = [0.0] if thresholds is None else thresholds
+    pairs, _ = choices.pairs(len(own_thresholds), CPU, len(cuts))
+    pairs = pairs.held_against(torch.tensor([*own_thresholds, *cuts], dtype=torch.float64))
+    found, covariance = adapt_users(params, MapAdaptation(), torch.tensor(table), pairs, with_covariance=True)
+    for user in range(choices.n_users):
+        own = choices.user == user
+        rating, weight = choices.rating[own], choices.weight[own]
+        other = np.where(rating > 0, 20, choices.rejected[own])
+        gaps = table[choices.chosen[own]] - table[other]
+        outcome = np.ones(own.sum(), int) if thresholds is None else choices.outcome[own]
+
+        def cost(a, gaps=gaps, outcome=outcome, weight=weight, rating=rating):
+            margin = gaps @ (start + scale * a)
+            of_choice = log_chance(outcome, margin, np.array(own_thresholds))
+            of_rating = log_level(np.maximum(rating, 1), margin, np.array(cuts))
+            return -(weight * np.where(rating > 0, of_rating, of_choice)).sum() + a @ a / 2
+
+        best = minimize(cost, np.zeros(4), tol=1e-14).x
+        np.testing.assert_allclose(found[user], start + scale * best, atol=1e-6)
+
+        def gradient(a, cost=cost):
+            return approx_fprime(a, cost, 1e-6)
+
+        hessian = np.array([(gradient(best + 1e-3 * e) - gradient(best - 1e-3 * e)) / 2e-3 for e in np.eye(4)])
+        np.testing.assert_allclose(covariance[user], scale[:, None] * np.linalg.inv(hessian) * scale, atol=2e-3)
+
+
+def test__fit_with_thresholds__one_level_alone_or_two__stays_finite():
+    features, _, _, choices = rate([0.4])
+    for rating in (1, 2):
+        alike = replace(choices, rating=np.where(choices.rating > 0, rating, 0))
+        pairs = first_thresholds(alike.pairs(1, CPU, 1)[0], 1)
+        table = with_bar(torch.tensor(features))
+        solution, found = fit_with_thresholds(table, pairs, 0.1)
+        assert bool(found.thresholds.isfinite().all())
+        assert bool(solution.isfinite().all())
+        assert (found.thresholds[1] > 0) == (rating == 1)

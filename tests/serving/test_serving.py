@@ -225,7 +225,7 @@ def test__adapt__pairs_that_cannot_be__are_refused(bundle, text_bundle):
     with pytest.raises(ValueError, match="features"):
         OnnxScorer(bundle).adapt([(np.zeros(3), np.ones(3))])
     with pytest.raises(EpisodeError, match="rejected must hold a text"):
-        OnnxScorer(text_bundle).adapt([("prompt", "", 3)])
+        OnnxScorer(text_bundle).adapt([("prompt", "", None)])
 
 
 @pytest.mark.parametrize("size", [1e3, 1e5])

@@ -13,7 +13,7 @@ from torch import Tensor
 from skmrm.meta.adam import Adam
 from skmrm.meta.adaptation import Adaptation
 from skmrm.meta.adaptation.users import rule_parameters
-from skmrm.meta.basis import Parameters, base_rewards, standardise
+from skmrm.meta.basis import Parameters, base_rewards
 from skmrm.meta.folds import Split
 from skmrm.meta.outer.epochs import pack_epoch, user_batches
 from skmrm.meta.outer.keeper import KEEPS_NOTHING, Keeper
@@ -171,7 +171,7 @@ def meta_train(
         for block in () if others is None else others.blocks():
             held = block.pairs.held_against(pairs.thresholds)
             everyone = torch.ones(block.pairs.n_users, dtype=torch.bool, device=table.device)
-            more, rate, n = learn(standardise(params, block.features), held, block.draw_split(), everyone)
+            more, rate, n = learn(block.table(params), held, block.draw_split(), everyone)
             total, n_users = total + more, n_users + n
         found = validate(current)
         state.add(_record(len(state.history), float(total) / max(n_users, 1), found, rate), found, adam.values)

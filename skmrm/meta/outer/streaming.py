@@ -19,7 +19,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from skmrm.meta.basis import Parameters, standardise
+from skmrm.meta.basis import Parameters, standardise, with_bar
 from skmrm.meta.folds import Split
 from skmrm.meta.pooled.features import PooledReward
 from skmrm.meta.pooled.newton import cholesky_with_ridge, item_pull, pooled_hessian
@@ -48,6 +48,13 @@ class Block:
     features: Tensor
     pairs: Pairs
     draw_split: Callable[[], Split]
+
+    def table(self, standardisation: Parameters) -> Tensor:
+        """Standardised features, as those that were held in memory have been; with the bar where there are ratings."""
+        if not self.pairs.n_cuts:
+            return standardise(standardisation, self.features)
+        own = {name: standardisation[name][:-1] for name in ("mean", "scale")}
+        return with_bar(standardise(own, self.features))
 
 
 class StreamedUsers(Protocol):
@@ -94,7 +101,7 @@ def refine_pooled(
     for _ in range(PASSES):
         pull = _pull(solution, table, pairs)
         for block in others.blocks():
-            rows, held = standardise(standardisation, block.features), block.pairs.held_against(pairs.thresholds)
+            rows, held = block.table(standardisation), block.pairs.held_against(pairs.thresholds)
             pull += _pull(solution, rows if full_rank else rows @ pooled.span, held.bounded(most))
         gradient = ridge * solution - pull / total
         solution = solution - torch.cholesky_solve(gradient.unsqueeze(1), factor).squeeze(1)

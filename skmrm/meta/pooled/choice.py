@@ -262,7 +262,7 @@ def choose_nystroem(data: CrossFit, ridge: float, bent: float, kernel: Kernel) -
     too_large = n_items * (n_features + MAX_LANDMARKS) > MAX_CELLS
     if kernel is None or n_items == 0 or (kernel == "auto" and (not data.folds or too_large)):
         return None
-    nystroem = spread_landmarks(data.table)
+    nystroem = spread_landmarks(data.items)
     return None if kernel == "auto" and not kernel_helps(data, nystroem, ridge, bent) else nystroem
 
 

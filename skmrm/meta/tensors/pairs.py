@@ -41,6 +41,9 @@ class Pairs:
         Which side of which threshold its margin lies on, a place in ``cat([t, -t])``; None where there are none.
     thresholds : Tensor of shape (n_thresholds,), optional
         t, in logits, double precision; see :mod:`skmrm.meta.thresholds`.
+    n_cuts : int
+        How many of the thresholds, the last, are between the levels of a rating; where there are any, the last row of
+        the feature table is the bar.
     """
 
     chosen: Tensor
@@ -51,6 +54,7 @@ class Pairs:
     bound: Tensor | None = None
     side: Tensor | None = None
     thresholds: Tensor | None = None
+    n_cuts: int = 0
 
     @property
     def counts(self) -> Tensor:
@@ -161,7 +165,7 @@ def joined(parts: list[Pairs]) -> Pairs:
         if getattr(parts[0], name) is not None
     }
     offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    return Pairs(offsets=offsets, thresholds=parts[0].thresholds, **columns)
+    return Pairs(offsets=offsets, thresholds=parts[0].thresholds, n_cuts=parts[0].n_cuts, **columns)
 
 
 def pack_users(offsets: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,9 +1,11 @@
-"""Ties, strengths and rankings as they are given, against the pairs that one would make of them by hand.
+"""Ties, strengths, ratings and rankings as they are given, against the pairs that one would make of them by hand.
 
 Simulated users judge pairs of responses with logistic noise, and say more than which is better: a fifth to a quarter of
-the judgements are ties, or there are five strengths, or four responses are ranked. The same model learns from all of
-it, and from the conversion by hand: ties dropped, strengths forgotten, all pairs of a ranking as choices. It adapts to
-new users on ten judgements, and is judged on whether their true preferences are predicted.
+the judgements are ties, or there are five strengths, or four responses are ranked; or they judge single responses, by
+thumbs or from one to five, each with a bar and a scale of their own. The same model learns from all of it, and from the
+conversion by hand: ties dropped, strengths forgotten, all pairs of a ranking as choices, what a user rated higher over
+what the user rated lower. It adapts to new users on ten judgements, and is judged on whether their true preferences are
+predicted.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from skmrm.metrics import bootstrap_interval, user_accuracies
 __all__ = ["KINDS", "Outcome", "judge_outcomes", "outcome_text", "outcome_verdicts", "ranked_exactly"]
 
 N_TRAIN, N_PAIRS, SUPPORT = 300, 20, 10
+BAR, SCALE = 1.0, 0.3  # standard deviations of users' bars in logits, and of the logarithms of their scales
 RANKED = 4
 NEAR = 0.3  # points that rankings as pairs may be below Plackett and Luce's likelihood
 
@@ -41,18 +44,27 @@ class Kind:
     Attributes
     ----------
     thresholds : tuple of float
-        Of ties and strengths.
+        Of ties and strengths, or the cuts between the levels of ratings.
     by_hand : str
         The conversion that one would do by hand.
+    rated : bool
+        Whether responses are judged alone.
     """
 
     thresholds: tuple[float, ...] = ()
     by_hand: str = "ties dropped"
+    rated: bool = False
+
+    def says(self, world: _World) -> tuple[Make, Make, float]:
+        """What users say, what is made of it by hand, and the share of ties."""
+        return (_ratings if self.rated else _pairs if self.thresholds else _rankings)(world, self)
 
 
 KINDS: dict[str, Kind] = {
     "ties": Kind((1.3,)),
     "ties and five strengths": Kind((0.4, 1.2, 2.0, 3.0, 4.2), "choices alone"),
+    "thumbs": Kind((-0.5,), "up over down", rated=True),
+    "ratings from 1 to 5": Kind((-3.0, -1.5, 0.0, 2.0), "higher over lower", rated=True),
     "rankings of four": Kind(by_hand="pairs as choices"),
 }
 
@@ -120,15 +132,17 @@ def judge_outcomes(kind: Kind, n_judged: int, seeds: Sequence[int], progress: Pr
     for seed in seeds:
         progress(f"seed {seed}")
         world = _World(n_judged, seed, N_TRAIN)
-        said, by_hand, share = (_pairs if kind.thresholds else _rankings)(world, kind)
+        said, by_hand, share = kind.says(world)
         ties.append(share)
         for name, make in {"as said": said, kind.by_hand: by_hand}.items():
-            model = MetaRewardModel(random_state=seed, kernel=None).fit(make(world.user < world.n_train))
+            seen = make(world.user < world.n_train)
+            model = MetaRewardModel(random_state=seed, kernel=None).fit(seen[seen.pairs_per_user > 0])
             support = (world.user >= world.n_train) & (np.tile(np.arange(N_PAIRS), len(world.coef)) < SUPPORT)
             world.rng = np.random.default_rng(seed + 1000)  # the same query for both
             found.setdefault(name, []).append(world.right(model, make(support)))
-            if name == "as said" and model.thresholds_ is not None:
-                thresholds.append(model.thresholds_)
+            fitted = model.base_rewards_.cuts if kind.rated else model.thresholds_
+            if name == "as said" and fitted is not None:
+                thresholds.append(fitted)
     return Outcome(
         {name: np.concatenate(one) for name, one in found.items()}, float(np.mean(ties)), np.array(thresholds)
     )
@@ -143,6 +157,28 @@ def _pairs(world: _World, kind: Kind) -> tuple[Make, Make, float]:
     columns = world.features, chosen, rejected, world.user
     whole, plain = episodes_from_arrays(*columns, outcome=outcome), episodes_from_arrays(*columns)
     return world.part_of(whole), world.part_of(plain, outcome > 0), float((outcome == 0).mean())
+
+
+def _ratings(world: _World, kind: Kind) -> tuple[Make, Make, float]:
+    """Each response against a bar, in units of their own; by hand, all pairs of a user's that got different levels."""
+    item = world.draw(1)[:, 0]
+    n_users = len(world.coef)
+    bar = world.rng.normal(size=n_users) * BAR
+    scale = np.exp(world.rng.normal(size=n_users) * SCALE)
+    margin = scale[world.user] * world.rewards[world.user, item] - bar[world.user]
+    rating = 1 + np.searchsorted(kind.thresholds, margin + world.rng.logistic(size=len(item)))
+    whole = episodes_from_arrays(world.features, item, item, world.user, rating=rating)
+
+    def by_hand(some: NDArray[np.bool_]) -> EpisodeSet:
+        rows = np.flatnonzero(some).reshape(len(np.unique(world.user[some])), -1)
+        one, other = (rows[:, place] for place in np.triu_indices(rows.shape[1], 1))
+        better = np.where(rating[one] > rating[other], one, other).ravel()
+        worse = np.where(rating[one] > rating[other], other, one).ravel()
+        apart = rating[better] > rating[worse]
+        pairs = episodes_from_arrays(world.features, item[better], item[worse], world.user[better])
+        return pairs.take_pairs(apart)
+
+    return world.part_of(whole), by_hand, 0.0
 
 
 def _rankings(world: _World, kind: Kind) -> tuple[Make, Make, float]:
@@ -217,7 +253,7 @@ def outcome_verdicts(
         said, by_hand = one.accuracy.values()
         gain = bootstrap_interval(said, by_hand)
         written = with_interval((gain.estimate, gain.low, gain.high))
-        if name.startswith("ties"):
+        if KINDS[name].thresholds:
             claims.append(Verdict(gain.low > 0, f"{name}: above what is made of them by hand", written))
         else:
             claims.append(Verdict(gain.high >= 0, f"{name}: not below what is made of them by hand", written))

@@ -61,10 +61,10 @@ def create_app(bundle: Any, database: str | os.PathLike[str], limits: Limits = _
     # Plain functions run in threads, as work on a CPU should.
     @app.post("/users/{user_id}/adapt", responses=documented(400, 413, 422, 503))
     def adapt(user_id: UserId, body: forms.adapt) -> Adapted:
-        """Learn a user's taste from pairs of a chosen and a rejected response.
+        """Learn a user's taste from pairs of a chosen and a rejected response, and from ratings of single ones.
 
-        Send all pairs of the user each time: the weights are replaced by what these pairs say, since weights of two
-        sets of pairs cannot be added. The pairs are not kept.
+        Send all pairs of the user and all ratings each time: the weights are replaced by what these say, since weights
+        of two sets cannot be added. Nothing of it is kept.
         """
         pairs = body.read()
         store.put(user_id, scorer.adapt(pairs), len(pairs))

@@ -1,18 +1,18 @@
 """What requests and answers look like, for a bundle of texts or one of feature vectors."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from limits import Limits
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 _LARGEST = 1e9  # of a feature, so that no product overflows
 
 
 class Adapted(BaseModel):
     user_id: str
-    n_pairs: int = Field(description="Pairs that the weights are made from")
+    n_pairs: int = Field(description="Pairs and ratings that the weights are made from")
     n_bases: int = Field(description="Weights of a user, one for each base reward function")
 
 
@@ -71,6 +71,25 @@ def _said(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [pair | {"outcome": 1 if pair["outcome"] is None else pair["outcome"]} for pair in pairs]
 
 
+class _Rated(_Strict):
+    """What was said of a response that was judged alone."""
+
+    rating: bool | float | Annotated[str, Field(max_length=100)] = Field(
+        description="True or False for a thumb, or a level of the scale that the model was fitted on", examples=[True]
+    )
+    weight: float = Field(1.0, gt=0, le=_LARGEST, description="How often the rating counts")
+
+
+class _Adapt(_Strict):
+    """All that the user has said: choices of two, and ratings of one."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.pairs and not self.ratings:
+            raise ValueError("pairs and ratings are both empty: send at least one")
+        return self
+
+
 def text_forms(limits: Limits) -> Forms:
     """Bodies for bundles of texts."""
     text = Annotated[str, Field(max_length=limits.characters, examples=["Ten minutes."])]
@@ -81,13 +100,16 @@ def text_forms(limits: Limits) -> Forms:
         chosen: text
         rejected: text = Field(examples=["It depends! Maybe try seven, and see how you like it?"])
 
-    class Adapt(_Strict):
-        """All pairs of the user."""
+    class Rated(_Rated):
+        prompt: question
+        response: text
 
-        pairs: list[Pair] = Field(min_length=1, max_length=limits.pairs)
+    class Adapt(_Adapt):
+        pairs: list[Pair] = Field([], max_length=limits.pairs)
+        ratings: list[Rated] = Field([], max_length=limits.pairs)
 
         def read(self) -> list[dict[str, Any]]:
-            return _said([pair.model_dump() for pair in self.pairs])
+            return _said([pair.model_dump() for pair in self.pairs]) + [one.model_dump() for one in self.ratings]
 
     class Item(_Strict):
         prompt: question
@@ -123,16 +145,17 @@ def feature_forms(limits: Limits, n_features: int) -> Forms:
         chosen: vector
         rejected: vector
 
-    class Adapt(_Strict):
-        """All pairs of the user."""
+    class Rated(_Rated):
+        response: vector
 
-        pairs: list[Pair] = Field(min_length=1, max_length=limits.pairs)
+    class Adapt(_Adapt):
+        pairs: list[Pair] = Field([], max_length=limits.pairs)
+        ratings: list[Rated] = Field([], max_length=limits.pairs)
 
         def read(self) -> list[dict[str, Any]]:
             sides = ("chosen", "rejected")
-            return _said(
-                [pair.model_dump() | {side: np.array(getattr(pair, side)) for side in sides} for pair in self.pairs]
-            )
+            pairs = [pair.model_dump() | {side: np.array(getattr(pair, side)) for side in sides} for pair in self.pairs]
+            return _said(pairs) + [one.model_dump() | {"response": np.array(one.response)} for one in self.ratings]
 
     class Score(_Strict):
         """Feature vectors of responses."""
@@ -156,7 +179,7 @@ def _kind(body: Any) -> Literal["text", "features"] | None:
         return "features"
     if "items" in body or "responses" in body:
         return "text"
-    pairs = body.get("pairs")
+    pairs = body.get("pairs") or body.get("ratings")
     pair = pairs[0] if isinstance(pairs, list) and pairs else None
-    chosen = pair.get("chosen") if isinstance(pair, dict) else None
-    return "text" if isinstance(chosen, str) else "features" if isinstance(chosen, list) else None
+    one = (pair.get("chosen") or pair.get("response")) if isinstance(pair, dict) else None
+    return "text" if isinstance(one, str) else "features" if isinstance(one, list) else None

@@ -191,8 +191,8 @@ class Verdicts:
     Attributes
     ----------
     names : mapping of str to hashable
-        Their names in the table, under "winner", "outcome", "strength", "weight", "time" and "rating", those that are
-        there.
+        Their names in the table, under "winner", "outcome", "strength", "weight", "time", "rating" and "level", those
+        that are there; the last is of a rating that has been read, 0 for a choice.
     strength_order, words
     scale
         Of ratings, as of `episodes_from_ratings`.
@@ -211,6 +211,11 @@ class Verdicts:
         turned = scale = None
         if "rating" in cells:
             said["rating"], scale = read_ratings(called["rating"], cells["rating"], self.scale, problems)
+        if "level" in cells:
+            said["rating"], scale = (
+                np.array(cells["level"], np.int64),
+                None if self.scale is None else tuple(self.scale),
+            )
         if "strength" in cells:
             said["outcome"] = read_grades(called["strength"], cells["strength"], self.strength_order, problems)
         if "winner" in cells:

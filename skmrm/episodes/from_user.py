@@ -14,7 +14,9 @@ from skmrm.episodes.episode import Episode
 from skmrm.episodes.episode_set import EpisodeSet
 from skmrm.episodes.from_episodes import read_episodes
 from skmrm.episodes.from_tables import Verdicts, read_table
+from skmrm.episodes.rules import Problems
 from skmrm.episodes.tables import open_table
+from skmrm.episodes.verdicts import read_ratings
 from skmrm.exceptions import EpisodeError
 
 __all__ = ["read_user_pairs"]
@@ -27,6 +29,7 @@ _FORMS = (
 )
 _CHOICE, _VOTE = ("chosen", "rejected"), ("response_a", "response_b")
 _RATED = ("response", "completion"), ("rating", "label")  # what each is called, here and by others
+_LEVEL = "rating as a level"
 _SAID = ("winner", "outcome", "weight", "time")
 
 
@@ -76,7 +79,7 @@ def _read(user_pairs: Any, n_features: int, kind: str, caller: str, scale: Seque
     if all(isinstance(row, Episode) for row in rows):
         return _read_episodes(rows, n_features, kind)
     if all(isinstance(row, Mapping) for row in rows):
-        return _read_table(rows, n_features, kind, caller, scale)
+        return _read_table(_of_one_form(rows, scale), n_features, kind, caller, scale)
     are_tuples = all(isinstance(row, tuple | list) and 2 <= len(row) <= 4 for row in rows)
     if not are_tuples or len({_form(row, kind) for row in rows}) > 1 or _form(rows[0], kind)[0] > 3:
         raise TypeError(
@@ -129,7 +132,7 @@ def _is_empty(episode: Episode) -> bool:
 def _read_table(data: Any, n_features: int, kind: str, caller: str, scale: Sequence[Any] | None) -> EpisodeSet:
     """A table of one user; a column of user ids is not needed. Without prompts, texts are whole, as in an `Episode`."""
     try:
-        table = open_table(data, ("user_id", "prompt", *_CHOICE, *_VOTE, *_SAID, *_RATED[0], *_RATED[1]))
+        table = open_table(data, ("user_id", "prompt", *_CHOICE, *_VOTE, *_SAID, *_RATED[0], *_RATED[1], _LEVEL))
     except TypeError as error:
         raise TypeError(f"{caller} takes {_FORMS}; {error}") from error
     is_vote = all(name in table.names for name in (*_VOTE, "winner")) and not any(n in table.names for n in _CHOICE)
@@ -151,8 +154,33 @@ def _read_table(data: Any, n_features: int, kind: str, caller: str, scale: Seque
     said = {name: name for name in (_SAID if is_vote else _SAID[1:]) if name in table.names}
     if sides[0] == sides[1]:
         said = {"rating": str(rating)} | {name: name for name in ("weight", "time") if name in table.names}
+    elif _LEVEL in table.names:
+        said["level"] = _LEVEL
     verdicts = Verdicts(said, scale=scale)
     return read_table(table, user, prompt, *sides, cut_texts=False, nameless=_THE_USER, verdicts=verdicts)
+
+
+def _of_one_form(rows: list[Mapping[str, Any]], scale: Sequence[Any] | None) -> list[Mapping[str, Any]]:
+    """Rows as they are; of choices and rated responses beside each other, all as choices with the level of a rating."""
+    found = [
+        [name for names in _RATED for name in names if name in row] for row in rows
+    ]  # the response's, the rating's
+    rated = [len(parts) == len(_RATED) for parts in found]
+    if not any(rated) or all(rated):
+        return rows
+    problems = Problems()
+    said = [row[parts[1]] for row, parts, is_rated in zip(rows, found, rated, strict=True) if is_rated]
+    levels, _ = read_ratings("rating", said, scale, problems)
+    if problems:
+        raise EpisodeError(problems.sentences())
+    level = iter(levels.tolist())
+    unsaid = {name: 1 for name in ("outcome", "weight") if any(name in row for row in rows)}
+    alike: list[Mapping[str, Any]] = []
+    for row, parts, is_rated in zip(rows, found, rated, strict=True):
+        ends = dict.fromkeys(_CHOICE, row[parts[0]]) if is_rated else {}
+        kept = {name: cell for name, cell in row.items() if not is_rated or name not in parts}
+        alike.append(unsaid | kept | ends | {_LEVEL: next(level) if is_rated else 0})
+    return alike
 
 
 def _no_pairs(n_features: int, kind: str) -> EpisodeSet:

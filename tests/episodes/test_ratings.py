@@ -172,3 +172,21 @@ def test__user_pairs__thumbs_in_any_form__are_the_same(pairs, kind):
     assert_array_equal(found.chosen, found.rejected)
     first = found.chosen[0]
     assert found.items[first][1] == "x" if kind == "text" else (found.features[first] == VECTORS[0]).all()
+
+
+def test__user_pairs__choices_and_ratings_beside_each_other__are_one_set():
+    rows = [
+        {"prompt": "p", "chosen": "x", "rejected": "y", "outcome": 0},
+        {"prompt": "q", "response": "z", "rating": 4, "weight": 2.0},
+        {"prompt": "p", "chosen": "y", "rejected": "z"},
+        {"prompt": "q", "completion": "x", "label": 1},
+    ]
+    found = read_user_pairs(rows, "text", 1, "adapt", (1, 2, 3, 4, 5))
+    assert found.rating.tolist() == [0, 4, 0, 1]
+    assert found.outcome.tolist() == [0, 1, 1, 1]
+    assert found.weight.tolist() == [1, 2, 1, 1]
+    assert [found.items[row][1] for row in found.chosen] == ["x", "z", "y", "x"]
+    assert [found.items[row][1] for row in found.rejected] == ["y", "z", "z", "x"]
+    assert found.scale == (1, 2, 3, 4, 5)
+    with pytest.raises(EpisodeError, match="must hold ratings from 1 to 5, got 9"):
+        read_user_pairs([*rows, {"prompt": "q", "response": "z", "rating": 9}], "text", 1, "adapt", (1, 2, 3, 4, 5))

@@ -21,8 +21,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from skmrm import MetaRewardModel, split_users
+from skmrm import Episode, MetaRewardModel, split_users
 from skmrm.datasets import load_style_preferences
+from skmrm.episodes import as_episode_set
 from skmrm.exceptions import EpisodeError
 
 httpx = pytest.importorskip("httpx", reason="needs httpx: pip install 'skmrm[dev]'")
@@ -173,6 +174,13 @@ def text_pairs(episode):
     return [{"prompt": prompt, "chosen": chosen, "rejected": rejected} for prompt, chosen, rejected in rows]
 
 
+def thumbs_of(episode):
+    """Of each pair one response: up what was chosen, down what was not."""
+    up = np.arange(len(episode)) % 2 == 0
+    alone = np.where(up[:, None], episode.chosen, episode.rejected)
+    return Episode(episode.user, alone, alone, groups=episode.groups, ratings=np.where(up, 2, 1))
+
+
 def feature_pairs(episode):
     rows = zip(episode.chosen.tolist(), episode.rejected.tolist(), strict=True)
     return [{"chosen": chosen, "rejected": rejected} for chosen, rejected in rows]
@@ -250,6 +258,33 @@ def test__adapt__ties_strengths_and_weights__weights_are_those_of_the_live_model
     assert np.abs(adapted.weights_ - model.adapt(user).weights_).max() > 1e-3
 
 
+def test__adapt__thumbs_and_choices__weights_are_those_of_the_live_model(episodes, environment, tmp_path):
+    model = MetaRewardModel(n_bases=3, random_state=0, device="cpu")
+    rated = [thumbs_of(episode) for episode in episodes]
+    model.fit(as_episode_set(rated)._with(scale=(False, True))).export_onnx(tmp_path / "bundle")
+    user, other = episodes[5], episodes[6]
+    responses = user.chosen[:6].tolist()
+    ratings = [{"response": x, "rating": bool(row % 2), "weight": 1 + row} for row, x in enumerate(responses)]
+    pairs = feature_pairs(user)[6:]
+    with serving(tmp_path / "bundle", tmp_path / "users.sqlite", environment) as client:
+        for said in ({"ratings": ratings}, {"ratings": ratings, "pairs": pairs}):
+            answer = post(client, "/users/ann/adapt", said)
+            assert answer["n_pairs"] == len(ratings) + len(said.get("pairs", []))
+            adapted = model.adapt([*ratings, *said.get("pairs", [])])
+            rewards = post(client, "/users/ann/score", {"features": other.chosen.tolist()})["rewards"]
+            np.testing.assert_allclose(rewards, adapted.predict(other.chosen), atol=1e-5)
+        for wrong in (5, "superb"):
+            body = {"ratings": [{"response": responses[0], "rating": wrong}]}
+            error = refusal(client.post("/users/ann/adapt", json=body), 422, "unusable_pairs")
+            assert "rating" in error["message"]
+
+
+def test__adapt__thumbs_of_a_model_without_any__are_refused(feature_service, episodes):
+    body = {"ratings": [{"response": episodes[0].chosen[0].tolist(), "rating": True}]}
+    error = refusal(feature_service.post("/users/ann/adapt", json=body), 422, "unusable_pairs")
+    assert "ratings need a model that was fitted on some" in error["message"]
+
+
 def test__adapt__a_second_time__replaces_what_the_first_said(feature_service, episodes):
     body = {"features": episodes[0].chosen.tolist()}
     rewards = []
@@ -304,7 +339,9 @@ def test__delete__forgets_the_user__and_only_this_one(feature_service, episodes)
     ("call", "body", "place"),
     [
         ("adapt", {"pairs": [one_pair()] * 4}, "body.pairs"),
-        ("adapt", {"pairs": []}, "body.pairs"),
+        ("adapt", {"pairs": []}, "body"),
+        ("adapt", {"ratings": [{"response": "a", "rating": True}]}, "body.ratings.0.prompt"),
+        ("adapt", {"ratings": [{"prompt": "", "response": "a", "rating": True}] * 4}, "body.ratings"),
         ("adapt", {"pairs": [one_pair(chosen="x" * 41)]}, "body.pairs.0.chosen"),
         ("adapt", {"pairs": [one_pair(), one_pair(prompt=None)]}, "body.pairs.1.prompt"),
         ("adapt", {"pairs": [{"prompt": PROMPT, "chosen": "Ten minutes."}]}, "body.pairs.0.rejected"),

@@ -36,8 +36,8 @@ What: 3,355 votes between answers of two of six models (GPT-4, GPT-3.5, Claude v
 
 Pairs: the answer of the winner in the turn that was judged against the other's. The prompt is what both conversations
 share at their start, as chat messages; in the second turn the models' own first answers, with the question that
-followed, stand before theirs. The group of a pair is its question, which all judges share. Ties are left out and
-counted.
+followed, stand before theirs. The group of a pair is its question, which all judges share. A tie is a pair of
+outcome 0.
 Splits: half the judges seen in training; half of each judge's questions to adapt on, half to judge. The authors give
 none for personalisation; these are made as for PRISM in arXiv 2601.18731.
 

@@ -48,7 +48,7 @@ def episodes_from_ratings(
         or words for them, or labels.
     scale : sequence of numbers or labels, optional
         From the worst level to the best: what each begins at, or is called; needed for labels. None takes each number
-        as a level (up to eleven, with all between where they are whole), and makes seven levels, equally frequent, of
+        as a level (up to twenty, with all between where they are whole), and makes twenty levels, equally frequent, of
         more. Pass ``scale=model.rating_scale_`` for the ratings of new users.
     group, shared_groups
         As of :func:`skmrm.episodes_from_frame`.

@@ -80,8 +80,8 @@ def episodes_from_frame(
         choice), or words such as "tie" and "chosen".
     strength : str, optional
         Column with how strongly the better response was preferred: numbers, of which zero is a tie and the sign says
-        nothing, or labels. Whole numbers up to ten are strengths as they are; of others, up to seven distinct ones are
-        a strength each, and of more, five are made, equally frequent.
+        nothing, or labels. Whole numbers up to ten are strengths as they are; of others, up to twenty distinct ones
+        are a strength each, and of more, twenty are made, equally frequent.
     strength_order : sequence or mapping, optional
         Labels of `strength` from the weakest to the strongest; or which strength each is, 0 for a tie.
     weight : str, optional

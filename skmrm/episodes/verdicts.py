@@ -41,12 +41,6 @@ THUMBS: dict[bool, tuple[str, ...]] = {
 }
 _CODES = {"a": 1, "b": -1, "tie": 0, "chosen": 1}
 MAX_STRENGTH = 10  # whole numbers up to here are strengths as they are, the same in every set
-FEW_STRENGTHS = 7  # other numbers of which each is a strength of its own; of more, equally frequent ones are made
-N_STRENGTHS = 5
-FEW_LEVELS = (
-    11  # distinct ratings, 0 to 10 among them, of which each is a level; of more, equally frequent ones are made
-)
-N_LEVELS = 7
 
 
 def read_winners(
@@ -106,7 +100,7 @@ def read_grades(
         Its name.
     values : sequence of numbers or labels
         Of numbers, whose sign says nothing, zero is a tie. Whole ones up to ten are strengths as they are; others are
-        strengths in their order, each one if they are few, else five, equally frequent.
+        strengths in their order, each one if they are twenty at most, else twenty, equally frequent.
     order : sequence of labels, or mapping of labels to strengths, optional
         From the weakest to the strongest; needed where they are no numbers. Words for a tie are one anywhere.
     problems : Problems
@@ -135,17 +129,21 @@ def read_grades(
 
 
 def _grades_of_numbers(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Whole numbers as they are; else the rank among those above zero, or among fifths of them where they are many."""
+    """Whole numbers as they are; else the rank among those above zero, or among parts of them where they are many."""
     if bool((values == np.rint(values)).all()) and values.max(initial=0) <= MAX_STRENGTH:
         return values.astype(np.int64)
-    levels = levels_of(values[values > 0], FEW_STRENGTHS, N_STRENGTHS)
+    levels = levels_of(values[values > 0])
     return np.where(values > 0, np.searchsorted(levels, values, side="right"), 0).astype(np.int64)
 
 
-def levels_of(values: NDArray[np.float64], few: int, n_parts: int) -> NDArray[np.float64]:
-    """Distinct values in order; of more than `few`, the least of each of so many parts of equal frequency."""
+def levels_of(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Distinct values in order; of more than `MAX_GRADES`, the least of each of so many parts of equal frequency.
+
+    As many as may be: simulated users' tastes are told better by twenty than by eleven, seven or five.
+    """
     levels = np.unique(values)
-    return levels if len(levels) <= few else np.unique(np.quantile(values, np.arange(n_parts) / n_parts))
+    shares = np.arange(MAX_GRADES) / MAX_GRADES
+    return levels if len(levels) <= MAX_GRADES else np.unique(np.quantile(values, shares))
 
 
 def read_ratings(
@@ -161,7 +159,7 @@ def read_ratings(
     scale : sequence of numbers or labels, optional
         From the worst level to the best: what each begins at, or is called. None finds out: booleans and words for
         thumbs are two levels; of numbers, each is one if they are few, with all between where they are whole, else
-        seven are made, equally frequent.
+        twenty are made, equally frequent.
     problems : Problems
     """
     levels = np.ones(len(values), np.int64)
@@ -211,9 +209,9 @@ def read_ratings(
 def _scale_of(rated: NDArray[np.float64]) -> tuple[float, ...]:
     """Where each level begins: every whole number where they are, each distinct one if few, else parts as frequent."""
     low, high = rated.min(initial=np.inf), rated.max(initial=-np.inf)
-    if bool((rated == np.rint(rated)).all()) and high - low < FEW_LEVELS:
+    if bool((rated == np.rint(rated)).all()) and high - low < MAX_GRADES:
         return tuple(range(int(low), int(max(high, low + 1)) + 1))
-    return tuple(levels_of(rated, FEW_LEVELS, N_LEVELS).tolist())
+    return tuple(levels_of(rated).tolist())
 
 
 def _as_number(value: Any, thumbs: Mapping[str, bool]) -> float | None:

@@ -9,21 +9,16 @@ from typing import Any, Literal
 import numpy as np
 
 from skmrm._support.wording import name_some
-from skmrm.episodes import EpisodeSet, episodes_from_frame
+from skmrm.episodes import EpisodeSet, episodes_from_frame, episodes_from_ratings
 from skmrm.episodes.tables import cells_of, open_table
 from skmrm.episodes.verdicts import levels_of
 from skmrm.exceptions import EpisodeError
 
 __all__ = ["from_trl_dataset"]
 
-_PAIR = ("chosen", "rejected")
-_STRENGTHS = 10
+_PAIR, _UNPAIRED = ("chosen", "rejected"), ("completion", "label")
 # What TRL calls data sets with other columns, and how pairs come of them.
 _OTHER_TYPES = {
-    ("completion", "label"): (
-        "unpaired preference",
-        "pair, for each user and prompt, a completion that is labelled True with one that is not",
-    ),
     ("completions", "labels"): ("stepwise supervision", "use a set of pairs"),
     ("prompt", "completion"): ("prompt-completion", "score candidates and let best_of_n make pairs"),
     ("messages",): ("language modeling", "use a set of pairs"),
@@ -44,13 +39,15 @@ def from_trl_dataset(
 
     Standard and conversational, with an explicit prompt or with an implicit one, which is then what chosen and rejected
     begin with alike. A column ``margin``, by how much the chosen response is better at least, tells strengths: each of
-    up to ten values is one, and of more ten are made, equally frequent. Other columns (``score_chosen``,
-    ``chat_template_kwargs``) are left alone.
+    up to twenty values is one, and of more twenty are made, equally frequent. Unpaired preferences are thumbs, as
+    :func:`skmrm.episodes_from_ratings` reads them. Other columns (``score_chosen``, ``chat_template_kwargs``) are left
+    alone.
 
     Parameters
     ----------
     dataset : datasets.Dataset, or any table that :func:`skmrm.episodes_from_frame` takes
-        With columns ``chosen``, ``rejected``, and perhaps ``prompt``: texts or lists of messages.
+        With columns ``chosen`` and ``rejected``, or ``completion`` and ``label``, and perhaps ``prompt``: texts or
+        lists of messages.
     user_column : str
         Column with users' ids.
     group : str or sequence of str, optional
@@ -83,6 +80,10 @@ def from_trl_dataset(
     (EpisodeSet(n_users=1, n_pairs=1, n_items=2, texts), [('Tea?', 'Yes.'), ('Tea?', 'No.')])
     """
     names = open_table(dataset, []).names
+    prompt = "prompt" if "prompt" in names else None
+    more: dict[str, Any] = {"group": group, "shared_groups": shared_groups, "min_pairs": min_pairs}
+    if set(_UNPAIRED) <= set(names) and not set(_PAIR) & set(names):
+        return episodes_from_ratings(dataset, user_column, prompt, *_UNPAIRED, scale=(False, True), **more)
     if names and not set(_PAIR) & set(names):
         kind, remedy = next(
             (said for columns, said in _OTHER_TYPES.items() if set(columns) <= set(names)),
@@ -90,22 +91,18 @@ def from_trl_dataset(
         )
         raise EpisodeError(
             [
-                "a data set of TRL's preference type is needed, with columns 'chosen' and 'rejected'; this one is of "
-                f"the {kind} type, with columns {name_some(names, 9)}: {remedy}"
+                "a data set of TRL's preference type is needed, with columns 'chosen' and 'rejected', or 'completion' "
+                f"and 'label'; this one is of the {kind} type, with columns {name_some(names, 9)}: {remedy}"
             ]
         )
-    strengths: dict[str, Any] = {}
     if "margin" in names:
-        strengths = {"strength": "margin", "strength_order": _strengths(dataset)}
-    prompt = "prompt" if "prompt" in names else None
-    return episodes_from_frame(
-        dataset, user_column, prompt, *_PAIR, group, shared_groups=shared_groups, min_pairs=min_pairs, **strengths
-    )
+        more |= {"strength": "margin", "strength_order": _strengths(dataset)}
+    return episodes_from_frame(dataset, user_column, prompt, *_PAIR, **more)
 
 
 def _strengths(dataset: Any) -> dict[Any, int]:
     """Which strength each margin is: none is a tie, as the chosen response is better even by nothing."""
     cells = cells_of(open_table(dataset, ["margin"]), "margin")
     margins = np.array([cell for cell in cells if isinstance(cell, Real)], float)
-    levels = levels_of(margins, _STRENGTHS, _STRENGTHS)
+    levels = levels_of(margins)
     return {value: int(np.searchsorted(levels, value, side="right")) for value in np.unique(margins).tolist()}

@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose
 from skmrm import MetaRewardModel, UserModels
 from skmrm.datasets import load_style_preferences
 from skmrm.encoders import TextEncoder
+from skmrm.episodes.messages import Conversation
 from skmrm.exceptions import EpisodeError
 from skmrm.integrations.trl import UserReward, best_of_n, from_trl_dataset, score_dataset
 
@@ -510,7 +511,6 @@ def test__from_trl_dataset__pairs_of_best_of_n__are_read_back(users, questions):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"prompt": "a", "completion": "b", "label": True}, "unpaired preference type.*labelled True"),
         ({"prompt": "a", "completion": "b"}, "prompt-completion type.*best_of_n"),
         ({"messages": [{"role": "user", "content": "a"}]}, "language modeling type"),
         ({"question": "a"}, "unknown type, with columns .*'question'.*: rename"),
@@ -531,7 +531,20 @@ def test__from_trl_dataset__margins__are_strengths_and_none_a_tie():
     many = [row | {"prompt": str(n), "margin": n / 7} for n, row in enumerate(rows * 10)]
     found = from_trl_dataset(many).outcome
     assert (np.diff(found) >= 0).all()
-    assert (found.min(), found.max()) == (1, 10)
+    assert (found.min(), found.max()) == (1, 20)
+
+
+def test__from_trl_dataset__unpaired_preferences__are_thumbs():
+    rows = [{"user_id": "ann", "prompt": str(n), "completion": "x", "label": n % 2 == 0} for n in range(3)]
+    found = from_trl_dataset(rows)
+    assert found.rating.tolist() == [2, 1, 2]
+    assert found.scale == (False, True)
+    assert found.items[found.chosen[1]] == ("1", "x")
+    talk = [{"role": "user", "content": "Tea?"}, {"role": "assistant", "content": "Yes."}]
+    assert from_trl_dataset([{"user_id": "ann", "completion": talk, "label": True}]).items[0] == (
+        Conversation([("user", "Tea?")]),
+        Conversation([("assistant", "Yes.")]),
+    )
 
 
 def test__from_trl_dataset__without_the_column_of_users__is_refused():

@@ -31,10 +31,18 @@ class Drawn:
     rejected: np.ndarray
     user: np.ndarray
     group: np.ndarray | None
+    outcome: np.ndarray | None = None
+    rating: np.ndarray | None = None
+    weight: np.ndarray | None = None
+
+    @property
+    def said(self):
+        said = {"outcome": self.outcome, "rating": self.rating, "weight": self.weight}
+        return {name: column for name, column in said.items() if column is not None}
 
     @property
     def episodes(self):
-        return episodes_from_arrays(self.features, self.chosen, self.rejected, self.user, self.group)
+        return episodes_from_arrays(self.features, self.chosen, self.rejected, self.user, self.group, **self.said)
 
 
 def normal(rng, n, d):
@@ -103,8 +111,25 @@ def tastes(kind, rng, n_users, n_features):
     return (0 if kind == "random" else 1) * alike + spread * rng.normal(size=(n_users, n_features))
 
 
+def said(kind, rng, n, n_levels):
+    """What is said beside choices, and of which pairs a response was judged alone: its columns."""
+    if kind == "choices":
+        return {}
+    if kind == "outcomes":
+        return {"outcome": rng.integers(0, n_levels, n), "weight": rng.uniform(0.1, 5, n)}
+    alone = np.ones(n, bool) if kind == "ratings" else rng.random(n) < 0.5
+    rating = np.where(alone, rng.integers(1, n_levels + 1, n), 0)
+    if not alone.any():
+        return {}
+    outcome = {} if kind == "ratings" else {"outcome": np.where(alone, 1, rng.integers(0, n_levels, n))}
+    return {"rating": rating, **outcome}
+
+
+SAYS = ("choices", "choices", "outcomes", "ratings", "both")
+
+
 @st.composite
-def choices(draw, spoilers=SPOILERS, dtypes=(np.float16, np.float32, np.float64)):
+def choices(draw, spoilers=SPOILERS, dtypes=(np.float16, np.float32, np.float64), says=SAYS):
     """A whole set of choices."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     n_users = draw(st.sampled_from([2, 3, 4, 5, 6, 7, 9, 12]))
@@ -126,13 +151,11 @@ def choices(draw, spoilers=SPOILERS, dtypes=(np.float16, np.float32, np.float64)
     limit = float(np.finfo(dtype).max) / 16
     X = np.clip(X, -limit, limit).astype(dtype)
     group = draw(st.sampled_from([None, 2, 5]))
-    return Drawn(
-        X,
-        np.where(wins, first, second),
-        np.where(wins, second, first),
-        user,
-        None if group is None else rng.integers(0, group, len(user)),
-    )
+    columns = said(draw(st.sampled_from(says)), rng, len(user), draw(st.sampled_from([2, 3, 6])))
+    chosen, rejected = np.where(wins, first, second), np.where(wins, second, first)
+    if "rating" in columns:
+        rejected = np.where(columns["rating"] > 0, chosen, rejected)
+    return Drawn(X, chosen, rejected, user, None if group is None else rng.integers(0, group, len(user)), **columns)
 
 
 MODELS = (
@@ -181,7 +204,7 @@ def test__fit__any_choices__ends_with_finite_rewards(drawn, model):
 
 
 @of_sets
-@given(drawn=choices())
+@given(drawn=choices(says=SAYS[:1]))
 def test__adapt__own_choices__no_worse_than_before(drawn):
     model = clone(MODELS[0]).fit(drawn.episodes)
     before = model.decision_function(drawn.episodes)
@@ -218,6 +241,7 @@ def as_listed(drawn):
             user,
             *(drawn.features[rows[drawn.user == user]] for rows in (drawn.chosen, drawn.rejected)),
             groups=None if drawn.group is None else drawn.group[drawn.user == user],
+            **{f"{name}s": column[drawn.user == user] for name, column in drawn.said.items()},
         )
         for user in np.unique(drawn.user)
     ]
@@ -225,37 +249,44 @@ def as_listed(drawn):
 
 def as_columns(drawn):
     """A dict of columns with a vector in each cell."""
+    if drawn.rating is not None:  # which no column of choices has
+        return drawn.episodes
     columns = {"user_id": drawn.user, "chosen": list(drawn.features[drawn.chosen])}
     columns |= {"rejected": list(drawn.features[drawn.rejected])}
     columns |= {} if drawn.group is None else {"topic": drawn.group}
-    return episodes_from_frame(columns, prompt=None, group=None if drawn.group is None else "topic")
+    columns, named = columns | drawn.said, {name: name for name in drawn.said}
+    return episodes_from_frame(columns, prompt=None, group=None if drawn.group is None else "topic", **named)
 
 
 def as_rows(drawn):
     """A list of dicts."""
+    if drawn.rating is not None:
+        return drawn.episodes
     columns = zip(drawn.user, drawn.chosen, drawn.rejected, strict=True)
     group = range(len(drawn.user)) if drawn.group is None else drawn.group
     rows = [
         {"user_id": int(u), "chosen": drawn.features[c], "rejected": drawn.features[r], "topic": int(g)}
         for (u, c, r), g in zip(columns, group, strict=True)
     ]
-    return episodes_from_frame(rows, prompt=None, group="topic")
+    rows = [row | {name: column[place] for name, column in drawn.said.items()} for place, row in enumerate(rows)]
+    return episodes_from_frame(rows, prompt=None, group="topic", **{name: name for name in drawn.said})
 
 
 def with_own_rows(drawn):
-    """Indexed features in which each pair has two rows of its own."""
+    """Indexed features in which each pair has rows of its own, one for each response."""
     n = len(drawn.user)
     stacked = np.concatenate([drawn.features[drawn.chosen], drawn.features[drawn.rejected]])
-    return episodes_from_arrays(stacked, np.arange(n), n + np.arange(n), drawn.user, drawn.group)
+    alone = np.zeros(n, bool) if drawn.rating is None else drawn.rating > 0
+    other = np.where(alone, np.arange(n), n + np.arange(n))
+    return episodes_from_arrays(stacked, np.arange(n), other, drawn.user, drawn.group, **drawn.said)
 
 
 def shuffled(drawn, seed=0):
     """Pairs, and with them users, in another order."""
     order = np.random.default_rng(seed).permutation(len(drawn.user))
-    group = None if drawn.group is None else drawn.group[order]
-    return replace(
-        drawn, chosen=drawn.chosen[order], rejected=drawn.rejected[order], user=drawn.user[order], group=group
-    )
+    columns = {"chosen": drawn.chosen, "rejected": drawn.rejected, "user": drawn.user, "group": drawn.group}
+    moved = {name: None if column is None else column[order] for name, column in (columns | drawn.said).items()}
+    return replace(drawn, **moved)
 
 
 def reordered(drawn, seed=0):
@@ -320,5 +351,6 @@ def test__save_load_export_serve__any_fit__agree(drawn, model):
         close(scorer.predict(X), expected[0])
         for row, user in enumerate(np.unique(drawn.user)):
             own = drawn.user == user
-            pairs = Episode(user, *(drawn.features[rows[own]] for rows in (drawn.chosen, drawn.rejected)))
+            ends = (drawn.features[rows[own]] for rows in (drawn.chosen, drawn.rejected))
+            pairs = Episode(user, *ends, **{f"{name}s": column[own] for name, column in drawn.said.items()})
             close(scorer.predict(X, weights=scorer.adapt(pairs)), expected[1 + row])

@@ -15,9 +15,10 @@ from skmrm.episodes.episode import Episode
 from skmrm.episodes.features import feature_array, feature_names
 from skmrm.episodes.outcomes import SAID, read_said, said_problems
 from skmrm.episodes.rows import PlacedRows, RowView, in_memory
+from skmrm.episodes.view import EpisodeView
 from skmrm.exceptions import EpisodeError
 
-__all__ = ["EpisodeSet", "EpisodeView", "in_stored_order"]
+__all__ = ["EpisodeSet", "in_stored_order"]
 
 
 _OF_PAIRS = ("user", "chosen", "rejected", "group", *SAID)
@@ -593,90 +594,6 @@ def _first_axis(key: tuple[Any, ...]) -> Any:
     if len(rest) != 1:
         raise IndexError(f"an EpisodeSet has one axis, its users; got {len(rest)} indices")
     return rest[0]
-
-
-class EpisodeView:
-    """An `Episode` that reads its pairs from one user's row of an `EpisodeSet`, when asked.
-
-    To `isinstance`, and to what `dataclasses` reads and replaces, it is an `Episode`; but the class is none, since it
-    holds no fields. Pickling it gives a plain `Episode` of that user alone, not the whole set.
-    """
-
-    __slots__ = ("_row", "_set")
-    __dataclass_fields__ = Episode.__dataclass_fields__
-    __class__ = property(lambda self: Episode)
-    __eq__ = Episode.__eq__
-    __hash__ = None  # type: ignore[assignment]
-    __repr__ = Episode.__repr__
-
-    def __init__(self, episodes: EpisodeSet, row: int) -> None:
-        self._set = episodes
-        self._row = row
-
-    @property
-    def _pairs(self) -> slice:
-        return slice(int(self._set.offsets[self._row]), int(self._set.offsets[self._row + 1]))
-
-    def __len__(self) -> int:
-        return int(self._set.pairs_per_user[self._row])
-
-    def _responses(self, rows: NDArray[np.int64]) -> Any:
-        if self._set.items is not None:
-            return [self._set.items[row][1] for row in rows]
-        return np.asarray(self._set.features[rows])
-
-    @property
-    def user(self) -> Any:
-        """The user's id."""
-        return self._set.users[self._row]
-
-    @property
-    def chosen(self) -> Any:
-        """Texts (a list) or features (n_pairs, n_features) of the preferred responses."""
-        return self._responses(self._set.chosen[self._pairs])
-
-    @property
-    def rejected(self) -> Any:
-        """Texts (a list) or features (n_pairs, n_features) of the rejected responses."""
-        return self._responses(self._set.rejected[self._pairs])
-
-    @property
-    def prompts(self) -> list[str] | None:
-        """Prompts of the pairs, or None where the set holds features only."""
-        items = self._set.items
-        return None if items is None else [items[row][0] for row in self._set.chosen[self._pairs]]
-
-    @property
-    def groups(self) -> NDArray[np.int64]:
-        """Group codes of the pairs, (n_pairs,) int64."""
-        return self._set.group[self._pairs]
-
-    @property
-    def outcomes(self) -> NDArray[np.int64] | None:
-        """Ties and strengths of the pairs, (n_pairs,), or None."""
-        return self._said("outcome")
-
-    @property
-    def weights(self) -> NDArray[np.float64] | None:
-        """How often each pair counts, (n_pairs,), or None."""
-        return self._said("weight")
-
-    @property
-    def times(self) -> NDArray[np.float64] | None:
-        """When each pair was said, (n_pairs,), or None."""
-        return self._said("time")
-
-    @property
-    def ratings(self) -> NDArray[np.int64] | None:
-        """Levels of responses that were judged alone, (n_pairs,), 0 for a choice of two, or None."""
-        return self._said("rating")
-
-    def _said(self, name: str) -> Any:
-        column = getattr(self._set, name)
-        return None if column is None else column[self._pairs]
-
-    def __reduce__(self) -> tuple[type[Episode], tuple[Any, ...]]:
-        return Episode, tuple(getattr(self, name) for name in Episode.__dataclass_fields__)
 
 
 def in_stored_order(episodes: EpisodeSet) -> EpisodeSet:

@@ -16,12 +16,13 @@ from skmrm.episodes.arrays import SharedGroups, object_array
 from skmrm.episodes.cells import Cells, is_missing, mixed_rows, read_cells, split_prompts
 from skmrm.episodes.columns import Coder
 from skmrm.episodes.episode import Episode
-from skmrm.episodes.episode_set import EpisodeSet, EpisodeView
+from skmrm.episodes.episode_set import EpisodeSet
 from skmrm.episodes.features import is_frame
 from skmrm.episodes.from_columns import set_from_features, set_from_texts
 from skmrm.episodes.messages import all_spelt
 from skmrm.episodes.outcomes import SAID, Said, joined_said, read_said, said_problems
 from skmrm.episodes.rules import Problems
+from skmrm.episodes.view import EpisodeView
 
 __all__ = ["common_set", "read_episodes"]
 

@@ -6,7 +6,7 @@ each known one means, and `words` says what others do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timezone
 from numbers import Real
 from typing import Any
@@ -19,7 +19,7 @@ from skmrm.episodes.cells import MISSING, is_missing
 from skmrm.episodes.outcomes import MAX_GRADES
 from skmrm.episodes.rules import Problems
 
-__all__ = ["WORDS", "levels_of", "read_grades", "read_numbers", "read_ratings", "read_times", "read_winners"]
+__all__ = ["WORDS", "levels_of", "plain", "read_grades", "read_numbers", "read_ratings", "read_times", "read_winners"]
 
 # What it means that a column of winners or of outcomes holds one of these, in small letters and without punctuation.
 WORDS: dict[str, tuple[str, ...]] = {
@@ -62,7 +62,7 @@ def read_winners(
         Takes what cannot be read.
     """
     known: dict[Any, str] = {word: meaning for meaning in meanings for word in WORDS[meaning]}
-    known |= {_plain(word): meaning for word, meaning in (words or {}).items()}
+    known |= {plain(word): meaning for word, meaning in (words or {}).items()}
     if wrong := [meaning for meaning in known.values() if meaning not in meanings]:
         problems.add_rule(f"words must say what each word means, one of {name_some(meanings)}, got {name_some(wrong)}")
     codes, missing, strange = np.zeros(len(values), np.int64), [], []
@@ -71,7 +71,7 @@ def read_winners(
             codes[row] = 1 if value else _CODES[meanings[1]]
         elif is_missing(value):
             missing.append(row)
-        elif (meaning := known.get(_plain(value))) in _CODES:
+        elif (meaning := known.get(plain(value))) in _CODES:
             codes[row] = _CODES[str(meaning)]
         else:
             strange.append(row)
@@ -79,9 +79,10 @@ def read_winners(
         problems.add_cells(f"column '{column}'", {MISSING: missing})
     if strange:
         listed = "; ".join(
-            f"{meaning}: {', '.join(word for word, other in known.items() if other == meaning)}" for meaning in meanings
+            f"{meaning}: {', '.join(str(word) for word, other in known.items() if other == meaning)}"
+            for meaning in meanings
         )
-        came = name_some(dict.fromkeys(values[row] for row in strange))
+        came = _some_of(values[row] for row in strange)
         problems.add_rule(
             f"column '{column}' must say who won, got {came} in {len(strange)} rows; known are {listed}: "
             "pass words={...} with what the others mean"
@@ -111,21 +112,21 @@ def read_grades(
         return np.zeros(len(values), np.int64)
     if order is not None:
         ordered = order.items() if isinstance(order, Mapping) else ((label, n) for n, label in enumerate(order, 1))
-        ranks = {_plain(label): place for label, place in ordered}
+        ranks = {plain(label): place for label, place in ordered}
     elif all(isinstance(value, Real) for value in values):
         return _grades_of_numbers(np.abs(np.array(values, float)))
     else:
         ranks = {}
     ranks = dict.fromkeys(WORDS["tie"], 0) | ranks
-    strange = [row for row, value in enumerate(values) if _plain(value) not in ranks]
+    strange = [row for row, value in enumerate(values) if plain(value) not in ranks]
     if strange or max(ranks.values()) > MAX_GRADES:
-        came = name_some(dict.fromkeys(values[row] for row in strange))
+        came = _some_of(values[row] for row in strange)
         problems.add_rule(
             f"column '{column}' must hold numbers, or labels of at most {MAX_GRADES} strengths whose order is known, "
             f"got {came}: pass strength_order=[...], from the weakest to the strongest"
         )
         return np.zeros(len(values), np.int64)
-    return np.array([ranks[_plain(value)] for value in values], np.int64)
+    return np.array([ranks[plain(value)] for value in values], np.int64)
 
 
 def _grades_of_numbers(values: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -167,23 +168,23 @@ def read_ratings(
     if missing := [row for row, value in enumerate(values) if is_missing(value)]:
         problems.add_cells(f"column '{column}'", {MISSING: missing})
         return levels, ()
-    thumbs = {_plain(word): up for up, words in THUMBS.items() for word in words}
+    thumbs = {plain(word): up for up, words in THUMBS.items() for word in words}
     found = None if scale is None else tuple(one.item() if isinstance(one, np.generic) else one for one in scale)
     if found is not None and not 2 <= len(found) <= MAX_GRADES:
         problems.add_rule(f"scale must have 2 to {MAX_GRADES} levels, from the worst to the best, got {found!r:.80}")
         return levels, ()
     if found is not None and not all(isinstance(level, Real) for level in found):
-        places = {_plain(label): place for place, label in enumerate(found, 1)}
-        strange = [value for value in values if _plain(value) not in places]
+        places = {plain(label): place for place, label in enumerate(found, 1)}
+        strange = [value for value in values if plain(value) not in places]
         if strange:
-            came = name_some(dict.fromkeys(strange))
+            came = _some_of(strange)
             problems.add_rule(f"column '{column}' must hold levels of the scale {name_some(found, 9)}, got {came}")
             return levels, found
-        return np.array([places[_plain(value)] for value in values], np.int64), found
+        return np.array([places[plain(value)] for value in values], np.int64), found
     numbers = [_as_number(value, thumbs) for value in values]
     strange = [value for value, number in zip(values, numbers, strict=True) if number is None]
     if strange:
-        came = name_some(dict.fromkeys(strange))
+        came = _some_of(strange)
         problems.add_rule(
             f"column '{column}' must hold numbers, True or False, words for thumbs ({', '.join(map(repr, thumbs))}), "
             f"or labels whose order is known, got {came} in {len(strange)} rows: pass scale=[worst, ..., best]"
@@ -191,7 +192,7 @@ def read_ratings(
         return levels, ()
     rated = np.array(numbers, float)
     if found is None:
-        are_thumbs = all(isinstance(value, bool | np.bool_) or _plain(value) in thumbs for value in values)
+        are_thumbs = all(isinstance(value, bool | np.bool_) or plain(value) in thumbs for value in values)
         found = (False, True) if are_thumbs else _scale_of(rated)
     starts = np.array(found, float)
     if (starts[1:] <= starts[:-1]).any() or not np.isfinite(rated).all():
@@ -218,8 +219,8 @@ def _as_number(value: Any, thumbs: Mapping[str, bool]) -> float | None:
     """A number, one in a text, or 1 and 0 for words of thumbs."""
     if isinstance(value, Real | np.bool_):
         return float(value)
-    if _plain(value) in thumbs:
-        return float(thumbs[_plain(value)])
+    if plain(value) in thumbs:
+        return float(thumbs[plain(value)])
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -269,9 +270,17 @@ def _seconds(value: Any) -> float:
     return float(value)
 
 
-def _plain(word: Any) -> Any:
-    """A word in small letters, without what stands around or between its parts; a sign alone as it is."""
+def _some_of(values: Iterable[Any]) -> str:
+    """A few distinct values, hashable or not."""
+    return name_some({repr(value): value for value in values}.values())
+
+
+def plain(word: Any) -> Any:
+    """A word in small letters, without what stands around or between its parts; a sign alone as it is.
+
+    A list or the like, which is no word, is what it looks like, as words are looked up.
+    """
     if not isinstance(word, str) or not any(map(str.isalnum, word)):
-        return word
+        return word if isinstance(word, Hashable) else repr(word)
     letters: Iterable[str] = (letter if letter.isalnum() else " " for letter in word.strip().lower())
     return " ".join("".join(letters).split())

@@ -1,6 +1,7 @@
 """Ties, strengths, weights and times of pairs: in sets, episodes and tables."""
 
 import pickle
+import re
 from datetime import datetime, timedelta, timezone
 from itertools import combinations, permutations
 
@@ -303,3 +304,16 @@ def test__rankings__that_cannot_be_read__are_said_all_at_once():
         episodes_from_rankings(RANKED, ranks="prompt", best="prompt")
     with pytest.raises(EpisodeError, match="no ranking of two responses or more"):
         episodes_from_rankings(RANKED | {"responses": [["w"], [], ["v"]]})
+
+
+@pytest.mark.parametrize("strange", [["model_a"], {"winner": "a"}, 2])
+def test__winner__neither_a_word_nor_known__is_named_beside_the_known_ones_whatever_these_are(strange):
+    columns = {"user_id": ["ann"], "prompt": ["Tea?"], "a": ["Yes."], "b": ["No."], "winner": [strange]}
+    with pytest.raises(EpisodeError, match=re.escape(f"got {strange!r} in 1 row")):
+        episodes_from_frame(columns, response_a="a", response_b="b", winner="winner", words={1: "a", 0: "b"})
+
+
+def test__strength__that_is_no_word__is_named():
+    columns = {"user_id": ["ann"], "prompt": ["Tea?"], "chosen": ["Yes."], "rejected": ["No."], "strength": [["much"]]}
+    with pytest.raises(EpisodeError, match=re.escape("whose order is known, got ['much']: pass strength_order")):
+        episodes_from_frame(columns, strength="strength", strength_order=["slightly", "much"])

@@ -1,4 +1,4 @@
-"""Simulated users whose true rewards are known, the texts that they choose between, and public data of real people."""
+"""Simulated users whose true rewards are known, public data of real people, and a reader of everybody's own files."""
 
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:  # what lazy.attach provides at run time, spelt out for type c
     from skmrm.datasets._mt_bench import fetch_mt_bench_judgments
     from skmrm.datasets._personal_llm import fetch_personal_llm
     from skmrm.datasets._polis import fetch_polis
+    from skmrm.datasets._preferences import read_preferences
     from skmrm.datasets._prism import fetch_prism
     from skmrm.datasets._reddit_tldr import fetch_reddit_tldr
     from skmrm.datasets._simulated import make_user_preferences, oracle_accuracy, true_gaps
@@ -26,6 +27,7 @@ __all__ = [
     "load_style_preferences",
     "make_user_preferences",
     "oracle_accuracy",
+    "read_preferences",
     "true_gaps",
 ]
 
@@ -37,6 +39,7 @@ __getattr__, __dir__, _ = lazy.attach(
         "_mt_bench": ["fetch_mt_bench_judgments"],
         "_personal_llm": ["fetch_personal_llm"],
         "_polis": ["fetch_polis"],
+        "_preferences": ["read_preferences"],
         "_prism": ["fetch_prism"],
         "_reddit_tldr": ["fetch_reddit_tldr"],
         "_simulated": ["make_user_preferences", "oracle_accuracy", "true_gaps"],

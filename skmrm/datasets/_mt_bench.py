@@ -16,7 +16,7 @@ from skmrm.datasets._fetch_splits import split_by_group
 from skmrm.datasets._fetch_tables import read_columns
 from skmrm.episodes.messages import Conversation, as_conversation, split_pair
 
-__all__ = ["MT_BENCH_REVISION", "fetch_mt_bench_judgments", "parse_mt_bench_judgments"]
+__all__ = ["MT_BENCH_REVISION", "fetch_mt_bench_judgments", "parse_mt_bench_judgments", "up_to_answer"]
 
 MT_BENCH_REVISION = "409e7c9842d35d9b23c30bf136449aa48d064f04"
 
@@ -154,7 +154,7 @@ def parse_mt_bench_judgments(*tables: Mapping[str, list[Any]], min_pairs: int = 
 def _add_vote(pairs: PairCollector, question: Any, winner: Any, judge: Any, a: Any, b: Any, turn: Any) -> None:
     # "tie", and "tie (inconsistent)" of GPT-4, whose verdict changed with the order
     tied = str(winner).startswith("tie")
-    first, second = _up_to_answer(a, turn), _up_to_answer(b, turn)
+    first, second = up_to_answer(a, turn), up_to_answer(b, turn)
     if judge is None or not (tied or winner in ("model_a", "model_b")) or first is None or second is None:
         pairs.dropped["votes without a judge, a winner or an answer"] += 1
         return
@@ -162,7 +162,7 @@ def _add_vote(pairs: PairCollector, question: Any, winner: Any, judge: Any, a: A
     pairs.add(judge, question, *split_pair(None, chosen, rejected), outcome=0 if tied else 1)
 
 
-def _up_to_answer(messages: Sequence[Any] | None, turn: Any) -> Conversation | None:
+def up_to_answer(messages: Sequence[Any] | None, turn: Any) -> Conversation | None:
     """A conversation up to the answer of a turn, counted from 1; None if it has no such answer."""
     said = as_conversation(messages or []).messages
     answers = [place for place, (role, content) in enumerate(said) if role == "assistant"]

@@ -2,57 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from numbers import Real
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from skmrm._support.wording import name_some
 from skmrm.datasets._asked import Asked, Read, mapping_in, number_in, records_in, values_in
+from skmrm.datasets._seen import PROMPTS, RESPONSES, Answer, Seen, tail_of
 from skmrm.episodes import EpisodeSet, episodes_from_frame, episodes_from_rankings, episodes_from_ratings
 from skmrm.episodes.cells import is_missing
 from skmrm.episodes.rules import Problems
 from skmrm.episodes.verdicts import THUMBS, WORDS, plain
 from skmrm.exceptions import EpisodeError
 
-__all__ = ["Answer", "read_answers"]
+__all__ = ["read_answers"]
 
-# How fields begin that hold a prompt, and a response.
-_PROMPTS = ("prompt", "instruction", "question", "query", "input", "context", "history", "conversation", "system")
-_RESPONSES = (
-    *("response", "reply", "answer", "completion", "output", "generation", "candidate", "option", "summary"),
-    *("text", "model", "llm", "chosen", "rejected"),
-)
 _THUMBS = {word for words in THUMBS.values() for word in words}
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What one person said to one question on one record.
-
-    Attributes
-    ----------
-    row : int
-        Which record.
-    user : hashable
-    fields : mapping of str to object
-        What the person saw.
-    question : str
-    value : object
-        As the tool has it.
-    between : tuple of str
-        Fields that were compared, where the tool says which.
-    """
-
-    row: int
-    user: Hashable
-    fields: Mapping[str, Any]
-    question: str
-    value: Any
-    between: tuple[str, ...] = ()
 
 
 def read_answers(answers: Sequence[Answer], asked: Asked) -> Read:
@@ -69,11 +36,11 @@ def read_answers(answers: Sequence[Answer], asked: Asked) -> Read:
     kinds = {question: _kind_of(given, asked) for question, given in by_question.items()}
     question = _chosen_question(kinds, asked)
     problems = Problems()
-    seen = _Seen(by_question[question], asked.words)
+    seen = Seen(by_question[question], asked.words)
     episodes = _READERS[kinds[question]](by_question[question], seen, asked, problems)
     notes = [f"question {question!r}, a {kinds[question]}"]
     if not seen.prompts:
-        notes.append(f"no field is a prompt, whose name begins with {', '.join(_PROMPTS[:3])} or the like")
+        notes.append(f"no field is a prompt, whose name begins with {', '.join(PROMPTS[:3])} or the like")
     return Read(episodes, notes)
 
 
@@ -82,11 +49,11 @@ def _joined_ratings(answers: Sequence[Answer], asked: Asked) -> list[Answer]:
     found: dict[tuple[int, Hashable, str], list[dict[str, Any]]] = {}
     shown: dict[tuple[int, Hashable, str], Answer] = {}
     for answer in answers:
-        rating, tail = number_in(answer.value), _tail(answer.question)
+        rating, tail = number_in(answer.value), tail_of(answer.question)
         stem = plain(answer.question).removesuffix(tail).strip()
         if rating is None or not stem:
             continue
-        seen = _Seen([answer], asked.words)
+        seen = Seen([answer], asked.words)
         if len(seen.responses) > 1 and seen.knows(tail):
             key = answer.row, answer.user, stem
             found.setdefault(key, []).append({"value": tail, "rank": -rating})
@@ -116,62 +83,9 @@ def _chosen_question(kinds: Mapping[str, str], asked: Asked) -> str:
     )
 
 
-class _Seen:
-    """Which fields of records are the prompt and the responses, and what names of responses mean."""
-
-    def __init__(self, answers: Sequence[Answer], words: Mapping[Any, str]) -> None:
-        names = list(dict.fromkeys(name for answer in answers for name in answer.fields))
-        self.responses = list(answers[0].between) or [name for name in names if _begins(name, _RESPONSES)]
-        self.prompts = [name for name in names if name not in self.responses and _begins(name, _PROMPTS)]
-        self.fields = names
-        self._places: dict[Any, int | None] = {}
-        two = len(self.responses) == 2
-        for place, name in enumerate(self.responses):
-            for word in (plain(name), _tail(name), *(WORDS["ab"[place]] if two else ())):
-                self._places.setdefault(word, place)
-        self._places |= dict.fromkeys(WORDS["tie"])
-        places = {"a": 0, "b": 1, "tie": None}
-        self._places |= {self._word(word): places[meaning] for word, meaning in words.items()}
-
-    def knows(self, name: Any) -> bool:
-        """Whether a name means one of the responses, or a tie."""
-        return self._word(name) in self._places
-
-    def place(self, name: Any) -> int | None:
-        """Which response a name means; None for a tie."""
-        return self._places[self._word(name)]
-
-    def prompt(self, answer: Answer) -> Any:
-        """The prompt of a record, of several fields joined where all are texts."""
-        parts = [answer.fields.get(name) for name in self.prompts]
-        parts = [part for part in parts if not is_missing(part) and part != ""]
-        if len(parts) == 1:
-            return parts[0]
-        return "\n\n".join(map(str, parts))
-
-    def _word(self, name: Any) -> Any:
-        if not isinstance(name, str):
-            return name if isinstance(name, Real) else None
-        word = plain(name)
-        if word not in self._places and _begins(word, _RESPONSES):
-            return _tail(word)  # "response 1" of a field reply_1
-        return word
-
-
-def _begins(name: str, words: Sequence[str]) -> bool:
-    first = re.match(r"[a-z]*", plain(name))
-    return first is not None and first[0].removesuffix("s") in words
-
-
-def _tail(name: str) -> str:
-    """The number or the letter that a name ends in."""
-    found = re.search(r"\d+$|\b[a-z]$", plain(name))
-    return found[0] if found else plain(name)
-
-
 def _kind_of(answers: Sequence[Answer], asked: Asked) -> str:
     """Whether answers to a question are choices, rankings or ratings; empty for anything else, such as remarks."""
-    seen = _Seen(answers, asked.words)
+    seen = Seen(answers, asked.words)
     values = [_single(answer.value) for answer in answers]
     orders = [(answer, _order_in(answer.value) or []) for answer in answers]
     if any(len(order) > 1 and _text_of(order[0][0], answer, seen, _items(answer)) for answer, order in orders):
@@ -204,7 +118,7 @@ def _order_in(value: Any) -> list[tuple[str, float]] | None:
     return [(name, rank) for name, rank in named if rank is not None]
 
 
-def _read_choices(answers: Sequence[Answer], seen: _Seen, asked: Asked, problems: Problems) -> EpisodeSet:
+def _read_choices(answers: Sequence[Answer], seen: Seen, asked: Asked, problems: Problems) -> EpisodeSet:
     """Which of two responses is better, or which of several is the best."""
     if len(seen.responses) < 2:
         problems.add_rule(_no_responses(seen, "two responses or more"))
@@ -237,7 +151,7 @@ def _read_choices(answers: Sequence[Answer], seen: _Seen, asked: Asked, problems
     )
 
 
-def _read_rankings(answers: Sequence[Answer], seen: _Seen, asked: Asked, problems: Problems) -> EpisodeSet:
+def _read_rankings(answers: Sequence[Answer], seen: Seen, asked: Asked, problems: Problems) -> EpisodeSet:
     columns: dict[str, list[Any]] = {name: [] for name in ("user", "prompt", "responses", "ranks")}
     for answer in answers:
         order = _order_in(answer.value)
@@ -255,7 +169,7 @@ def _read_rankings(answers: Sequence[Answer], seen: _Seen, asked: Asked, problem
     return episodes_from_rankings(columns, "user", "prompt", ranks="ranks", min_pairs=asked.min_pairs)
 
 
-def _read_ratings(answers: Sequence[Answer], seen: _Seen, asked: Asked, problems: Problems) -> EpisodeSet:
+def _read_ratings(answers: Sequence[Answer], seen: Seen, asked: Asked, problems: Problems) -> EpisodeSet:
     if len(seen.responses) != 1:
         problems.add_rule(_no_responses(seen, "one response, which was rated,"))
     _raise(problems)
@@ -269,14 +183,14 @@ def _read_ratings(answers: Sequence[Answer], seen: _Seen, asked: Asked, problems
     return episodes_from_ratings(columns, "user", scale=asked.scale, min_pairs=asked.min_pairs)
 
 
-_READERS: dict[str, Callable[[Sequence[Answer], _Seen, Asked, Problems], EpisodeSet]] = {
+_READERS: dict[str, Callable[[Sequence[Answer], Seen, Asked, Problems], EpisodeSet]] = {
     "choice": _read_choices,
     "ranking": _read_rankings,
     "rating": _read_ratings,
 }
 
 
-def _responses(answer: Answer, seen: _Seen, problems: Problems) -> list[Any]:
+def _responses(answer: Answer, seen: Seen, problems: Problems) -> list[Any]:
     found = [answer.fields.get(name) for name in seen.responses]
     for name, text in zip(seen.responses, found, strict=True):
         if is_missing(text):
@@ -297,16 +211,16 @@ def _items(answer: Answer) -> dict[str, str]:
     return items
 
 
-def _text_of(name: str, answer: Answer, seen: _Seen, items: Mapping[str, str]) -> Any:
+def _text_of(name: str, answer: Answer, seen: Seen, items: Mapping[str, str]) -> Any:
     if name in items:
         return items[name]
     place = seen.place(name) if seen.knows(name) else None
     return None if place is None else answer.fields.get(seen.responses[place])
 
 
-def _no_responses(seen: _Seen, needed: str) -> str:
+def _no_responses(seen: Seen, needed: str) -> str:
     return (
-        f"records must have fields of {needed} whose names begin with {', '.join(_RESPONSES[:5])} or the like, got "
+        f"records must have fields of {needed} whose names begin with {', '.join(RESPONSES[:5])} or the like, got "
         f"{name_some(seen.responses) or 'none'} among {name_some(seen.fields, 9)}: rename fields, or make a table for "
         "episodes_from_frame, episodes_from_rankings or episodes_from_ratings"
     )

@@ -32,11 +32,13 @@ __all__ = [
     "number_in",
     "read_each",
     "records_in",
+    "truth_in",
     "unknown_user",
     "values_in",
 ]
 
 EVERYONE = "everyone"
+_TRUTHS = {"true": True, "false": False, "1": True, "0": False}
 # Names under which tables of whatever origin have their users.
 _USUAL = (
     *("user_id", "user", "annotator_id", "annotator", "judge", "worker_id", "worker", "rater_id", "rater"),
@@ -174,6 +176,14 @@ def number_in(cell: Any) -> float | None:
     except (ValueError, OverflowError):
         return None
     return number if isfinite(number) else None
+
+
+def truth_in(cell: Any) -> bool | None:
+    """The truth that a cell holds, or spells; None for anything else."""
+    if isinstance(cell, bool | np.bool_):
+        return bool(cell)
+    word = str(int(cell)) if number_in(cell) in (0, 1) and not isinstance(cell, str) else cell
+    return _TRUTHS.get(word.strip().lower()) if isinstance(word, str) else None
 
 
 def read_each(

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
-from skmrm.datasets._answers import Answer, read_answers
+from skmrm.datasets._answers import read_answers
 from skmrm.datasets._asked import (
     Asked,
     Read,
@@ -17,6 +17,7 @@ from skmrm.datasets._asked import (
     unknown_user,
     values_in,
 )
+from skmrm.datasets._seen import Answer
 from skmrm.episodes.cells import is_missing
 from skmrm.episodes.rules import Problems
 from skmrm.episodes.verdicts import plain

@@ -97,8 +97,9 @@ def read_preferences(
         ``score_chosen`` and ``score_rejected``. Scores of one row are a ranking with ties; their difference is the
         strength of a pair.
     arena
-        ``conversation_a``, ``conversation_b`` and ``winner``; with ``turn``, up to the answer in it, as in MT-Bench.
-        Users are judges.
+        ``conversation_a``, ``conversation_b`` and ``winner``; with ``turn``, up to the answer in it, as in MT-Bench. Or
+        ``prompt``, ``response_a``, ``response_b`` and ``winner_model_a``, ``winner_model_b`` and ``winner_tie``. Users
+        are judges, or sessions of evaluation, where a file has either.
     votes
         ``response_a``, ``response_b`` and ``winner``.
     kto

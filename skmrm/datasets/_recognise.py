@@ -94,6 +94,11 @@ FORMATS: tuple[Format, ...] = (
     Format("ultrafeedback", ("instruction", "generations", "ratings"), scores.read_generations),
     Format("ultrafeedback", ("chosen", "rejected", "score_chosen", "score_rejected"), votes.read_scored_pairs),
     Format("arena", ("conversation_a", "conversation_b", "winner"), votes.read_arena),
+    Format(
+        "arena",
+        ("prompt", "response_a", "response_b", "winner_model_a", "winner_model_b", "winner_tie"),
+        votes.read_arena_lists,
+    ),
     Format("votes", ("response_a", "response_b", "winner"), votes.read_votes),
     Format("kto", ("prompt", "completion", "label"), scores.read_kto),
     Format(

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from skmrm.datasets._asked import (
     Asked,
     Read,
@@ -15,6 +13,7 @@ from skmrm.datasets._asked import (
     number_in,
     read_each,
     records_in,
+    truth_in,
     values_in,
 )
 from skmrm.datasets._prism import parse_prism
@@ -36,7 +35,6 @@ __all__ = [
 ]
 
 _OVERALL = "overall_score"
-_TRUTHS = {"true": True, "false": False, "1": True, "0": False}
 
 
 def read_ultrafeedback(asked: Asked) -> Read:
@@ -123,7 +121,7 @@ def read_prism_utterances(asked: Asked) -> Read:
     problems = Problems()
     owners = asked.owners("user_id")
     turns = read_each("turn", asked.columns["turn"], number_in, "the number of a turn", problems)
-    chosen = read_each("if_chosen", asked.columns["if_chosen"], _truth, "true or false", problems)
+    chosen = read_each("if_chosen", asked.columns["if_chosen"], truth_in, "true or false", problems)
     said = {
         name: read_each(
             name, ["" if is_missing(cell) else cell for cell in asked.columns[name]], _text_in, "a text", problems
@@ -150,7 +148,7 @@ def read_kto(asked: Asked) -> Read:
     asked.no_question()
     problems = Problems()
     owners = asked.owners()
-    labels = read_each("label", asked.columns["label"], _truth, "true or false", problems)
+    labels = read_each("label", asked.columns["label"], truth_in, "true or false", problems)
     if problems:
         raise EpisodeError(problems.sentences())
     columns = {name: asked.columns[name] for name in ("prompt", "completion")}
@@ -258,11 +256,3 @@ def _branches(message: Mapping[str, Any], parent: Any) -> Iterator[dict[str, Any
         one, parent = waiting.pop(0)
         yield {**one, "parent_id": parent}
         waiting += [(reply, one.get("message_id")) for reply in records_in(one.get("replies")) or []]
-
-
-def _truth(cell: Any) -> bool | None:
-    """The truth that a cell holds, or spells; None for anything else."""
-    if isinstance(cell, bool | np.bool_):
-        return bool(cell)
-    word = str(int(cell)) if number_in(cell) in (0, 1) and not isinstance(cell, str) else cell
-    return _TRUTHS.get(word.strip().lower()) if isinstance(word, str) else None

@@ -15,6 +15,8 @@ from skmrm.datasets._asked import (
     number_in,
     read_each,
     records_in,
+    truth_in,
+    values_in,
 )
 from skmrm.datasets._mt_bench import up_to_answer
 from skmrm.episodes import episodes_from_frame
@@ -27,6 +29,7 @@ from skmrm.exceptions import EpisodeError
 __all__ = [
     "is_dialogue",
     "read_arena",
+    "read_arena_lists",
     "read_dialogues",
     "read_multipref",
     "read_pairs",
@@ -46,9 +49,7 @@ _SPLIT = re.compile(r"_(?:train|validation|test)\Z")
 
 def read_arena(asked: Asked) -> Read:
     """Votes between whole conversations, of Chatbot Arena; or up to the turn that was judged, of MT-Bench."""
-    asked.no_question()
     problems = Problems()
-    owners = asked.owners("judge")
     sides = [
         read_each(name, asked.columns[name], conversation_in, "a list of messages", problems)
         for name in ("conversation_a", "conversation_b")
@@ -59,16 +60,37 @@ def read_arena(asked: Asked) -> Read:
     if problems:
         raise EpisodeError(problems.sentences())
     answers = [[_judged(side, turn) for side, turn in zip(cells, turns, strict=True)] for cells in sides]
+    return _read_conversations(asked, answers, asked.columns["winner"])
+
+
+def read_arena_lists(asked: Asked) -> Read:
+    """Votes of Chatbot Arena as its competition has them: prompts and responses in lists, a column for each outcome."""
+    problems = Problems()
+    prompts, *responses = (
+        read_each(name, asked.columns[name], _texts_in, "a text, or a list of them", problems)
+        for name in ("prompt", "response_a", "response_b")
+    )
+    outcomes = {"a": "winner_model_a", "b": "winner_model_b", "tie": "winner_tie"}
+    cells = [read_each(name, asked.columns[name], truth_in, "0 or 1", problems) for name in outcomes.values()]
+    rows = zip(*cells, strict=True)
+    winners = [[winner for winner, is_so in zip(outcomes, row, strict=True) if is_so] for row in rows]
+    if wrong := [row for row, found in enumerate(winners) if len(found) != 1]:
+        problems.add_cells(f"columns {', '.join(map(repr, outcomes.values()))}", {"no 1, or more than one": wrong})
+    if problems:
+        raise EpisodeError(problems.sentences())
+    answers = [[_told(*texts) for texts in zip(prompts, side, strict=True)] for side in responses]
+    return _read_conversations(asked, answers, [winner for (winner,) in winners])
+
+
+def _read_conversations(asked: Asked, answers: Sequence[list[Any]], winners: Sequence[Any]) -> Read:
+    """Votes between two conversations each; those of which one has no answer (None) are left out."""
+    asked.no_question()
+    owners = asked.owners("judge", "evaluation_session_id")
     kept = [row for row, both in enumerate(zip(*answers, strict=True)) if None not in both]
     if not kept:
         raise EpisodeError("no vote is between two conversations that have an answer in the turn that was judged")
-    columns = {
-        "user": owners.values,
-        "conversation_a": answers[0],
-        "conversation_b": answers[1],
-        "winner": asked.columns["winner"],
-        "question_id": asked.columns.get("question_id", range(asked.n_rows)),
-    }
+    columns: dict[str, Any] = {"user": owners.values, "conversation_a": answers[0], "conversation_b": answers[1]}
+    columns |= {"winner": winners, "question_id": asked.columns.get("question_id", range(asked.n_rows))}
     columns = {name: [cells[row] for row in kept] for name, cells in columns.items()}
     # of MT-Bench, which asks all the same; in an arena each vote has a number of its own
     are_shared = len(set(map(str, columns["question_id"]))) < len(kept)
@@ -251,6 +273,22 @@ def _judged(conversation: Conversation, turn: float | None) -> Conversation | No
     """A conversation up to the answer that was judged, the last one if no turn is named; None without one."""
     roles = Counter(role for role, _ in conversation.messages)
     return up_to_answer(conversation, roles["assistant"] if turn is None else int(turn))
+
+
+def _texts_in(cell: Any) -> list[Any] | None:
+    """A text, or the list of texts that it spells; None in a list for what is no text."""
+    listed = values_in(cell)
+    if listed is None:
+        return [cell] if isinstance(cell, str) else None
+    return [one if isinstance(one, str) else None for one in listed] or None
+
+
+def _told(prompts: Sequence[str | None], responses: Sequence[str | None]) -> Conversation | None:
+    """Prompts and responses by turns; None if one is missing."""
+    if len(prompts) != len(responses) or not all([*prompts, *responses]):
+        return None
+    turns = [(("user", str(ours)), ("assistant", str(theirs))) for ours, theirs in zip(prompts, responses, strict=True)]
+    return Conversation([message for turn in turns for message in turn])
 
 
 def _columns(asked: Asked, names: Sequence[str]) -> dict[Any, Any]:

@@ -82,6 +82,23 @@ def mt_bench():
     ]
 
 
+def arena_lists():
+    """lmsys/lmsys-arena-human-preference-55k, which names nobody; with a column of users beside it."""
+    return [
+        {
+            "id": place,
+            "prompt": json.dumps(["Hello.", prompt]),
+            "response_a": json.dumps(["Hi!", a]),
+            "response_b": json.dumps(["Hi!", b]),
+            "winner_model_a": int(winner == "a"),
+            "winner_model_b": int(winner == "b"),
+            "winner_tie": int(winner == "tie"),
+            "who": user,
+        }
+        for place, (user, prompt, a, b, winner) in enumerate(sides())
+    ]
+
+
 def flat_votes():
     names = ("user_id", "prompt", "response_a", "response_b", "winner")
     return [dict(zip(names, row, strict=True)) for row in sides()]
@@ -431,6 +448,7 @@ def label_studio_rows():
 CASES = {
     "arena": (arena, "arena", None, True),
     "mt_bench": (mt_bench, "arena", None, True),
+    "arena_lists": (arena_lists, "arena", "who", True),
     "votes": (flat_votes, "votes", None, True),
     "hh_rlhf": (hh_rlhf, "hh_rlhf", "who", False),
     "ultrafeedback": (ultrafeedback, "ultrafeedback", "who", True),
@@ -582,6 +600,16 @@ def test__arena__votes_without_an_answer__are_left_out_and_counted(capsys):
     rows[0]["conversation_a"] = talk("Tea?", "")
     assert read_preferences(rows).n_pairs == 3
     assert "; left out: 1 vote without an answer; users are column 'judge'" in capsys.readouterr().out
+
+
+def test__arena__lists__are_turns_of_a_conversation_and_one_outcome_is_true():
+    rows = arena_lists()
+    assert read(rows).items[0][0].messages == (("user", "Hello."), ("assistant", "Hi!"), ("user", "What about tea?"))
+    rows[0]["response_a"] = '["Hi!", null]'
+    assert read(rows).n_pairs == 191
+    rows[1]["winner_tie"] = rows[1]["winner_model_a"] = 1
+    with pytest.raises(EpisodeError, match=r"got no 1, or more than one \(1 row: 1\)"):
+        read(rows)
 
 
 def test__words__of_other_tongues__say_who_won():
@@ -755,7 +783,9 @@ def test__read__same_rows_in_another_kind_of_file__are_the_same(name, ending, tm
     assert read(written(tmp_path, build(), f"data.{ending}"), user=user) == read(build(), user=user)
 
 
-@pytest.mark.parametrize("build", [flat_votes, hh_rlhf, shp, pairs, generations, arena, oasst, kto, label_studio_rows])
+@pytest.mark.parametrize(
+    "build", [flat_votes, hh_rlhf, shp, pairs, generations, arena, arena_lists, oasst, kto, label_studio_rows]
+)
 def test__read__csv__is_the_same_with_ids_as_texts(build, tmp_path):
     rows = build()
     for row in rows:

@@ -1,14 +1,18 @@
 """Files and folders in all their forms: what can be read gives the same rows, and what cannot is one clear error."""
 
+import contextlib
 import gzip
 import json
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from skmrm.datasets import read_preferences
 from skmrm.exceptions import EpisodeError
 
+ENDINGS = [".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".arrow", ".csv.gz", ".jsonl.gz"]
 NAMES = ("user_id", "prompt", "chosen", "rejected")
 CELLS = [("ann", "Tea?", "Yes.", "No."), ("bo", "Tea?", "No.", "Yes."), ("ann", "Cake?", "Yes.", "Perhaps.")]
 ROWS = [dict(zip(NAMES, cells, strict=True)) for cells in CELLS]
@@ -155,4 +159,12 @@ def test__read__file_of_parquet_without_pyarrow__says_what_to_install(tmp_path, 
     path.write_bytes(b"PAR1")
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(ImportError, match=r"votes.parquet is read with pyarrow, .*: pip install 'skmrm\[text\]'"):
+        read(path)
+
+
+@given(st.binary(max_size=60) | st.text(alphabet='{}[]",:;a1\n\t', max_size=30).map(str.encode), st.data())
+def test__read__any_bytes__are_read_or_are_an_error_of_ours(tmp_path_factory, content, data):
+    path = tmp_path_factory.mktemp("any") / f"votes{data.draw(st.sampled_from(ENDINGS))}"
+    path.write_bytes(content)
+    with contextlib.suppress(EpisodeError):
         read(path)

@@ -34,7 +34,7 @@ def read_answers(answers: Sequence[Answer], asked: Asked) -> Read:
     for answer in [*answers, *_joined_ratings(answers, asked)]:
         by_question.setdefault(answer.question, []).append(answer)
     kinds = {question: _kind_of(given, asked) for question, given in by_question.items()}
-    question = _chosen_question(kinds, asked)
+    question = _chosen_question(kinds, answers, asked)
     problems = Problems()
     seen = Seen(by_question[question], asked.words)
     episodes = _READERS[kinds[question]](by_question[question], seen, asked, problems)
@@ -61,7 +61,7 @@ def _joined_ratings(answers: Sequence[Answer], asked: Asked) -> list[Answer]:
     return [replace(shown[key], question=key[2], value=entries) for key, entries in found.items() if len(entries) > 1]
 
 
-def _chosen_question(kinds: Mapping[str, str], asked: Asked) -> str:
+def _chosen_question(kinds: Mapping[str, str], answers: Sequence[Answer], asked: Asked) -> str:
     fit = [question for question, kind in kinds.items() if kind]
     listed = ", ".join(f"{question!r} ({kinds[question] or 'neither'})" for question in kinds)
     if asked.question is not None:
@@ -76,10 +76,12 @@ def _chosen_question(kinds: Mapping[str, str], asked: Asked) -> str:
         raise EpisodeError(
             f"several questions tell what people prefer, {listed}: pass question={fit[0]!r}, or another one"
         )
+    if not answers:
+        raise EpisodeError("no answer was submitted: at least one is needed")
     raise EpisodeError(
         "a question is needed that is a choice between responses (their names, or words such as "
-        f"{name_some(WORDS['a'])}), a ranking of them, or a rating of a single one, got "
-        f"{listed or 'no answer that was submitted'}"
+        f"{name_some(WORDS['a'])}), a ranking of them, or a rating of a single one, got {listed}; "
+        + _fields(Seen(answers, asked.words))
     )
 
 
@@ -120,8 +122,6 @@ def _order_in(value: Any) -> list[tuple[str, float]] | None:
 
 def _read_choices(answers: Sequence[Answer], seen: Seen, asked: Asked, problems: Problems) -> EpisodeSet:
     """Which of two responses is better, or which of several is the best."""
-    if len(seen.responses) < 2:
-        problems.add_rule(_no_responses(seen, "two responses or more"))
     columns: dict[str, list[Any]] = {name: [] for name in ("user", "prompt", "responses", "winner")}
     for answer in answers:
         value = _single(answer.value)
@@ -170,9 +170,8 @@ def _read_rankings(answers: Sequence[Answer], seen: Seen, asked: Asked, problems
 
 
 def _read_ratings(answers: Sequence[Answer], seen: Seen, asked: Asked, problems: Problems) -> EpisodeSet:
-    if len(seen.responses) != 1:
-        problems.add_rule(_no_responses(seen, "one response, which was rated,"))
-    _raise(problems)
+    if not seen.responses:
+        raise EpisodeError(f"a response is needed that was rated; {_fields(seen)}")
     columns = {
         "user": [answer.user for answer in answers],
         "prompt": [seen.prompt(answer) for answer in answers],
@@ -218,11 +217,11 @@ def _text_of(name: str, answer: Answer, seen: Seen, items: Mapping[str, str]) ->
     return None if place is None else answer.fields.get(seen.responses[place])
 
 
-def _no_responses(seen: Seen, needed: str) -> str:
+def _fields(seen: Seen) -> str:
     return (
-        f"records must have fields of {needed} whose names begin with {', '.join(RESPONSES[:5])} or the like, got "
-        f"{name_some(seen.responses) or 'none'} among {name_some(seen.fields, 9)}: rename fields, or make a table for "
-        "episodes_from_frame, episodes_from_rankings or episodes_from_ratings"
+        f"responses are fields whose names begin with {', '.join(RESPONSES[:5])} or the like, here "
+        f"{name_some(seen.responses) or 'none'} of {name_some(seen.fields, 9)}: rename fields, or make a table for "
+        "skmrm.episodes_from_frame"
     )
 
 

@@ -135,7 +135,7 @@ def recognised(columns: Columns, name: str = "auto") -> tuple[Format, str]:
     for form in forms:
         if not form.missing(columns) and not form.strange(columns):
             return form, _reason(form, columns)
-    nearest = max(forms, key=lambda form: _nearness(form, columns))
+    nearest = max(reversed(forms), key=lambda form: _nearness(form, columns))  # of equals the one that asks for less
     short = f"for which it lacks {_listed(list(_lacks(nearest, columns)))}"
     fit = f"format {name!r}, {short}"
     if name == "auto":
@@ -163,15 +163,15 @@ def _lacks(form: Format, columns: Columns) -> Iterator[str]:
         yield f"column {need!r}{hint}"
 
 
-def _nearness(form: Format, columns: Columns) -> tuple[float, int, bool]:
+def _nearness(form: Format, columns: Columns) -> tuple[float, int]:
     """How much of what a format needs is there, by its name or by half nearly so; then how little is missing."""
     missing = form.missing(columns)
     if "*" in form.needs:
-        return -1.0, 0, False
+        return -1.0, 0
     names = [str(name).lower() for name in columns]
     close = sum(bool(get_close_matches(need.lower(), names, 1)) for need in missing)
     share = 1 - len(missing) / len(form.needs)
-    return share + 0.5 * close / len(form.needs), -len(missing), form.cells is None
+    return share + 0.5 * close / len(form.needs), -len(missing)
 
 
 def _fits(name: Any, need: str) -> bool:

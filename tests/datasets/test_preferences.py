@@ -980,10 +980,24 @@ WRONG = {
         {},
         "the table, read as 'label_studio': column 'data' must be readable in each row, got missing values (1 row: 2)",
     ),
+    "pairwise of fields with other names": (
+        [row | {"data": {"ask": "Tea?", "one": "Yes.", "two": "No."}} for row in label_studio_pairwise()],
+        {},
+        "the table, read as 'label_studio': a question is needed that is a choice between responses (their names, or "
+        "words such as 'a', 'model a', 'response a' and 5 more), a ranking of them, or a rating of a single one, got "
+        "'pw' (neither); responses are fields whose names begin with response, reply, answer, completion, output or "
+        "the like, here none of 'ask', 'one', 'two': rename fields, or make a table for skmrm.episodes_from_frame",
+    ),
+    "rating of nothing": (
+        [{"data": {"prompt": "Tea?", "one": "Yes."}, "annotations": label_studio_ratings()[0]["annotations"]}],
+        {},
+        "the table, read as 'label_studio': a response is needed that was rated; responses are fields whose names "
+        "begin with response, reply, answer, completion, output or the like, here none of 'prompt', 'one': rename",
+    ),
     "nothing annotated": (
         altered(label_studio_pairwise()[:1], 0, annotations=[]),
         {"format": "label_studio"},
-        "the table, read as 'label_studio': a question is needed that is a choice",
+        "the table, read as 'label_studio': no answer was submitted: at least one is needed",
     ),
     "too few pairs": (
         flat_votes(),

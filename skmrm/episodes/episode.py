@@ -34,7 +34,7 @@ class Episode:
         prompt of two users is one group; without prompts each pair is a group of its own.
     outcomes : sequence of int, optional
         0 for a tie (which of the two is called chosen does not matter then), 1 for a choice, 2, 3, ... for a stronger
-        one. None for 1 throughout.
+        one. None for choices of which nothing more is known.
     weights : sequence of float > 0, optional
         How often each pair counts; None for once.
     times : sequence of float or datetime, optional

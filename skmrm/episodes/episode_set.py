@@ -13,7 +13,7 @@ from skmrm.episodes.canonical import CanonicalOrder, Choices, canonical_order
 from skmrm.episodes.columns import groups_apart, inverse, number, number_rows
 from skmrm.episodes.episode import Episode
 from skmrm.episodes.features import feature_array, feature_names
-from skmrm.episodes.outcomes import SAID, read_said, said_problems
+from skmrm.episodes.outcomes import SAID, UNTOLD, read_said, said_problems
 from skmrm.episodes.rows import PlacedRows, RowView, in_memory
 from skmrm.episodes.view import EpisodeView
 from skmrm.exceptions import EpisodeError
@@ -57,7 +57,8 @@ class EpisodeSet(Sequence[Episode]):
         Names of the features; None takes those of a data frame.
     outcome : (n_pairs,) int array, optional
         What was said of each pair: 0 that neither is better (a tie; which of the two is called chosen does not matter),
-        1 that the chosen one is, and 2, 3, ... that it is by more, as far as users could say. None for 1 throughout.
+        1 that the chosen one is, and 2, 3, ... that it is by more, as far as users could say; -1 that it is, by nobody
+        knows how much. None for 1 throughout.
     weight : (n_pairs,) float array > 0, optional
         How often each pair counts: 2 is the pair twice. None for once.
     time : (n_pairs,) float or datetime array, optional
@@ -192,7 +193,7 @@ class EpisodeSet(Sequence[Episode]):
     @property
     def is_plain(self) -> bool:
         """Whether every pair is a choice and no more: no ties, no strengths, no ratings."""
-        return self.n_rated == 0 and (self.outcome is None or bool((self.outcome == 1).all()))
+        return self.n_rated == 0 and (self.outcome is None or bool((np.abs(self.outcome) == 1).all()))
 
     @property
     def n_ties(self) -> int:
@@ -549,7 +550,7 @@ def _structural_problems(episodes: EpisodeSet) -> Iterator[str]:
         low, high = int(column.min()), int(column.max())
         if low < 0 or high >= count:
             yield f"column '{name}' must hold rows 0 to {count - 1} of the {what}, got {low} to {high}"
-    yield from said_problems(episodes.said)
+    yield from said_problems(episodes.said, UNTOLD)
     yield from _rating_problems(episodes)
 
 

@@ -20,7 +20,7 @@ from skmrm.episodes.episode_set import EpisodeSet
 from skmrm.episodes.features import is_frame
 from skmrm.episodes.from_columns import set_from_features, set_from_texts
 from skmrm.episodes.messages import all_spelt
-from skmrm.episodes.outcomes import SAID, Said, joined_said, read_said, said_problems
+from skmrm.episodes.outcomes import SAID, UNTOLD, Said, joined_said, read_said, said_problems
 from skmrm.episodes.rules import Problems
 from skmrm.episodes.view import EpisodeView
 
@@ -234,7 +234,7 @@ def _read_groups(groups: Any, user: Any, problems: Problems) -> list[Any] | None
 def _read_said(episode: Episode, problems: Problems) -> dict[str, NDArray[Any]]:
     """Columns of what was said of the pairs, those given."""
     found, unread = read_said({name: getattr(episode, f"{name}s") for name in SAID})
-    for sentence in unread or said_problems(found):
+    for sentence in unread or said_problems(found, UNTOLD if isinstance(episode, EpisodeView) else 0):
         rule, _, came = sentence.partition(", got ")
         problems.add(rule, episode.user, came)
     return found

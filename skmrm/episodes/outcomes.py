@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from skmrm.episodes.arrays import index_column, value_column
 from skmrm.exceptions import EpisodeError
 
-__all__ = ["MAX_GRADES", "SAID", "Said", "Sides", "joined_said", "read_said", "said_problems", "sides_of"]
+__all__ = ["MAX_GRADES", "SAID", "UNTOLD", "Said", "Sides", "joined_said", "read_said", "said_problems", "sides_of"]
 
+UNTOLD = -1  # of an outcome: a choice, and nothing of how strong it is
 SAID = ("outcome", "weight", "time", "rating")
 MAX_GRADES = 20  # strengths, or levels of a rating; a scale of more values says less with each
 _WHOLE = ("outcome", "rating")
@@ -35,8 +36,11 @@ def read_said(given: Mapping[str, ArrayLike | None]) -> tuple[dict[str, NDArray[
     return found, problems
 
 
-def said_problems(said: Said) -> Iterator[str]:
-    """Numbers that mean nothing, one sentence a column."""
+def said_problems(said: Said, lowest: int = 0) -> Iterator[str]:
+    """Numbers that mean nothing, one sentence a column; outcomes are from the `lowest`.
+
+    That of a choice of unknown strength is for columns of a set alone, as others mean a choice of the other response.
+    """
     rules = {
         "outcome": (f"0 for a tie, or a strength from 1 to {MAX_GRADES}", "turn round what was chosen and rejected"),
         "weight": ("numbers above zero", "drop pairs that are not to count"),
@@ -49,7 +53,7 @@ def said_problems(said: Said) -> Iterator[str]:
     for name, column in said.items():
         fit = np.isfinite(column)
         if name in _WHOLE:
-            fit &= (column >= 0) & (column <= MAX_GRADES)
+            fit &= (column >= (lowest if name == "outcome" else 0)) & (column <= MAX_GRADES)
         if name == "weight":
             fit &= column > 0
         wrong = np.flatnonzero(~fit)
@@ -60,9 +64,9 @@ def said_problems(said: Said) -> Iterator[str]:
 
 
 def joined_said(parts: Sequence[tuple[int, Said]]) -> dict[str, NDArray[Any]]:
-    """What was said in several sets of so many pairs: 1 for an outcome and a weight that a set does not have.
+    """What was said in several sets of so many pairs: choices, weights of 1 and no ratings, where a set has none.
 
-    It then has no ratings. Times are left out unless all sets have them.
+    Choices beside ones whose strength was told are of unknown strength. Times are left out unless all sets have them.
     """
     found: dict[str, NDArray[Any]] = {}
     for name in SAID:
@@ -70,6 +74,8 @@ def joined_said(parts: Sequence[tuple[int, Said]]) -> dict[str, NDArray[Any]]:
         if not any(has) or (name == "time" and not all(has)):
             continue
         unsaid, dtype = int(name != "rating"), np.int64 if name in _WHOLE else np.float64
+        if name == "outcome" and max(int(said[name].max(initial=1)) for _, said in parts if name in said) > 1:
+            unsaid = UNTOLD
         found[name] = np.concatenate([said.get(name, np.full(n_pairs, unsaid, dtype)) for n_pairs, said in parts])
     return found
 
@@ -97,7 +103,8 @@ def sides_of(
 ) -> Sides:
     """One or two sides of each outcome, where so many strengths are told apart; larger ones count as the largest.
 
-    Where there is a rating, it is of its level, above so many cuts at most.
+    Where there is a rating, it is of its level, above so many cuts at most. A choice of unknown strength is beyond the
+    first threshold.
 
     Examples
     --------
@@ -107,9 +114,10 @@ def sides_of(
     rated = np.zeros(len(outcome), bool) if rating is None else rating > 0
     first = np.where(rated, n_grades, 0)  # of the thresholds that it is held against
     last = np.where(rated, n_grades + n_cuts, n_grades)
-    above = np.where(rated, n_grades + (0 if rating is None else rating) - 1, outcome)
+    untold = ~rated & (outcome == UNTOLD)
+    above = np.where(rated, n_grades + (0 if rating is None else rating) - 1, np.abs(outcome))
     above = np.minimum(above, last)  # so many thresholds are below it
-    both = (above < last) & ((above > first) | ~rated)
+    both = (above < last) & ((above > first) | ~rated) & ~untold
     pair = np.repeat(np.arange(len(above)), 1 + both)
     turned = rated[pair] & (above == first)[pair]  # the lowest level has no other side
     turned[1:] |= pair[1:] == pair[:-1]

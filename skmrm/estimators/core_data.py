@@ -16,7 +16,7 @@ from skmrm._support.device import resolve_device
 from skmrm._support.tensors import Arrays, as_one_array, as_tensor, as_tensors
 from skmrm._support.threads import in_threads
 from skmrm.episodes import EpisodeSet
-from skmrm.episodes.outcomes import sides_of
+from skmrm.episodes.outcomes import UNTOLD, sides_of
 from skmrm.meta.adaptation import Adaptation
 from skmrm.meta.adaptation.users import adapt_users
 from skmrm.meta.folds import Split
@@ -76,13 +76,10 @@ class Choices:
         """As sides of so many thresholds and cuts, and which choice each side is of; None where there are none."""
         sides, ends = None, (self.chosen, self.rejected)
         if n_grades > 0:
-            plain = np.full(len(self.user), n_grades)  # without a strength, a choice is beyond the first threshold
-            sides = sides_of(plain if self.outcome is None else self.outcome, n_grades, self.rating, n_cuts)
+            outcome = np.full(len(self.user), UNTOLD) if self.outcome is None else self.outcome
+            sides = sides_of(outcome, n_grades, self.rating, n_cuts)
             if self.rating is not None:
                 ends = self.chosen, np.where(self.rating > 0, self.bar, self.rejected)
-            if self.outcome is None:
-                is_choice = np.ones(len(plain), bool) if self.rating is None else self.rating == 0
-                sides = sides._replace(side=np.where(is_choice[sides.pair], 0, sides.side))
             chosen, rejected = (end[sides.pair] for end in ends)
             ends = np.where(sides.turned, rejected, chosen), np.where(sides.turned, chosen, rejected)
         pair = None if sides is None else sides.pair

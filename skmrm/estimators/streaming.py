@@ -83,7 +83,7 @@ class Streamed:
         n_grades, n_cuts = self.grades
         rated = np.zeros(own.n_pairs, bool) if own.rating is None else own.rating > 0
         if n_grades > 0 and own.outcome is not None:
-            counted += (own.outcome < n_grades) & ~rated  # two sides
+            counted += (own.outcome >= 0) & (own.outcome < n_grades) & ~rated  # two sides
         if own.rating is not None:
             counted += (own.rating > 1) & (own.rating <= n_cuts)
         if own.weight is not None:

@@ -56,8 +56,8 @@ def outcome_losses(margins: ArrayLike, outcome: ArrayLike, thresholds: ArrayLike
     margins : array-like of shape (n_pairs,)
         In logits.
     outcome : array-like of int of shape (n_pairs,)
-        0 for a tie, else the strength with which the first response was preferred, as ``EpisodeSet.outcome``; beyond
-        the number of thresholds counts as the largest.
+        0 for a tie, else the strength with which the first response was preferred, as ``EpisodeSet.outcome``, or -1 if
+        that is not known; beyond the number of thresholds counts as the largest.
     thresholds : array-like of shape (n_grades,) or (n_pairs, n_grades)
         ``thresholds_`` of a fitted model, or what each pair is held against.
 
@@ -75,7 +75,7 @@ def outcome_losses(margins: ArrayLike, outcome: ArrayLike, thresholds: ArrayLike
     held = _of_each(thresholds, margin)
     grade, row = np.minimum(read_outcomes(outcome, margin), held.shape[1]), np.arange(len(margin))
     low = np.where(grade == 0, -held[:, 0], held[row, np.maximum(grade - 1, 0)])
-    high = np.column_stack([held, np.full(len(margin), np.inf)])[row, grade]
+    high = np.column_stack([held, np.full(len(margin), np.inf)])[row, grade]  # of unknown strength: the last column
     with np.errstate(divide="ignore"):
         width = -np.log(-np.expm1(low - high))
     return np.asarray(np.logaddexp(0, low - margin) + np.logaddexp(0, margin - high) + width)
@@ -125,9 +125,9 @@ def _of_each(thresholds: ArrayLike, margin: NDArray[np.float64]) -> NDArray[np.f
 def read_outcomes(outcome: ArrayLike, margin: NDArray[np.float64]) -> NDArray[np.int64]:
     """Outcomes as integers, or an error that says what came instead."""
     found = np.asarray(outcome)
-    if found.shape != margin.shape or (found.size and (found.dtype.kind not in "iu" or found.min() < 0)):
+    if found.shape != margin.shape or (found.size and (found.dtype.kind not in "iu" or found.min() < -1)):
         raise ValueError(
-            f"outcome must hold 0 (a tie) or a strength from 1 for each of {margin.size} pairs, got dtype "
-            f"{found.dtype}, shape {found.shape}: pass EpisodeSet.outcome"
+            f"outcome must hold 0 (a tie), a strength from 1, or -1 (not known), for each of {margin.size} pairs, got "
+            f"dtype {found.dtype}, shape {found.shape}: pass EpisodeSet.outcome"
         )
     return found.astype(np.int64)

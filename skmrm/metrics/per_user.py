@@ -86,7 +86,7 @@ def user_log_losses(
         return mean_by_user(outcome_losses(margin, outcome, thresholds), user, n_users)
     owner = user_rows(margin, user, n_users)
     size = int(owner.max(initial=-1)) + 1 if n_users is None else n_users
-    decisive = np.ones(margin.size, bool) if outcome is None else read_outcomes(outcome, margin) > 0
+    decisive = np.ones(margin.size, bool) if outcome is None else read_outcomes(outcome, margin) != 0
     return mean_by_user(np.logaddexp(0.0, -margin[decisive]), owner[decisive], size)
 
 

@@ -78,7 +78,7 @@ def judge(
             accuracy[row, place] = user_accuracies(margins, user, episodes.n_users, outcome)
             log_loss[row, place] = user_log_losses(margins, user, episodes.n_users, outcome, held)
             if outcome is not None:
-                some = outcome > 0
+                some = outcome != 0
                 decisive[row, place] = user_accuracies(margins[some], user[some], episodes.n_users)
             parts.append(part)
         found.append(_reliability(parts))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm.episodes.outcomes import sides_of
+from skmrm.episodes.outcomes import UNTOLD, sides_of
 from skmrm.exceptions import ModelFileError
 from skmrm.metrics.margins import sigmoid
 
@@ -59,13 +59,9 @@ def sides_of_choices(
     if rating is None and thresholds is None and (outcome is None or outcome.all()):
         return Sides(gaps, np.zeros(len(gaps)), weight)
     t = np.zeros(1) if thresholds is None else np.asarray(thresholds, float)
-    if rating is None and outcome is None:  # without a strength, a choice is beyond the first threshold
-        return Sides(gaps, np.full(len(gaps), t[0]), weight)
     ends = np.empty(0) if rating is None or cuts is None else np.asarray(cuts, float)
-    said = np.full(len(gaps), len(t)) if outcome is None else outcome
+    said = np.full(len(gaps), UNTOLD) if outcome is None else outcome
     pair, turned, side = sides_of(said, len(t), rating, len(ends))
-    if outcome is None and rating is not None:
-        side = np.where(rating[pair] > 0, side, 0)
     held = np.concatenate([t, ends, -t, -ends])[side]
     return Sides(np.where(turned[:, None], -gaps[pair], gaps[pair]), held, weight[pair])
 

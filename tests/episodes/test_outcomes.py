@@ -73,6 +73,14 @@ def test__episodes__some_with_outcomes__the_others_chose():
     found = as_episode_set([Episode("a", ["x"], ["y"], outcomes=[0], times=[1.0]), Episode("b", ["x"], ["y"])])
     assert found.outcome.tolist() == [0, 1]
     assert found.time is None  # not known of all
+    graded = as_episode_set([Episode("a", ["x"] * 2, ["y"] * 2, outcomes=[0, 3]), Episode("b", ["x"], ["y"])])
+    assert graded.outcome.tolist() == [0, 3, -1]  # by nobody knows how much
+    views = [graded[0], as_episode_set([Episode("c", ["x"], ["y"])])[0], graded[1]]
+    assert as_episode_set(views).outcome.tolist() == [0, 3, -1, -1]
+    with pytest.raises(
+        EpisodeError, match="must hold 0 for a tie, or a strength from 1 to 20; not so for .a. .-1 at pair 0"
+    ):
+        as_episode_set([Episode("a", ["x"], ["y"], outcomes=[-1])])  # which others mean as a choice of the other one
 
 
 def test__wrong_columns__are_all_said_at_once_with_a_remedy():

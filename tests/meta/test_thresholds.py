@@ -184,8 +184,9 @@ def test__pairs__plain_choices_held_against_zero__are_plain_choices(seed):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
-def test__choices__without_outcomes_among_users_who_tell_strengths__are_beyond_the_first_threshold():
-    choices = Choices(*np.array([[0], [1], [0]]), 1)
+@pytest.mark.parametrize("outcome", [None, np.array([-1])])
+def test__choices__of_unknown_strength_among_users_who_tell_it__are_beyond_the_first_threshold(outcome):
+    choices = Choices(*np.array([[0], [1], [0]]), 1, outcome)
     pairs = sides(choices, [0.5, 1.5])
     rewards = torch.tensor([1.0, 0.0], dtype=torch.float64)
     assert float(sides_loss(pairs, pairs.margins(rewards)).sum()) == pytest.approx(-log_expit(0.5))

@@ -80,7 +80,15 @@ def test__calibration__of_outcomes_drawn_from_the_model__is_small():
     assert reliability(margin, outcome=outcome).weight.sum() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("outcome", [[0.5], [-1], [0, 1], ["tie"]])
+@pytest.mark.parametrize("outcome", [[0.5], [-2], [0, 1], ["tie"]])
 def test__outcomes__that_are_none__are_an_error(outcome):
     with pytest.raises(ValueError, match="outcome must hold 0"):
         outcome_losses([1.0], outcome, [0.5])
+
+
+@given(margin=st.floats(-8, 8), widths=st.lists(st.floats(0.01, 3), min_size=1, max_size=4))
+def test__outcome_losses__a_strength_that_is_not_known__is_any_of_them(margin, widths):
+    held = np.cumsum(widths)
+    known = np.exp(-outcome_losses(np.full(len(held), margin), np.arange(1, len(held) + 1), held)).sum()
+    assert np.exp(-outcome_losses([margin], [-1], held)[0]) == pytest.approx(known)
+    assert user_accuracies([margin], [0], outcome=[-1]) == user_accuracies([margin], [0])

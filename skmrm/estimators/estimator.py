@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -12,9 +13,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from skmrm.base_rewards import BaseRewards, check_episodes, check_user_pairs
 from skmrm.episodes import Episode, EpisodeSet
-from skmrm.episodes.rules import check_rewards_to_learn
-from skmrm.estimators.core_data import Choices, adapt_arrays
 from skmrm.estimators.fitter import EpisodeFitter
+from skmrm.estimators.inner_loop import InnerLoop
 from skmrm.estimators.scorer import RewardScorer
 from skmrm.estimators.user_model import UserModels, UserRewardModel
 from skmrm.export import OnnxExport
@@ -72,18 +72,21 @@ class RewardEstimator(OnnxExport, RewardScorer, TransformerMixin, EpisodeFitter)
             raise AttributeError("feature_names_in_ exists only after a fit on a data frame whose columns are texts")
         return np.array(self._base_rewards.feature_names, dtype=object)
 
-    def adapt(self, user_pairs: Any) -> UserRewardModel:
+    def adapt(self, user_pairs: Any, *, half_life: float | timedelta | None = None) -> UserRewardModel:
         """Turn a handful of a user's choices into that user's reward model.
 
         Parameters
         ----------
         user_pairs : Episode, list of (prompt, chosen, rejected), list of dicts, or table
             One user's choices; texts or arrays as in fit. No choices give the starting weights.
+        half_life : float > 0 or timedelta, optional
+            Time in which a choice loses half of its weight, in the unit of the choices' times (seconds where these are
+            dates), counted back from the latest. None lets all count alike.
 
         Returns
         -------
         UserRewardModel
-            The model itself is unchanged, to the bit.
+            The model itself is unchanged, to the bit. Its ``update`` adds more choices.
 
         Raises
         ------
@@ -93,29 +96,36 @@ class RewardEstimator(OnnxExport, RewardScorer, TransformerMixin, EpisodeFitter)
         check_is_fitted(self)
         base = self.base_rewards_
         episodes = check_user_pairs(user_pairs, base, "adapt")
-        weights, covariance = self._adapt_set(episodes)
-        return UserRewardModel(base, weights[0], None if covariance is None else covariance[0], episodes.n_pairs)
+        history = self._inner.history_of(base, episodes)
+        weights, covariance = self._inner.adapt(base, history.fading(half_life), self.n_jobs)
+        own = None if covariance is None else covariance[0]
+        return UserRewardModel(base, weights[0], own, episodes.n_pairs, self._inner, history)
 
-    def adapt_many(self, episodes: EpisodeSet | list[Episode]) -> UserModels:
+    def adapt_many(
+        self, episodes: EpisodeSet | list[Episode], *, half_life: float | timedelta | None = None
+    ) -> UserModels:
         """Reward models of many users, in one batched computation.
 
         Parameters
         ----------
         episodes : EpisodeSet or list of Episode
             Each user's choices.
+        half_life : float > 0 or timedelta, optional
+            As of :meth:`adapt`.
 
         Returns
         -------
         UserModels
-            A mapping from user id to :class:`UserRewardModel`.
+            A mapping from user id to :class:`UserRewardModel`. Its ``update`` adds choices and users.
         """
         check_is_fitted(self)
         checked = self._check_episodes(episodes, "adapt_many")
         if len(set(checked.users.tolist())) < checked.n_users:
             raise ValueError("adapt_many takes each user once, got repeated users: join their pairs")
-        weights, covariance = self._adapt_set(checked)
-        n_pairs = checked.pairs_per_user
-        return UserModels(self.base_rewards_, checked.users, weights, covariance, n_pairs, self.start_weights_)
+        history = self._inner.history_of(self.base_rewards_, checked)
+        weights, covariance = self._inner.adapt(self.base_rewards_, history.fading(half_life), self.n_jobs)
+        adapted = checked.users, weights, covariance, checked.pairs_per_user, self.start_weights_
+        return UserModels(self.base_rewards_, *adapted, self._inner, history)
 
     def score(self, prompt: Any, response: Any = None) -> Any:
         """Reward before adaptation; or, with episodes alone, mean user-level accuracy after it.
@@ -243,19 +253,9 @@ class RewardEstimator(OnnxExport, RewardScorer, TransformerMixin, EpisodeFitter)
         check_is_fitted(self)
         return self.base_rewards_, self.start_weights_
 
-    def _adapt_set(self, episodes: EpisodeSet) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        if episodes.n_pairs == 0:
-            rewards = np.empty((0, self.base_rewards_.n_bases), self._rule_params["start"].dtype)
-        else:
-            rewards = self.base_rewards_.of_episodes(episodes)
-            check_rewards_to_learn(rewards, episodes, "adapt")
-        bar = self.base_rewards_.bar
-        if bar is not None:
-            rewards = np.concatenate([rewards, bar[None]])
-        choices = Choices.of(episodes)
-        return adapt_arrays(
-            self._rule_params, self.adaptation_, rewards, choices, self.device, self.n_jobs, *self.base_rewards_.held
-        )
+    @property
+    def _inner(self) -> InnerLoop:
+        return InnerLoop(self.adaptation_, self._rule_params)
 
     def _check_episodes(self, episodes: Any, context: str) -> EpisodeSet:
         return check_episodes(episodes, self.base_rewards_, context)

@@ -23,6 +23,8 @@ from skmrm.base_rewards import BaseRewards, make_base_rewards
 from skmrm.encoders._cache import resolve_encoder
 from skmrm.encoders._saving import encoder_from_config, encoder_to_config, fitted_arrays, restore_fitted
 from skmrm.episodes.features import check_kept_names
+from skmrm.episodes.history import History
+from skmrm.estimators.inner_loop import InnerLoop
 from skmrm.exceptions import ModelFileError, reading
 from skmrm.meta.adaptation import Adaptation
 from skmrm.meta.adaptation.registry import rule_config, rule_of_config
@@ -94,6 +96,12 @@ class SavedUser(Protocol):
     def n_pairs_(self) -> int:
         """Number of choices."""
         ...
+
+    @property
+    def _inner(self) -> InnerLoop | None: ...
+
+    @property
+    def _history(self) -> History | None: ...
 
 
 Model = TypeVar("Model", bound=Saved)
@@ -168,12 +176,17 @@ def save_user(user_model: SavedUser, path: str | Path) -> None:
     arrays["user.weights"] = user_model.weights_
     if user_model.weights_cov_ is not None:
         arrays["user.weights_cov"] = user_model.weights_cov_
+    inner, history = user_model._inner, user_model._history
+    unwritten: list[str] = []
+    rule = None if inner is None or history is None else rule_config(inner.rule, unwritten)
+    if inner is not None and history is not None and not unwritten:  # what update needs
+        config["rule"] = rule
+        arrays |= {f"adaptation.{name}": value for name, value in inner.params.items()}
+        arrays |= {f"history.{name}": column for name, column in history.arrays.items()}
     _write(path, "skmrm user model", config, arrays)
 
 
-def load_user(
-    kind: Callable[[BaseRewards, NDArray[Any], NDArray[Any] | None, int], User], path: str | Path, device: str
-) -> User:
+def load_user(kind: Callable[..., User], path: str | Path, device: str) -> User:
     """Read one user's model; see :meth:`skmrm.UserRewardModel.load`."""
     _check_device(device)
     config, arrays = _read(path, "skmrm user model")
@@ -182,7 +195,11 @@ def load_user(
         named = config.get("feature_names"), config.get("scale")
         base = make_base_rewards(_with_prefix(arrays, "base."), encoder, device, *named)
         _check_fit(config, base, arrays, arrays)
-        return kind(base, arrays["user.weights"], arrays.get("user.weights_cov"), int(config["n_pairs"]))
+        adapted = base, arrays["user.weights"], arrays.get("user.weights_cov"), int(config["n_pairs"])
+        if "rule" not in config:
+            return kind(*adapted)
+        inner = InnerLoop(rule_of_config(config["rule"]), _with_prefix(arrays, "adaptation."))
+        return kind(*adapted, inner, History.of_arrays(_with_prefix(arrays, "history."), base.n_bases))
 
 
 def _base_to_files(base: BaseRewards, problems: list[str]) -> tuple[dict[str, Any], Arrays]:

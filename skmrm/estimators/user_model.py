@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skmrm._support.wording import name_some
-from skmrm.base_rewards import BaseRewards, check_episodes
+from skmrm.base_rewards import BaseRewards, check_episodes, check_user_pairs
+from skmrm.episodes.arrays import id_array
+from skmrm.episodes.history import History
+from skmrm.estimators.inner_loop import InnerLoop
 from skmrm.estimators.scorer import RewardScorer, thresholds_by_pair
 from skmrm.export import OnnxExport
 from skmrm.export.sources import Source, user_source, users_source
@@ -27,6 +31,8 @@ __all__ = ["UserModels", "UserRewardModel"]
 class UserRewardModel(OnnxExport, RewardScorer):
     """One user's reward model; made by ``adapt`` of :class:`skmrm.MetaRewardModel` or of a baseline, never changed.
 
+    It keeps what the user said as gaps of base rewards, a few numbers a choice and no text, for :meth:`update`.
+
     Attributes
     ----------
     weights_ : ndarray of shape (n_bases,)
@@ -38,15 +44,26 @@ class UserRewardModel(OnnxExport, RewardScorer):
         Number of choices it was adapted on.
     """
 
-    __slots__ = ("_base", "n_pairs_", "weights_", "weights_cov_")
+    __slots__ = ("_base", "_history", "_inner", "n_pairs_", "weights_", "weights_cov_")
 
     _base: BaseRewards
+    _inner: InnerLoop | None
+    _history: History | None
     weights_: NDArray[Any]
     weights_cov_: NDArray[Any] | None
     n_pairs_: int
 
-    def __init__(self, base: BaseRewards, weights: NDArray[Any], covariance: NDArray[Any] | None, n_pairs: int) -> None:
-        self.__setstate__({"_base": base, "weights_": weights, "weights_cov_": covariance, "n_pairs_": n_pairs})
+    def __init__(
+        self,
+        base: BaseRewards,
+        weights: NDArray[Any],
+        covariance: NDArray[Any] | None,
+        n_pairs: int,
+        inner: InnerLoop | None = None,
+        history: History | None = None,
+    ) -> None:
+        adapted = {"weights_": weights, "weights_cov_": covariance, "n_pairs_": n_pairs}
+        self.__setstate__({"_base": base, "_inner": inner, "_history": history, **adapted})
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(
@@ -60,8 +77,49 @@ class UserRewardModel(OnnxExport, RewardScorer):
         return {name: getattr(self, name) for name in UserRewardModel.__slots__}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
+        earlier = {"_inner": None, "_history": None}  # which earlier versions did not have
+        for name, value in (earlier | state).items():
             object.__setattr__(self, name, _frozen(value) if isinstance(value, np.ndarray) else value)
+
+    def update(self, user_pairs: Any, *, half_life: float | timedelta | None = None) -> UserRewardModel:
+        """Learn from more of this user's choices: the same as adapting on all of them, the earlier ones included.
+
+        Parameters
+        ----------
+        user_pairs : Episode, list of (prompt, chosen, rejected), list of dicts, or table
+            New choices, as for :meth:`skmrm.MetaRewardModel.adapt`.
+        half_life : float > 0 or timedelta, optional
+            Time in which a choice loses half of its weight, as for :meth:`skmrm.MetaRewardModel.adapt`. It is not
+            remembered: pass it each time.
+
+        Returns
+        -------
+        UserRewardModel
+            This one is unchanged.
+
+        Raises
+        ------
+        ValueError
+            If earlier choices were not kept: by :meth:`compact`, or by an earlier version that saved the user.
+        EpisodeError
+            If the pairs break a rule, or have no times where `half_life` needs them.
+        """
+        if self._inner is None or (self._history is None and self.n_pairs_ > 0):
+            raise ValueError(f"update needs the user's earlier choices, and they {_WHY_GONE}")
+        new = self._inner.history_of(self._base, check_user_pairs(user_pairs, self._base, "update"))
+        history = new if self._history is None else self._history.joined(new)
+        weights, covariance = self._inner.adapt(self._base, history.fading(half_life))
+        own = None if covariance is None else covariance[0]
+        return UserRewardModel(self._base, weights[0], own, len(history.user), self._inner, history)
+
+    def compact(self) -> UserRewardModel:
+        """The same user without earlier choices, K numbers each: smaller, and no longer to be updated.
+
+        Returns
+        -------
+        UserRewardModel
+        """
+        return UserRewardModel(self._base, self.weights_, self.weights_cov_, self.n_pairs_, self._inner)
 
     def score(self, prompt: Any, response: Any) -> Any:
         """Reward of a response under this user's weights.
@@ -213,8 +271,12 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
         covariance: NDArray[Any] | None,
         n_pairs: NDArray[Any],
         start_weights: NDArray[Any] | None = None,
+        inner: InnerLoop | None = None,
+        history: History | None = None,
     ) -> None:
         self._base = base
+        self._inner = inner
+        self._history = history
         self.users_ = users
         self.weights_ = _frozen(weights)
         self.weights_cov_ = None if covariance is None else _frozen(covariance)
@@ -230,7 +292,66 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
                 f"no user {user!r} among {len(self)} adapted users ({name_some(self._row)}): adapt it first"
             ) from None
         covariance = None if self.weights_cov_ is None else self.weights_cov_[row]
-        return UserRewardModel(self._base, self.weights_[row], covariance, int(self.n_pairs_[row]))
+        history = None if self._history is None else self._history.take(np.array([row]))
+        n_pairs = int(self.n_pairs_[row])
+        return UserRewardModel(self._base, self.weights_[row], covariance, n_pairs, self._inner, history)
+
+    def update(self, episodes: Any, *, half_life: float | timedelta | None = None) -> UserModels:
+        """Learn from more choices of these users, and of new ones: the same as adapting all on everything they said.
+
+        Parameters
+        ----------
+        episodes : EpisodeSet or list of Episode
+            New choices, of some of the users or of others.
+        half_life : float > 0 or timedelta, optional
+            As for :meth:`skmrm.MetaRewardModel.adapt_many`; of users without new choices nothing changes.
+
+        Returns
+        -------
+        UserModels
+            New users behind the others. This one is unchanged.
+
+        Raises
+        ------
+        ValueError
+            If earlier choices were not kept, or a user comes twice.
+        EpisodeError
+            If the pairs break a rule, or have no times where `half_life` needs them.
+        """
+        if self._inner is None or self._history is None:
+            raise ValueError(f"update needs the users' earlier choices, and they {_WHY_GONE}")
+        checked = check_episodes(episodes, self._base, "update")
+        new = self._inner.history_of(self._base, checked)
+        named = checked.users.tolist()
+        if len(set(named)) < len(named):
+            raise ValueError("update takes each user once, got repeated users: join their pairs")
+        more = [user for user in named if user not in self._row]
+        row = self._row | {user: place for place, user in enumerate(more, len(self))}
+        rows = np.array([row[user] for user in named], np.intp)
+        history = self._history.joined(new, rows, len(row))
+        weights, covariance = self._inner.adapt(self._base, history.take(rows).fading(half_life))
+        return UserModels(
+            self._base,
+            np.concatenate([self.users_, id_array(more)]),
+            _put(self.weights_, rows, weights, len(row)),
+            None
+            if covariance is None or self.weights_cov_ is None
+            else _put(self.weights_cov_, rows, covariance, len(row)),
+            history.pairs_per_user,
+            self.start_weights_,
+            self._inner,
+            history,
+        )
+
+    def compact(self) -> UserModels:
+        """The same users without earlier choices, K numbers each: smaller, and no longer to be updated.
+
+        Returns
+        -------
+        UserModels
+        """
+        adapted = self.users_, self.weights_, self.weights_cov_, self.n_pairs_, self.start_weights_
+        return UserModels(self._base, *adapted, self._inner)
 
     def decision_function(self, episodes: Any) -> NDArray[Any]:
         """Reward of the chosen minus reward of the rejected response, each pair under its own user's model.
@@ -355,6 +476,17 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
 
     def __repr__(self) -> str:
         return f"UserModels(n_users={len(self)}, n_bases={self.weights_.shape[1]})"
+
+
+_WHY_GONE = "were dropped by compact(), or not kept by an earlier version: adapt on all choices once more"
+
+
+def _put(array: NDArray[Any], rows: NDArray[np.intp], values: NDArray[Any], n_rows: int) -> NDArray[Any]:
+    """A copy with so many rows, of which some have other values."""
+    found = np.empty((n_rows, *array.shape[1:]), array.dtype)
+    found[: len(array)] = array
+    found[rows] = values
+    return found
 
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:

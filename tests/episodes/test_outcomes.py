@@ -78,7 +78,7 @@ def test__episodes__some_with_outcomes__the_others_chose():
     views = [graded[0], as_episode_set([Episode("c", ["x"], ["y"])])[0], graded[1]]
     assert as_episode_set(views).outcome.tolist() == [0, 3, -1, -1]
     with pytest.raises(
-        EpisodeError, match="must hold 0 for a tie, or a strength from 1 to 20; not so for .a. .-1 at pair 0"
+        EpisodeError, match=r"must hold 0 for a tie, or a strength from 1 to 20; not so for .a. .-1 at pair 0"
     ):
         as_episode_set([Episode("a", ["x"], ["y"], outcomes=[-1])])  # which others mean as a choice of the other one
 

@@ -1,0 +1,129 @@
+"""What users have said so far, as numbers that more can be added to: gaps of base rewards, and no text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmrm.episodes.episode_set import EpisodeSet
+from skmrm.episodes.outcomes import SAID, UNTOLD, joined_said, said_problems
+from skmrm.exceptions import EpisodeError
+
+__all__ = ["History"]
+
+
+@dataclass(frozen=True)
+class History:
+    """Choices of users, in the form in which weights are learnt from them: K numbers a choice.
+
+    Attributes
+    ----------
+    gaps : (n_pairs, n_bases) array
+        Base rewards of the chosen response less those of the rejected one; of a rated response less those of the bar.
+    user : (n_pairs,) int array, ascending
+        Row of the user whose choice it is.
+    n_users : int
+    said : mapping of str to (n_pairs,) array
+        ``outcome``, ``weight``, ``time`` and ``rating`` of :class:`skmrm.EpisodeSet`, those that are there.
+    """
+
+    gaps: NDArray[Any]
+    user: NDArray[np.intp]
+    n_users: int
+    said: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, episodes: EpisodeSet, rewards: NDArray[Any], bar: NDArray[Any] | None) -> History:
+        """Of a set, with the base rewards (n_items, n_bases) of its items and those of the bar (n_bases,)."""
+        gaps = rewards[episodes.chosen] - rewards[episodes.rejected]
+        said = dict(episodes.said)
+        if not episodes.n_rated or bar is None:
+            said.pop("rating", None)
+        else:
+            rated = np.flatnonzero(said["rating"])
+            gaps[rated] = rewards[episodes.chosen[rated]] - bar
+        return cls(gaps, episodes.user, episodes.n_users, said)
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, NDArray[Any]], n_bases: int) -> History:
+        """Of one user, from what :attr:`arrays` gave.
+
+        Raises
+        ------
+        ValueError
+            If columns do not fit each other, or another number of base reward functions.
+        """
+        gaps, said = arrays["gaps"], {name: column for name, column in arrays.items() if name != "gaps"}
+        wrong = [name for name, column in said.items() if name not in SAID or column.shape != (len(gaps),)]
+        if gaps.ndim != 2 or gaps.shape[1] != n_bases or wrong or list(said_problems(said, UNTOLD)):
+            raise ValueError(
+                f"choices over {n_bases} base reward functions are needed, got gaps of shape {gaps.shape}"
+                f" and columns {', '.join(said) or 'none'}"
+            )
+        return cls(gaps, np.zeros(len(gaps), np.intp), 1, said)
+
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All columns of one user's choices, under their names."""
+        return {"gaps": self.gaps, **self.said}
+
+    @property
+    def pairs_per_user(self) -> NDArray[np.intp]:
+        """Number of choices of each user, (n_users,)."""
+        return np.bincount(self.user, minlength=self.n_users)
+
+    def take(self, users: NDArray[np.intp]) -> History:
+        """Those of some users, in that order."""
+        offsets = np.searchsorted(self.user, np.arange(self.n_users + 1))
+        counts = np.diff(offsets)[users]
+        begins = np.cumsum(counts) - counts
+        rows = np.arange(counts.sum()) + np.repeat(offsets[users] - begins, counts)
+        said = {name: column[rows] for name, column in self.said.items()}
+        return History(self.gaps[rows], np.repeat(np.arange(len(users)), counts), len(users), said)
+
+    def joined(self, later: History, rows: NDArray[np.intp] | None = None, n_users: int | None = None) -> History:
+        """With what was said later, by users in these rows of so many; by the same users, if none are given."""
+        n_users = self.n_users if n_users is None else n_users
+        user = np.concatenate([self.user, later.user if rows is None else rows[later.user]])
+        order = np.argsort(user, kind="stable")
+        said = joined_said([(len(one.user), one.said) for one in (self, later)])
+        columns = {name: column[order] for name, column in said.items()}
+        return History(np.concatenate([self.gaps, later.gaps])[order], user[order], n_users, columns)
+
+    def fading(self, half_life: float | timedelta | None) -> History:
+        r"""The same, each choice weighed by :math:`2^{-a / h}` with its age a before the latest one of its user.
+
+        Parameters
+        ----------
+        half_life : float > 0 or timedelta, optional
+            h, in the unit of the times; seconds where these are dates. None changes nothing.
+
+        Raises
+        ------
+        EpisodeError
+            If there are no times, or the half-life is no positive number.
+        """
+        if half_life is None:
+            return self
+        unit = half_life.total_seconds() if isinstance(half_life, timedelta) else half_life
+        problems = []
+        if isinstance(unit, bool) or not isinstance(unit, int | float | np.number) or not 0 < float(unit) < np.inf:
+            problems.append(
+                f"half_life must be a positive number in the unit of the times, or a timedelta, got {unit!r}"
+            )
+        if len(self.user) and "time" not in self.said:
+            problems.append("half_life needs to know when each choice was made: give all of them a time")
+        if problems:
+            raise EpisodeError(problems)
+        if len(self.user) == 0:
+            return self
+        time = self.said["time"]
+        latest = np.full(self.n_users, -np.inf)
+        np.maximum.at(latest, self.user, time)
+        weight = np.exp2((time - latest[self.user]) / float(unit)) * self.said.get("weight", 1.0)
+        return History(self.gaps, self.user, self.n_users, {**self.said, "weight": weight})

@@ -67,6 +67,23 @@ class History:
             )
         return cls(gaps, np.zeros(len(gaps), np.intp), 1, said)
 
+    @classmethod
+    def from_bytes(cls, content: bytes, n_bases: int) -> History:
+        """Of one user, from what :meth:`to_bytes` gave; a ValueError as of :meth:`of_arrays`, or if it is damaged."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        try:
+            return cls.of_arrays(load(content), n_bases)
+        except (SafetensorError, KeyError) as error:
+            raise ValueError(f"these are not the choices of a user, or they are damaged: {error}") from error
+
+    def to_bytes(self) -> bytes:
+        """One user's choices as safetensors: nothing in it is executed when it is read."""
+        from safetensors.numpy import save
+
+        return save({name: np.ascontiguousarray(column) for name, column in self.arrays.items()})
+
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All columns of one user's choices, under their names."""

@@ -19,8 +19,10 @@ __all__ = [
     "check_features",
     "check_items",
     "encodable",
+    "is_one_text",
     "responses_to_rank",
     "responses_to_score",
+    "several",
 ]
 
 Item: TypeAlias = tuple[str, str]  # prompt and response
@@ -98,16 +100,16 @@ def responses_to_score(prompt: Any, response: Any, kind: str) -> tuple[list[tupl
             "score(prompt, response) needs a model fitted on texts; this one was fitted on feature vectors: "
             "call predict(X) with an array of shape (n, n_features)"
         )
-    if _is_one_text(prompt) and _is_one_text(response):
+    if is_one_text(prompt) and is_one_text(response):
         return [(prompt, response)], True
-    if _is_one_text(response):
+    if is_one_text(response):
         raise TypeError(
             "score takes one prompt and one response, or sequences of the same length; "
             "got several prompts and one response"
         )
-    responses = _several(response, "score takes a response, or a sequence of responses")
-    is_one = _is_one_text(prompt)
-    prompts = [prompt] * len(responses) if is_one else _several(prompt, "score takes a prompt, or a sequence of them")
+    responses = several(response, "score takes a response, or a sequence of responses")
+    is_one = is_one_text(prompt)
+    prompts = [prompt] * len(responses) if is_one else several(prompt, "score takes a prompt, or a sequence of them")
     if len(prompts) != len(responses):
         raise ValueError(
             f"score takes as many prompts as responses, got {len(prompts)} prompts and {len(responses)} responses"
@@ -119,22 +121,23 @@ def responses_to_rank(prompt: Any, responses: Any, kind: str) -> Any:
     """What rank(prompt, responses) is to score; feature vectors need no prompt."""
     if kind == "features":
         return responses
-    if not _is_one_text(prompt):
+    if not is_one_text(prompt):
         raise TypeError(
             f"rank takes one prompt, a str or a list of messages, got {described(prompt)}: rank the responses to each "
             "prompt by themselves, and wrap a message in a list"
         )
-    if _is_one_text(responses):
+    if is_one_text(responses):
         came = "a str" if isinstance(responses, str) else "one list of messages"
         raise TypeError(f"rank takes a sequence of responses, got {came}: wrap it in a list")
-    return [(prompt, response) for response in _several(responses, "rank takes a sequence of responses")]
+    return [(prompt, response) for response in several(responses, "rank takes a sequence of responses")]
 
 
-def _is_one_text(value: Any) -> bool:
+def is_one_text(value: Any) -> bool:
+    """Whether something is a text, or one list of messages."""
     return isinstance(value, str) or is_messages(value)
 
 
-def _several(values: Any, rule: str) -> list[Any]:
+def several(values: Any, rule: str) -> list[Any]:
     """Texts or message lists one after the other: of a list, an array, a column; not of what is itself one thing."""
     if is_message(values):
         raise TypeError(f"{rule}; got {described(values)}: wrap a message in a list")

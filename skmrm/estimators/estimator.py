@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skmrm.base_rewards import BaseRewards, check_episodes, check_user_pairs
 from skmrm.episodes import Episode, EpisodeSet
+from skmrm.episodes.questions import Question
 from skmrm.estimators.fitter import EpisodeFitter
 from skmrm.estimators.inner_loop import InnerLoop
 from skmrm.estimators.scorer import RewardScorer
@@ -126,6 +127,20 @@ class RewardEstimator(OnnxExport, RewardScorer, TransformerMixin, EpisodeFitter)
         weights, covariance = self._inner.adapt(self.base_rewards_, history.fading(half_life), self.n_jobs)
         adapted = checked.users, weights, covariance, checked.pairs_per_user, self.start_weights_
         return UserModels(self.base_rewards_, *adapted, self._inner, history)
+
+    def suggest_pairs(self, candidates: Any, n: int = 1, context: Any = None) -> list[Question]:
+        """What to ask a new user first; see :meth:`skmrm.UserRewardModel.suggest_pairs`.
+
+        Parameters
+        ----------
+        candidates, n, context
+            As there.
+
+        Returns
+        -------
+        list of Question
+        """
+        return self.adapt([]).suggest_pairs(candidates, n, context)
 
     def score(self, prompt: Any, response: Any = None) -> Any:
         """Reward before adaptation; or, with episodes alone, mean user-level accuracy after it.

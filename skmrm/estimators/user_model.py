@@ -13,6 +13,7 @@ from skmrm._support.wording import name_some
 from skmrm.base_rewards import BaseRewards, check_episodes, check_user_pairs
 from skmrm.episodes.arrays import id_array
 from skmrm.episodes.history import History
+from skmrm.episodes.questions import Question, ask, read_candidates
 from skmrm.estimators.inner_loop import InnerLoop
 from skmrm.estimators.scorer import RewardScorer, thresholds_by_pair
 from skmrm.export import OnnxExport
@@ -160,15 +161,56 @@ class UserRewardModel(OnnxExport, RewardScorer):
             If the model defines no posterior: under gradient adaptation, and for baselines.
         """
         if self.weights_cov_ is None:
-            raise ValueError(
-                "predict_std needs a posterior over the user's weights, and the model that this user was adapted with "
-                "defines none (gradient adaptation and the baselines do not): fit MetaRewardModel(adaptation='map')"
-            )
+            raise ValueError(_NO_POSTERIOR.format("predict_std"))
         rewards = self._base.of_items(X, "predict_std", type(self).__name__)
         if len(rewards) == 0:
             return np.empty(0, rewards.dtype)
         rewards = rewards - rewards.mean(0)
         return np.sqrt(np.einsum("nk,kl,nl->n", rewards, self.weights_cov_, rewards).clip(min=0))
+
+    def suggest_pairs(self, candidates: Any, n: int = 1, context: Any = None) -> list[Question]:
+        """Comparisons whose answers would teach most about this user; see :mod:`skmrm.episodes.information`.
+
+        Parameters
+        ----------
+        candidates : sequence of str, of (prompt, response) or of (prompt, response, response), or array
+            Responses to the prompt `context`; or with their prompts, of which those to one prompt are compared; or
+            pairs to choose from. With feature vectors, an array of shape (n_candidates, n_features), or of pairs
+            (n_pairs, 2, n_features). Of more than a million pairs as many are looked at.
+        n : int
+            How many questions, at most; none repeats what another asks.
+        context : str, list of messages, or sequence of hashables, optional
+            With texts, the prompt. With feature vectors, what tells which candidates belong together (n_candidates,);
+            None lets all be compared.
+
+        Returns
+        -------
+        list of Question
+            The most telling first: named tuples of prompt, both responses, their places among the candidates, and the
+            expected information in bits.
+
+        Raises
+        ------
+        ValueError
+            If the model defines no posterior: under gradient adaptation, and for baselines.
+
+        Examples
+        --------
+        >>> from skmrm import MetaRewardModel
+        >>> from skmrm.datasets import make_user_preferences
+        >>> data = make_user_preferences(n_users=60, n_features=5, random_state=0)
+        >>> model = MetaRewardModel(random_state=0).fit(data.episodes[:50])
+        >>> user = model.adapt(data.episodes[55])
+        >>> question = user.suggest_pairs(data.episodes.features[:40])[0]
+        >>> 0 <= question.first < 40 and 0 < question.information < 1
+        True
+        """
+        if self.weights_cov_ is None:
+            raise ValueError(_NO_POSTERIOR.format("suggest_pairs"))
+        base = self._base
+        found = read_candidates(candidates, context, base.kind, base.n_features, type(self).__name__)
+        rewards = base.of_items(found.items, "suggest_pairs", type(self).__name__)
+        return ask(found, rewards, self.weights_, self.weights_cov_, n)
 
     def save(self, path: Any) -> None:
         """Write the user's model into a folder: safetensors and JSON, no pickle, no user id.
@@ -478,6 +520,10 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
         return f"UserModels(n_users={len(self)}, n_bases={self.weights_.shape[1]})"
 
 
+_NO_POSTERIOR = (
+    "{} needs a posterior over the user's weights, and the model that this user was adapted with defines none "
+    "(gradient adaptation and the baselines do not): fit MetaRewardModel(adaptation='map')"
+)
 _WHY_GONE = "were dropped by compact(), or not kept by an earlier version: adapt on all choices once more"
 
 

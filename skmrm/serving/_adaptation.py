@@ -17,7 +17,7 @@ from skmrm.episodes.outcomes import UNTOLD, sides_of
 from skmrm.exceptions import ModelFileError
 from skmrm.metrics.margins import sigmoid
 
-__all__ = ["RULES", "Sides", "adapt_weights", "sides_of_choices"]
+__all__ = ["RULES", "Sides", "posterior", "sides_of_choices"]
 
 Array = NDArray[np.float64]
 Rule = Mapping[str, Any]  # fields of the rule, and its meta-learnt arrays
@@ -66,8 +66,8 @@ def sides_of_choices(
     return Sides(np.where(turned[:, None], -gaps[pair], gaps[pair]), held, weight[pair])
 
 
-def adapt_weights(rule: Rule, start: NDArray[Any], sides: Sides) -> Array:
-    """Weights (n_bases,) of a user.
+def posterior(rule: Rule, start: NDArray[Any], sides: Sides) -> tuple[Array, Array | None]:
+    """Weights (n_bases,) of a user, and their covariance (n_bases, n_bases) where the rule defines one.
 
     Parameters
     ----------
@@ -88,18 +88,18 @@ def adapt_weights(rule: Rule, start: NDArray[Any], sides: Sides) -> Array:
     return RULES[rule["kind"]](rule, np.asarray(start, float), sides)
 
 
-def _fixed(rule: Rule, start: Array, sides: Sides) -> Array:
-    return start
+def _fixed(rule: Rule, start: Array, sides: Sides) -> tuple[Array, None]:
+    return start, None
 
 
-def _map(rule: Rule, start: Array, sides: Sides) -> Array:
+def _map(rule: Rule, start: Array, sides: Sides) -> tuple[Array, Array]:
     factor = np.diag(np.asarray(rule["prior_scale"], float))
-    return start + factor @ _posterior(rule, start, factor, sides)[0]
+    mode, _, hessian = _posterior(rule, start, factor, sides)
+    return start + factor @ mode, factor @ np.linalg.inv(hessian) @ factor.T
 
 
-def _mixture(rule: Rule, start: Array, sides: Sides) -> Array:
-    if len(sides.gaps) == 0:
-        return start
+def _mixture(rule: Rule, start: Array, sides: Sides) -> tuple[Array, Array]:
+    """Posterior mean; covariance within the kinds, and between them as far as the user's kind is in doubt."""
     logits, centres = np.asarray(rule["logits"], float), np.asarray(rule["centres"], float)
     priors = np.asarray(rule.get("priors", np.zeros(len(logits), int)))  # one prior, if none are told apart
     weights = _softmax(np.asarray(rule.get("weights", np.zeros(1)), float))
@@ -110,20 +110,22 @@ def _mixture(rule: Rule, start: Array, sides: Sides) -> Array:
             np.diag(np.asarray(rule["prior_scale"], float)), (len(logits), len(start), len(start))
         )
     means = np.asarray(rule.get("means", np.zeros((len(weights), len(start)))), float)
-    total = np.zeros_like(start)
+    kinds: list[tuple[float, Array, Array]] = []  # of each its chance, its mode and its covariance
     for number, weight in enumerate(weights):
         own = np.flatnonzero(priors == number)
         shares = _softmax(logits[own])
         starts = start + means[number] + centres[own] - shares @ centres[own]
         found = [_posterior(rule, *kind, sides) for kind in zip(starts, factors[own], strict=True)]
-        chances = _softmax(np.log(np.maximum(shares, np.finfo(float).tiny)) + [evidence for _, evidence in found])
-        modes = [kind + factor @ mode for kind, factor, (mode, _) in zip(starts, factors[own], found, strict=True)]
-        total += weight * (chances @ modes)
-    return total
+        chances = _softmax(np.log(np.maximum(shares, np.finfo(float).tiny)) + [evidence for _, evidence, _ in found])
+        for chance, kind, factor, (mode, _, hessian) in zip(chances, starts, factors[own], found, strict=True):
+            kinds.append((weight * chance, kind + factor @ mode, factor @ np.linalg.inv(hessian) @ factor.T))
+    mean = start if len(sides.gaps) == 0 else np.sum([chance * mode for chance, mode, _ in kinds], axis=0)
+    spread = [chance * (own + np.outer(mode - mean, mode - mean)) for chance, mode, own in kinds]
+    return mean, np.sum(spread, axis=0)
 
 
-def _posterior(rule: Rule, start: Array, factor: Array, sides: Sides) -> tuple[Array, float]:
-    """Mode of the posterior in prior standard deviations, by Newton's method, and the logarithm of its evidence."""
+def _posterior(rule: Rule, start: Array, factor: Array, sides: Sides) -> tuple[Array, float, Array]:
+    """Mode of the posterior in prior standard deviations, by Newton's method, the log of its evidence, the Hessian."""
     scaled, offset, weight = sides.gaps @ factor, sides.gaps @ start - sides.held, sides.weight
     mode = np.zeros(factor.shape[1])
 
@@ -143,8 +145,9 @@ def _posterior(rule: Rule, start: Array, factor: Array, sides: Sides) -> tuple[A
         mode, value = mode + length * step, reached
         if (np.abs(length * step) <= _TOLERANCE * (1 + np.abs(mode))).all():
             break
-    _, log_det = np.linalg.slogdet(_derivatives(mode, offset, scaled, weight)[1])
-    return mode, -value - 0.5 * float(log_det)
+    hessian = _derivatives(mode, offset, scaled, weight)[1]
+    _, log_det = np.linalg.slogdet(hessian)
+    return mode, -value - 0.5 * float(log_det), hessian
 
 
 def _derivatives(mode: Array, offset: Array, scaled: Array, weight: Array) -> tuple[Array, Array]:
@@ -154,13 +157,13 @@ def _derivatives(mode: Array, offset: Array, scaled: Array, weight: Array) -> tu
     return mode - (weight * wrong) @ scaled, np.eye(len(mode)) + (scaled * curvature[:, None]).T @ scaled
 
 
-def _gradient(rule: Rule, start: Array, sides: Sides) -> Array:
+def _gradient(rule: Rule, start: Array, sides: Sides) -> tuple[Array, None]:
     """Steps on the user's mean loss; on the simplex, in the logits of the weights."""
     step_size = np.asarray(rule["step_size"], float)
     constrain: Callable[[Array], Array] = _softmax if rule["simplex"] else _same
     raw, first, second = start, np.zeros(len(start)), np.zeros(len(start))
     if len(sides.gaps) == 0:
-        return constrain(start)
+        return constrain(start), None
     share = sides.weight / sides.weight.sum()
     for number in range(1, int(rule["steps"]) + 1):
         weights = constrain(raw)
@@ -173,7 +176,7 @@ def _gradient(rule: Rule, start: Array, sides: Sides) -> Array:
             corrected = [moment / (1 - beta**number) for moment, beta in zip((first, second), _ADAM_BETAS, strict=True)]
             slope = corrected[0] / (np.sqrt(corrected[1]) + _ADAM_EPS)
         raw = raw - step_size * slope
-    return constrain(raw)
+    return constrain(raw), None
 
 
 def _same(values: Array) -> Array:
@@ -185,7 +188,7 @@ def _softmax(values: Array) -> Array:
     return shifted / shifted.sum()
 
 
-RULES: dict[str, Callable[[Rule, Array, Sides], Array]] = {
+RULES: dict[str, Callable[[Rule, Array, Sides], tuple[Array, Array | None]]] = {
     "fixed": _fixed,
     "map": _map,
     "mixture": _mixture,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 from numbers import Integral
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -16,9 +17,11 @@ from skmrm._support.threads import one_thread
 from skmrm._support.wording import raise_all
 from skmrm.episodes.features import check_kept_names, check_names, feature_names
 from skmrm.episodes.from_user import read_user_pairs
+from skmrm.episodes.history import History
 from skmrm.episodes.items import check_features, check_items, responses_to_rank, responses_to_score
+from skmrm.episodes.questions import Question, ask, read_candidates
 from skmrm.episodes.rules import check_rewards_to_learn, check_scale
-from skmrm.serving._adaptation import Sides, adapt_weights, sides_of_choices
+from skmrm.serving._adaptation import posterior, sides_of_choices
 from skmrm.serving._bundle import WEIGHTS_FILE, Bundle, Source, open_bundle
 from skmrm.serving._inputs import make_inputs, max_length_problems
 from skmrm.serving._session import make_session
@@ -186,7 +189,7 @@ class OnnxScorer:
         if rule.get("steps", 0) > _MOST_STEPS:
             raise ValueError(f"an inner rule of {rule['steps']} steps would not end")
         if "kind" in rule:
-            self._adapted(sides_of_choices(np.zeros((1, self.n_bases)), None, None, self.thresholds))
+            self._posterior(History(np.zeros((1, self.n_bases)), np.zeros(1, np.intp), 1))
 
     def predict(self, X: Any, *, weights: Any = None) -> NDArray[Any]:
         """Rewards of responses.
@@ -277,13 +280,19 @@ class OnnxScorer:
         self._need_shared("transform")
         return self._run(self._checked(X, "transform"), "base_rewards", np.zeros(self.n_bases))
 
-    def adapt(self, user_pairs: Any) -> NDArray[np.float64]:
+    def adapt(
+        self, user_pairs: Any, *, earlier: History | None = None, half_life: float | timedelta | None = None
+    ) -> NDArray[np.float64]:
         """Turn a handful of a user's choices into that user's weights; of bundles that a model exported.
 
         Parameters
         ----------
         user_pairs : Episode, list of (prompt, chosen, rejected), list of dicts, or table
             One user's choices, as for :meth:`skmrm.MetaRewardModel.adapt`. No choices give the starting weights.
+        earlier : History, optional
+            What the user said before, as :meth:`history` gave it: the weights are those of all choices together.
+        half_life : float > 0 or timedelta, optional
+            As for :meth:`skmrm.MetaRewardModel.adapt`.
 
         Returns
         -------
@@ -297,26 +306,91 @@ class OnnxScorer:
         TypeError
             If the bundle cannot adapt: it is of users, or its inner rule is none that numpy has.
         """
+        history = self.history(user_pairs, earlier=earlier)
+        return self._posterior(history.fading(half_life))[0]
+
+    def history(self, user_pairs: Any, *, earlier: History | None = None) -> History:
+        """What a user said as numbers to keep, a few a choice and no text; for :meth:`adapt` to go on from.
+
+        Parameters
+        ----------
+        user_pairs : Episode, list of (prompt, chosen, rejected), list of dicts, or table
+            As for :meth:`adapt`.
+        earlier : History, optional
+            What the user said before.
+
+        Returns
+        -------
+        History
+            Earlier choices first. ``to_bytes`` and ``from_bytes`` keep it.
+
+        Raises
+        ------
+        EpisodeError, TypeError
+            As :meth:`adapt`.
+        ValueError
+            If `earlier` is of another model.
+        """
         rule = self.config["adaptation"]
         if rule is None or "kind" not in rule:
             reason = "it was exported from users, not from a model" if rule is None else rule["reason"]
             raise TypeError(f"adapt: this bundle cannot adapt ({reason}): export the model that adapts its users")
+        if earlier is not None and earlier.gaps.shape[1:] != (self.n_bases,):
+            raise ValueError(
+                f"earlier choices must be over this bundle's {self.n_bases} base reward functions, got gaps of shape "
+                f"{earlier.gaps.shape}: those of another model mean nothing here"
+            )
         episodes = read_user_pairs(user_pairs, self.kind, self.n_features, "adapt", self.rating_scale)
         check_scale(episodes, self.rating_scale)
         self._check_names(episodes.feature_names)
         items = episodes.items if self.kind == "text" else episodes.features
-        base = self.transform(items) if episodes.n_pairs else np.empty((0, self.n_bases))
+        base = self.transform(items) if episodes.n_pairs else np.empty((0, self.n_bases), self._dtype)
         check_rewards_to_learn(base, episodes, "adapt")
-        other, said = base[episodes.rejected], (episodes.outcome, episodes.weight, self.thresholds)
-        if self._bar is None or episodes.rating is None:
-            return self._adapted(sides_of_choices(base[episodes.chosen] - other, *said))
-        other = np.where(episodes.rating[:, None] > 0, self._bar.rewards, other)
-        return self._adapted(sides_of_choices(base[episodes.chosen] - other, *said, episodes.rating, self._bar.cuts))
+        new = History.of(episodes, base, None if self._bar is None else self._bar.rewards)
+        return new if earlier is None else earlier.joined(new)
 
-    def _adapted(self, sides: Sides) -> NDArray[np.float64]:
+    def suggest_pairs(
+        self, candidates: Any, n: int = 1, context: Any = None, *, earlier: History | None = None
+    ) -> list[Question]:
+        """Comparisons whose answers would teach most about a user, as of :meth:`skmrm.UserRewardModel.suggest_pairs`.
+
+        Parameters
+        ----------
+        candidates, n, context
+            As there.
+        earlier : History, optional
+            What the user said so far, as :meth:`history` gave it; None for nothing.
+
+        Returns
+        -------
+        list of Question
+
+        Raises
+        ------
+        TypeError
+            If the bundle cannot adapt.
+        ValueError
+            If its inner rule defines no posterior.
+        """
+        history = self.history([], earlier=earlier)
+        weights, covariance = self._posterior(history)
+        if covariance is None:
+            raise ValueError(
+                f"suggest_pairs needs a posterior, and the bundle's inner rule, {self.config['adaptation']['kind']!r}, "
+                "defines none: export a MetaRewardModel(adaptation='map')"
+            )
+        found = read_candidates(candidates, context, self.kind, self.n_features, type(self).__name__)
+        rewards = self.transform(found.items) if len(found.first) else np.empty((0, self.n_bases))
+        return ask(found, rewards, weights, covariance, n)
+
+    def _posterior(self, history: History) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+        """Weights from all that a user said, and their covariance where the rule defines one."""
         learnt = {name.removeprefix(_RULE): value for name, value in self._arrays.items() if name.startswith(_RULE)}
+        said = history.said
+        cuts = None if self._bar is None else self._bar.cuts
+        choices = history.gaps, said.get("outcome"), said.get("weight"), self.thresholds, said.get("rating"), cuts
         with one_thread():
-            return adapt_weights({**self.config["adaptation"], **learnt}, self._arrays["start"], sides)
+            return posterior({**self.config["adaptation"], **learnt}, self._arrays["start"], sides_of_choices(*choices))
 
     def _checked(self, X: Any, caller: str) -> Any:
         if self.kind == "text":

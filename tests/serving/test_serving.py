@@ -29,7 +29,7 @@ from skmrm.exceptions import EpisodeError, ModelFileError
 from skmrm.meta.adaptation import GradientAdaptation, MapAdaptation
 from skmrm.meta.adaptation.mixture import MixtureAdaptation
 from skmrm.meta.adaptation.registry import rule_config
-from skmrm.serving._adaptation import Sides, adapt_weights, sides_of_choices
+from skmrm.serving._adaptation import Sides, posterior, sides_of_choices
 from skmrm.serving._external_data import external_files
 
 onnx = pytest.importorskip("onnx")
@@ -256,7 +256,7 @@ RULES = [
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{type(rule).__name__}{RULES.index(rule)}")
 @given(gaps=GAPS, scale=st.sampled_from([0.0, 0.01, 1.0, -2.0, 30.0, 1e4]), seed=st.none() | st.integers(0, 10**6))
-def test__adapt_weights__any_gaps__are_the_torch_rules_weights(rule, gaps, scale, seed):
+def test__posterior__any_gaps__are_the_torch_rules_weights(rule, gaps, scale, seed):
     table = np.array(gaps).reshape(-1, 3)
     rng = np.random.default_rng(seed or 0)
     held, weight = rng.normal(size=len(table)), rng.uniform(0.1, 3, len(table))
@@ -270,18 +270,18 @@ def test__adapt_weights__any_gaps__are_the_torch_rules_weights(rule, gaps, scale
         params["centres"] = torch.tensor([[0.0, 1.0, 2.0], [0.5, -1.0, 0.3]], dtype=torch.float64)
         params["logits"] = torch.tensor([0.4, -0.6], dtype=torch.float64)
     given_pairs = torch.tensor(table)[None], torch.tensor(weight)[None], params, torch.tensor(held)[None]
-    expected = rule.adapt(torch.tensor(start), *given_pairs)[0] if gaps else rule.constrain(torch.tensor(start))
+    expected = rule.adapt(torch.tensor(start), *given_pairs) if gaps else rule.constrain(torch.tensor(start))[None]
     config = rule_config(rule, []) | {name: value.numpy() for name, value in params.items()}
-    np.testing.assert_allclose(
-        adapt_weights(config, start, Sides(table, held, weight)),
-        expected.numpy(),
-        rtol=1e-6,
-        atol=1e-7 + 1e-9 * abs(scale),
-    )
+    found, covariance = posterior(config, start, Sides(table, held, weight))
+    np.testing.assert_allclose(found, expected[0].numpy(), rtol=1e-6, atol=1e-7 + 1e-9 * abs(scale))
+    of_torch = rule.covariance(expected, torch.tensor(start), *given_pairs)
+    assert (covariance is None) == (of_torch is None)
+    if covariance is not None:
+        np.testing.assert_allclose(covariance, of_torch[0].numpy(), rtol=1e-5, atol=1e-6 * max(1, scale**2))
 
 
 @given(gaps=GAPS, seed=st.integers(0, 10**6), sizes=st.lists(st.integers(1, 3), min_size=1, max_size=3))
-def test__adapt_weights__several_priors__are_the_torch_rules_weights(gaps, seed, sizes):
+def test__posterior__several_priors__are_the_torch_rules_weights(gaps, seed, sizes):
     generator = torch.Generator().manual_seed(seed)
     n_components = sum(sizes)
     rule = MixtureAdaptation(n_components=n_components)
@@ -290,14 +290,12 @@ def test__adapt_weights__several_priors__are_the_torch_rules_weights(gaps, seed,
     params = {name: torch.randn(*shape, dtype=torch.float64, generator=generator) for name, shape in shapes.items()}
     params["priors"] = torch.repeat_interleave(torch.tensor(sizes))
     table, start = torch.tensor(gaps, dtype=torch.float64).reshape(-1, 3), torch.tensor([1.0, 0.2, -0.5]).double()
-    expected = rule.adapt(start, table[None], torch.ones(1, len(table), dtype=torch.float64), params)[0]
+    given_pairs = table[None], torch.ones(1, len(table), dtype=torch.float64), params
+    expected = rule.adapt(start, *given_pairs)
     config = rule_config(rule, []) | {name: value.numpy() for name, value in params.items()}
-    np.testing.assert_allclose(
-        adapt_weights(config, start.numpy(), sides_of_choices(table.numpy(), None, None, None)),
-        expected.numpy(),
-        rtol=1e-6,
-        atol=1e-7,
-    )
+    found, covariance = posterior(config, start.numpy(), sides_of_choices(table.numpy(), None, None, None))
+    np.testing.assert_allclose(found, expected[0].numpy(), rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(covariance, rule.covariance(expected, start, *given_pairs)[0], rtol=1e-5, atol=1e-6)
 
 
 def altered(folder, target, change):

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skmrm._support.axes import GREY, axes_for, finish, options, pyplot
 from skmrm._support.wording import raise_all
 from skmrm.model_selection import AdaptationCurve
 from skmrm.model_selection.curve import check_curves, mean_by_size
 from skmrm.model_selection.judged import SUPPORT_SIZES, baseline_of, curves_of
-from skmrm.plotting._axes import GREY, axes_for, finish, options, pyplot
 from skmrm.plotting._curves import Metric, argument_problems, size_name
 
 __all__ = ["AdaptationCurveDisplay"]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skmrm.plotting._axes import GREY, axes_for, finish, options, pyplot
+from skmrm._support.axes import GREY, axes_for, finish, options, pyplot
 
 __all__ = ["TrainingHistoryDisplay"]
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from skmrm._support.axes import GREY, axes_for, finish, options, pyplot
 from skmrm._support.wording import raise_all
 from skmrm.metrics import Reliability
 from skmrm.model_selection import AdaptationCurve
 from skmrm.model_selection.curve import check_curves
 from skmrm.model_selection.judged import curves_of
-from skmrm.plotting._axes import GREY, axes_for, finish, options, pyplot
 from skmrm.plotting._curves import adapting_on, row_of_size
 
 __all__ = ["ReliabilityDisplay"]

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skmrm._support.axes import GREY, axes_for, finish, options, pyplot
 from skmrm._support.wording import raise_all
 from skmrm.episodes.arrays import id_array
 from skmrm.metrics.bootstrap import Interval, bootstrap_interval, share_helped
 from skmrm.model_selection import AdaptationCurve
 from skmrm.model_selection.curve import check_curves
 from skmrm.model_selection.judged import baseline_of, curves_of
-from skmrm.plotting._axes import GREY, axes_for, finish, options, pyplot
 from skmrm.plotting._curves import adapting_on, row_of_size
 
 __all__ = ["UserGainDisplay"]

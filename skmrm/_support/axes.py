@@ -1,4 +1,4 @@
-"""What all displays share: matplotlib when it is needed, axes to draw into, one look."""
+"""What all pictures share: matplotlib when it is needed, axes to draw into, one look."""
 
 from __future__ import annotations
 

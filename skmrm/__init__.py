@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "encoders",
         "episodes",
         "exceptions",
+        "explanation",
         "export",
         "integrations",
         "meta",

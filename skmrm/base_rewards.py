@@ -41,7 +41,8 @@ class BaseRewards:
     params : mapping of str to array
         Parameters of :mod:`skmrm.meta.basis`: ``mean``, ``scale``, ``bases``, and those of a kernel;
         ``thresholds`` and ``pooled_thresholds``, where fit had ties or strengths; and ``bar``, ``cuts`` and
-        ``pooled_cuts``, where it had ratings.
+        ``pooled_cuts``, where it had ratings. What is known of the crowd, for explanations, begins with ``crowd.``:
+        ``weights`` of the average user, ``cov`` of the prior, ``moments`` of the responses in fit.
     encoder : fitted transformer or None
         Texts to features; None if the model was fitted on arrays.
     device : str
@@ -83,6 +84,10 @@ class BaseRewards:
         if device == self.device:
             return self
         return type(self)(self.params, self.encoder, device, self.feature_names, self.scale)
+
+    def knowing(self, crowd: Mapping[str, NDArray[Any]]) -> BaseRewards:
+        """The same base reward functions, with more known of the crowd, for explanations: ``crowd.`` names."""
+        return type(self)(dict(self.params) | dict(crowd), self.encoder, self.device, self.feature_names, self.scale)
 
     @property
     def n_features(self) -> int:
@@ -164,11 +169,16 @@ class BaseRewards:
         What depends on the weights is float64, everything else as it is.
         """
         row = np.asarray(weights, np.float64)[None]
-        return dict(self.params) | {name: row @ self.params[name] for name in _READ_OUT if name in self.params}
+        return self._functions | {name: row @ self.params[name] for name in _READ_OUT if name in self.params}
+
+    @property
+    def _functions(self) -> dict[str, NDArray[Any]]:
+        """Parameters without what is known of the crowd."""
+        return {name: value for name, value in self.params.items() if not name.startswith("crowd.")}
 
     def _of_features(self, features: NDArray[Any]) -> NDArray[Any]:
         place = resolve_device(self.device)
-        params, table = as_tensors(self.params, place), as_tensor(features, place)
+        params, table = as_tensors(self._functions, place), as_tensor(features, place)
         return _finite(as_one_array(in_threads(partial(self._of_rows, params), _parts(table))))
 
     def _of_rows(self, params: Parameters, rows: torch.Tensor) -> torch.Tensor:
@@ -197,7 +207,7 @@ class FeatureRewards(BaseRewards):
 
     def folded(self, weights: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Parameters of the one base reward function that is the reward under some weights (n_bases,)."""
-        return dict(self.params) | {"bases": np.asarray(weights, np.float64)[None, : self.n_features]}
+        return self._functions | {"bases": np.asarray(weights, np.float64)[None, : self.n_features]}
 
     def _of_rows(self, params: Parameters, rows: torch.Tensor) -> torch.Tensor:
         table = standardise(params, rows)

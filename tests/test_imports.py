@@ -88,7 +88,7 @@ FLOORS = (
     ("exceptions", "_support", "meta"),
     ("episodes", "metrics"),
     ("encoders", "splits", "base_rewards"),
-    ("serving", "embeddings", "datasets", "model_selection"),
+    ("serving", "embeddings", "datasets", "explanation", "model_selection"),
     ("export", "plotting"),
     ("estimators", "report"),
     ("baselines", "integrations"),

@@ -26,7 +26,7 @@ from skmrm.meta.tensors.pairs import Pairs
 from skmrm.meta.thresholds import first_thresholds
 from skmrm.splits.support_query import draw_training_split
 
-__all__ = ["PLAIN", "Choices", "CoreData", "adapt_arrays", "core_data", "make_block", "start_weights"]
+__all__ = ["PLAIN", "Choices", "CoreData", "adapt_arrays", "core_data", "make_block", "prior_of", "start_weights"]
 
 _USERS_PER_JOB = 1000  # fewer are not worth a thread
 PLAIN = (0, 0)  # strengths that are told apart, and cuts between levels of ratings: choices alone
@@ -210,6 +210,17 @@ def start_weights(params: Arrays, rule: Adaptation, n_bases: int) -> NDArray[Any
     weights, _ = adapt_arrays(params, rule, rewards, Choices(nothing, nothing, nothing, 1), "cpu")
     weights.flags.writeable = False
     return weights[0]
+
+
+def prior_of(params: Arrays, rule: Adaptation, n_bases: int) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Weights (n_bases,) of the average user, whom a choice between equals says nothing of, and their covariance.
+
+    They need not be those of a user without choices, which serve everybody: the pooled reward is fitted to people whose
+    tastes cancel out.
+    """
+    equal, rewards = np.zeros(1, np.int64), np.zeros((1, n_bases), params["start"].dtype)
+    weights, covariance = adapt_arrays(params, rule, rewards, Choices(equal, equal, equal, 1), "cpu")
+    return weights[0], None if covariance is None else covariance[0]
 
 
 def _draw_split(

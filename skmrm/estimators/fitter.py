@@ -17,15 +17,16 @@ from skmrm._support.device import device_problems
 from skmrm._support.tensors import Arrays, numpy_parameters
 from skmrm._support.threads import one_thread, threads_for
 from skmrm._support.wording import name_some, raise_all
-from skmrm.base_rewards import make_base_rewards
+from skmrm.base_rewards import BaseRewards, make_base_rewards
 from skmrm.encoders._cache import Memory, as_store
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
 from skmrm.episodes.episode_set import in_stored_order
 from skmrm.episodes.rules import nonfinite_problems
 from skmrm.estimators.checkpoints import Checkpoints
-from skmrm.estimators.core_data import PLAIN, CoreData, core_data, start_weights
+from skmrm.estimators.core_data import PLAIN, CoreData, core_data, prior_of, start_weights
 from skmrm.estimators.streaming import Streamed, divide, fits
 from skmrm.exceptions import EpisodeError
+from skmrm.explanation.moments import kept_moments
 from skmrm.meta.adaptation import Adaptation
 from skmrm.meta.fit import Fitted, apart_from_bar
 from skmrm.meta.outer.keeper import KEEPS_NOTHING, Keeper
@@ -58,6 +59,7 @@ class EpisodeFitter(BaseEstimator):
     device: str
 
     encoder_: Any
+    _base_rewards: BaseRewards
     adaptation_: Adaptation
     ridge_: float | None
     selection_: list[dict[str, Any]]
@@ -99,7 +101,10 @@ class EpisodeFitter(BaseEstimator):
         data = core_data(checked, features, support_fraction, rng, self.device, keeper, others, n_own, grades)
         with one_thread(), products_under(threads_for):
             fitted = apart_from_bar(core(data), grades[1])
-        return self._keep(fitted, encoder, n_users, names, scale)
+        self._keep(fitted, encoder, n_users, names, scale)
+        moments = kept_moments(self._base_rewards, checked, features, n_own)
+        self._base_rewards = self._base_rewards.knowing({} if moments is None else moments.as_arrays())
+        return self
 
     def _in_order(self, episodes: EpisodeSet, max_memory: float | None) -> tuple[Any, EpisodeSet, bool]:
         """What is to encode texts; the episodes in an order of their own; and whether all features can be held."""
@@ -159,6 +164,9 @@ class EpisodeFitter(BaseEstimator):
         self.adaptation_ = rule
         self.encoder_ = encoder
         self._base_rewards = make_base_rewards(base, encoder, self.device, feature_names, scale)
+        crowd, covariance = prior_of(self._rule_params, rule, self._base_rewards.n_bases)
+        prior = {} if covariance is None else {"crowd.cov": covariance}
+        self._base_rewards = self._base_rewards.knowing({"crowd.weights": crowd} | prior)
         self.n_features_in_ = self._base_rewards.n_features
         self._start_weights = start_weights(self._rule_params, rule, self._base_rewards.n_bases)
 

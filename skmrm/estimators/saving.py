@@ -246,9 +246,17 @@ def _check_fit(config: Mapping[str, Any], base: BaseRewards, arrays: Arrays, wei
     else:
         found = base.of_items([("", "a")])
     shapes = {"start": (base.n_bases,), "user.weights": (base.n_bases,), "user.weights_cov": 2 * (base.n_bases,)}
-    wrong = [name for name, shape in shapes.items() if name in weights and weights[name].shape != shape]
+    shapes |= {"crowd.weights": shapes["start"], "crowd.cov": shapes["user.weights_cov"]}
+    kept = {**base.params, **weights}
+    wrong = [name for name, shape in shapes.items() if name in kept and kept[name].shape != shape]
+    if "crowd.moments" in kept and not _are_moments(kept["crowd.moments"], base.n_bases):
+        wrong.append("crowd.moments")
     if found.shape != (1, base.n_bases) or wrong:
         raise ValueError(f"arrays of other shapes than {base.n_bases} base reward functions have: {', '.join(wrong)}")
+
+
+def _are_moments(array: NDArray[Any], n_bases: int) -> bool:
+    return array.ndim == 2 and array.shape[0] == array.shape[1] > n_bases
 
 
 def _with_prefix(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Arrays:

@@ -24,6 +24,7 @@ from skmrm.metrics.ratings import rated_margins, rated_outcomes
 
 if TYPE_CHECKING:
     from skmrm.episodes import EpisodeSet
+    from skmrm.explanation import Explanation
     from skmrm.export.huggingface import UserRewardModelForSequenceClassification
 
 __all__ = ["UserModels", "UserRewardModel"]
@@ -211,6 +212,40 @@ class UserRewardModel(OnnxExport, RewardScorer):
         found = read_candidates(candidates, context, base.kind, base.n_features, type(self).__name__)
         rewards = base.of_items(found.items, "suggest_pairs", type(self).__name__)
         return ask(found, rewards, self.weights_, self.weights_cov_, n)
+
+    def explain(self, items: Any = None, n: int = 5, *, level: float = 0.95) -> Explanation:
+        """Say what this user likes more or less than the crowd, how sure that is, and from how many choices.
+
+        The crowd is the average user, whose weights are the mean of the prior. Of texts, the difference between the
+        two rewards is put in terms of the statistics of style (:class:`skmrm.encoders.TextStatistics`), of feature
+        vectors in terms of their columns: by least squares over responses, within those to one prompt (of features in
+        fit or in episodes, within those that were compared). Statistics that say the same as one before are left out,
+        and only effects whose interval excludes zero are stated.
+
+        Parameters
+        ----------
+        items : list of (prompt, response), array of shape (n_items, n_features), or episodes, optional
+            Responses to look at; those that gain most and lose most against the crowd are shown. None takes the
+            moments that the model kept of the responses in fit; their texts it did not keep.
+        n : int
+            How many effects, gains and losses to state at most.
+        level : float
+            Coverage of each interval, between 0 and 1.
+
+        Returns
+        -------
+        Explanation
+            Text when printed, a table in a notebook; ``plot``, ``to_frame``. "Nothing yet" if nothing can be stated.
+
+        Raises
+        ------
+        ValueError
+            If the model kept no moments (an encoder without statistics, more than 256 features) and there are no items,
+            or parameters are out of bounds.
+        """
+        from skmrm.explanation.explain import User, explain
+
+        return explain(User(self._base, self.weights_, self.weights_cov_, self.n_pairs_), items, n, level)
 
     def save(self, path: Any) -> None:
         """Write the user's model into a folder: safetensors and JSON, no pickle, no user id.

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from skmrm._support.arrays import encoded_rows
 from skmrm.episodes import EpisodeSet
+from skmrm.explanation.moments import compared_parts, within_parts
 
 __all__ = ["Example", "correlations", "effects", "find_examples", "item_statistics", "within_comparisons"]
 
@@ -45,18 +44,8 @@ class Example:
 
 
 def within_comparisons(values: NDArray[Any], episodes: EpisodeSet) -> NDArray[np.float64]:
-    """Deviation of each item's values from the mean of the items it was compared with, directly or through others.
-
-    Rewards have no natural zero, and are learnt from differences between responses to one prompt: what differs between
-    prompts is not a preference.
-    """
-    n = len(values)
-    links = coo_array((np.ones(episodes.n_pairs), (episodes.chosen, episodes.rejected)), shape=(n, n))
-    n_parts, part = connected_components(links, directed=False)
-    counts = np.bincount(part, minlength=n_parts)
-    columns = np.asarray(values, float).T
-    means = np.array([np.bincount(part, weights=column, minlength=n_parts) / counts for column in columns])
-    return np.asarray((columns - means[:, part]).T)
+    """Deviation of each item's values from the mean of the items it was compared with, directly or through others."""
+    return within_parts(values, compared_parts(len(values), episodes))
 
 
 def correlations(statistics: NDArray[np.float64], rewards: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -242,6 +242,16 @@ class UserRewardModel(OnnxExport, RewardScorer):
         ValueError
             If the model kept no moments (an encoder without statistics, more than 256 features) and there are no items,
             or parameters are out of bounds.
+
+        Examples
+        --------
+        >>> from skmrm import MetaRewardModel
+        >>> from skmrm.datasets import make_user_preferences
+        >>> episodes = make_user_preferences(n_users=61, n_pairs=60, n_features=3, random_state=0).episodes
+        >>> model = MetaRewardModel(max_epochs=0, random_state=0).fit(episodes[:60])
+        >>> found = model.adapt(episodes[60]).explain()
+        >>> [effect.words for effect in found.stated], found.n_choices
+        (['higher feature 0', 'higher feature 1'], 60)
         """
         from skmrm.explanation.explain import User, explain
 

@@ -72,10 +72,14 @@ class Explanation:
     --------
     >>> from skmrm import MetaRewardModel
     >>> from skmrm.datasets import load_style_preferences
-    >>> episodes = load_style_preferences(n_users=61, n_pairs=40).episodes
-    >>> model = MetaRewardModel(max_epochs=0, random_state=0).fit(episodes[:60])
-    >>> model.adapt(episodes[60]).explain()
-    After 40 choices, this user likes more than the crowd does ...
+    >>> episodes = load_style_preferences(n_users=101, n_pairs=80).episodes
+    >>> model = MetaRewardModel(random_state=0).fit(episodes[:100])
+    >>> model.adapt(episodes[100]).explain(n=3)
+    After 80 choices, this user likes more than the crowd does
+    ...
+    fewer words such as “you” ... for none instead of one in 100 words ...
+    >>> print(model.adapt([]).explain())
+    Nothing yet: without choices the model knows no more of this user than of the crowd.
     """
 
     effects: list[Effect]

@@ -45,8 +45,8 @@ def learnt(model):
     return dict(model.base_rewards_.params) | model._rule_params
 
 
-def same_bits(one, other):
-    ours, theirs = learnt(one), learnt(other)
+def same_bits(one, other, but=()):
+    ours, theirs = ({name: value for name, value in learnt(model).items() if name not in but} for model in (one, other))
     return ours.keys() == theirs.keys() and all(
         ours[name].dtype == theirs[name].dtype and np.array_equal(ours[name], theirs[name]) for name in ours
     )
@@ -700,7 +700,7 @@ def text_model(small, as_texts):
 def test__texts__encoded_by_fit__give_the_model_of_the_arrays_they_encode(small, as_texts, text_model):
     texts, arrays = as_texts
     array_model = clone(small).fit(arrays)
-    assert same_bits(text_model, array_model)
+    assert same_bits(text_model, array_model, but=("crowd.moments", "crowd.n_items"))  # of features that have names
     assert text_model.n_features_in_ == 4
     assert text_model.encoder_ is not None
     assert array_model.encoder_ is None

@@ -84,6 +84,9 @@ class MetaRewardModel(RewardEstimator):
     memory : str, path, joblib.Memory or EmbeddingStore, optional
         Cache encoded texts across calls. A :class:`skmrm.embeddings.EmbeddingStore` brings its encoder along (leave
         `encoder` None), takes up the texts that it lacks, and is not loaded by a fit with `max_memory`.
+    user_encoder : transformer, optional
+        Makes numbers of the user features that `fit` and `adapt` take, such as a ColumnTransformer; its `transform` is
+        given a row for each user. None takes numbers as they are and categories apart.
     n_bases : int or "auto"
         K, number of base reward functions, the pooled reward included. "auto" takes one for each direction in which
         users may differ, up to 26, and two where they seem not to; 8 at a random start.
@@ -211,6 +214,7 @@ class MetaRewardModel(RewardEstimator):
 
     _parameter_constraints = {  # noqa: RUF012 (scikit-learn's convention)
         **RewardEstimator._parameter_constraints,
+        "user_encoder": [None, HasMethods(["fit", "transform"])],
         "n_bases": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "kernel": [StrOptions({"auto", "rbf"}), None],
         "adaptation": [StrOptions({"map", "gradient"}), HasMethods(["init", "constrain", "adapt", "covariance"])],
@@ -238,6 +242,7 @@ class MetaRewardModel(RewardEstimator):
         *,
         text_statistics: bool = True,
         memory: Memory = None,
+        user_encoder: Any = None,
         n_bases: int | Literal["auto"] = "auto",
         kernel: Literal["auto", "rbf"] | None = "auto",
         adaptation: Literal["map", "gradient"] | Adaptation = "map",
@@ -264,6 +269,7 @@ class MetaRewardModel(RewardEstimator):
         self.encoder = encoder
         self.text_statistics = text_statistics
         self.memory = memory
+        self.user_encoder = user_encoder
         self.n_bases = n_bases
         self.kernel = kernel
         self.adaptation = adaptation
@@ -292,6 +298,7 @@ class MetaRewardModel(RewardEstimator):
         episodes: EpisodeSet | list[Episode],
         y: Any = None,
         *,
+        user_features: Any = None,
         checkpoint_dir: str | os.PathLike[str] | None = None,
         checkpoint_every: int = 1,
     ) -> MetaRewardModel:
@@ -306,6 +313,12 @@ class MetaRewardModel(RewardEstimator):
             one still count in the pooled model.
         y : None
             Ignored.
+        user_features : array of shape (n_users, n_user_features), data frame, or mapping of users to rows, optional
+            What is known of the users before their first choice, such as age, language or an embedding of a profile:
+            numbers and categories. An array, or a frame without a column "user_id", is aligned with the users of the
+            episodes (``episodes.users``); a frame with one, a pandas frame whose index holds users, and a mapping are
+            looked up. They move the mean of the prior, as far as that helps users left out (`user_selection_`), and
+            `adapt` takes those of new users.
         checkpoint_dir : path, optional
             Folder to keep the outer loop's state in. A fit that ended at any moment, killed or not, goes on from there
             if it is started again with the same episodes and parameters, and ends with the same bits as one that was
@@ -337,6 +350,7 @@ class MetaRewardModel(RewardEstimator):
                 self.support_fraction,
                 checkpoints,
                 self.max_memory,
+                user_features,
             )
 
     @classmethod
@@ -428,6 +442,8 @@ class MetaRewardModel(RewardEstimator):
             problems.append(
                 f"spectral_init=True needs unconstrained weights, got {came}: pass spectral_init='auto' or False"
             )
+        if self.user_encoder is not None and isinstance(self.user_encoder, type):
+            problems.append("user_encoder takes an object, got a class: pass user_encoder=Encoder()")
         if isinstance(self.adaptation, type):
             name = self.adaptation.__name__
             problems.append(f"adaptation takes an object, got the class {name}: pass {name}()")

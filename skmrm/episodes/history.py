@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -30,12 +30,15 @@ class History:
     n_users : int
     said : mapping of str to (n_pairs,) array
         ``outcome``, ``weight``, ``time`` and ``rating`` of :class:`skmrm.EpisodeSet`, those that are there.
+    shift : (n_users, n_bases) array, optional
+        By how much each user's features move the mean of the prior; None for not at all.
     """
 
     gaps: NDArray[Any]
     user: NDArray[np.intp]
     n_users: int
     said: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    shift: NDArray[np.float64] | None = None
 
     @classmethod
     def of(cls, episodes: EpisodeSet, rewards: NDArray[Any], bar: NDArray[Any] | None) -> History:
@@ -58,14 +61,17 @@ class History:
         ValueError
             If columns do not fit each other, or another number of base reward functions.
         """
-        gaps, said = arrays["gaps"], {name: column for name, column in arrays.items() if name != "gaps"}
+        gaps, shift = arrays["gaps"], arrays.get("shift")
+        said = {name: column for name, column in arrays.items() if name not in ("gaps", "shift")}
+        if shift is not None and shift.shape != (1, n_bases):
+            raise ValueError(f"a user's features move {n_bases} weights, got a shift of shape {shift.shape}")
         wrong = [name for name, column in said.items() if name not in SAID or column.shape != (len(gaps),)]
         if gaps.ndim != 2 or gaps.shape[1] != n_bases or wrong or list(said_problems(said, UNTOLD)):
             raise ValueError(
                 f"choices over {n_bases} base reward functions are needed, got gaps of shape {gaps.shape}"
                 f" and columns {', '.join(said) or 'none'}"
             )
-        return cls(gaps, np.zeros(len(gaps), np.intp), 1, said)
+        return cls(gaps, np.zeros(len(gaps), np.intp), 1, said, shift)
 
     @classmethod
     def from_bytes(cls, content: bytes, n_bases: int) -> History:
@@ -87,7 +93,7 @@ class History:
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All columns of one user's choices, under their names."""
-        return {"gaps": self.gaps, **self.said}
+        return {"gaps": self.gaps, **self.said} | ({} if self.shift is None else {"shift": self.shift})
 
     @property
     def pairs_per_user(self) -> NDArray[np.intp]:
@@ -101,16 +107,26 @@ class History:
         begins = np.cumsum(counts) - counts
         rows = np.arange(counts.sum()) + np.repeat(offsets[users] - begins, counts)
         said = {name: column[rows] for name, column in self.said.items()}
-        return History(self.gaps[rows], np.repeat(np.arange(len(users)), counts), len(users), said)
+        shift = None if self.shift is None else self.shift[users]
+        return History(self.gaps[rows], np.repeat(np.arange(len(users)), counts), len(users), said, shift)
 
     def joined(self, later: History, rows: NDArray[np.intp] | None = None, n_users: int | None = None) -> History:
-        """With what was said later, by users in these rows of so many; by the same users, if none are given."""
+        """With what was said later, by users in these rows of so many; by the same users, if none are given.
+
+        What is known of users by their features is what is given later, if anything is.
+        """
         n_users = self.n_users if n_users is None else n_users
         user = np.concatenate([self.user, later.user if rows is None else rows[later.user]])
         order = np.argsort(user, kind="stable")
         said = joined_said([(len(one.user), one.said) for one in (self, later)])
         columns = {name: column[order] for name, column in said.items()}
-        return History(np.concatenate([self.gaps, later.gaps])[order], user[order], n_users, columns)
+        shift = None
+        if self.shift is not None or later.shift is not None:
+            shift = np.zeros((n_users, self.gaps.shape[1]))
+            shift[: self.n_users] = 0.0 if self.shift is None else self.shift
+            if later.shift is not None:
+                shift[np.arange(later.n_users) if rows is None else rows] = later.shift
+        return History(np.concatenate([self.gaps, later.gaps])[order], user[order], n_users, columns, shift)
 
     def fading(self, half_life: float | timedelta | None) -> History:
         r"""The same, each choice weighed by :math:`2^{-a / h}` with its age a before the latest one of its user.
@@ -143,4 +159,4 @@ class History:
         latest = np.full(self.n_users, -np.inf)
         np.maximum.at(latest, self.user, time)
         weight = np.exp2((time - latest[self.user]) / float(unit)) * self.said.get("weight", 1.0)
-        return History(self.gaps, self.user, self.n_users, {**self.said, "weight": weight})
+        return replace(self, said={**self.said, "weight": weight})

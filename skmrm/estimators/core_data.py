@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -174,13 +174,14 @@ def adapt_arrays(
     n_jobs: int | None = None,
     thresholds: NDArray[Any] | None = None,
     n_cuts: int = 0,
+    shift: NDArray[Any] | None = None,
 ) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Weights (n_users, n_bases) and, where the rule defines them, covariances, from all choices given.
 
     Parts of many users are adapted in so many Python threads (torch lets go of Python's lock), each of which computes
     on one: `n_jobs`, and for None as many as torch may take. `thresholds` are those of the population, the last of them
     cuts; of one that never tied and told no strengths, a tie says that neither response is better, and a strength
-    nothing.
+    nothing. `shift` (n_users, n_bases) is added to the mean of each user's prior.
     """
     place = resolve_device(device)
     found, table = as_tensors(params, place), as_tensor(rewards, place)
@@ -190,7 +191,14 @@ def adapt_arrays(
 
     def adapt(part: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor | None]:
         pairs, _ = choices.of_users(*part).pairs(0 if held is None else len(held) - n_cuts, place, n_cuts)
-        return adapt_users(found, rule, table, pairs.held_against(held), with_covariance=True)
+        pairs = pairs.held_against(held)
+        if shift is None:
+            return adapt_users(found, rule, table, pairs, with_covariance=True)
+        # what the shift says of each margin is known: what is left to learn is around the mean as it was
+        moved = torch.from_numpy(np.array(shift[slice(*part)], np.float64)).to(table)
+        pairs = replace(pairs, offset=(pairs.gaps(table) * moved[pairs.user]).sum(1))
+        weights, covariance = adapt_users(found, rule, table, pairs, with_covariance=True)
+        return weights + moved, covariance
 
     n_users = choices.n_users
     n_threads = effective_n_jobs(n_jobs)

@@ -73,13 +73,18 @@ class RewardEstimator(OnnxExport, RewardScorer, TransformerMixin, EpisodeFitter)
             raise AttributeError("feature_names_in_ exists only after a fit on a data frame whose columns are texts")
         return np.array(self._base_rewards.feature_names, dtype=object)
 
-    def adapt(self, user_pairs: Any, *, half_life: float | timedelta | None = None) -> UserRewardModel:
+    def adapt(
+        self, user_pairs: Any, *, user_features: Any = None, half_life: float | timedelta | None = None
+    ) -> UserRewardModel:
         """Turn a handful of a user's choices into that user's reward model.
 
         Parameters
         ----------
         user_pairs : Episode, list of (prompt, chosen, rejected), list of dicts, or table
             One user's choices; texts or arrays as in fit. No choices give the starting weights.
+        user_features : dict, sequence, or row of a data frame, optional
+            What is known of the user, as fit had it of others: moves the mean of the prior. What is missing, and values
+            that fit has not seen, count as not known.
         half_life : float > 0 or timedelta, optional
             Time in which a choice loses half of its weight, in the unit of the choices' times (seconds where these are
             dates), counted back from the latest. None lets all count alike.
@@ -97,13 +102,18 @@ class RewardEstimator(OnnxExport, RewardScorer, TransformerMixin, EpisodeFitter)
         check_is_fitted(self)
         base = self.base_rewards_
         episodes = check_user_pairs(user_pairs, base, "adapt")
-        history = self._inner.history_of(base, episodes)
+        shift = self._inner.shift(user_features, episodes.users.tolist(), "adapt")
+        history = self._inner.history_of(base, episodes, shift)
         weights, covariance = self._inner.adapt(base, history.fading(half_life), self.n_jobs)
         own = None if covariance is None else covariance[0]
         return UserRewardModel(base, weights[0], own, episodes.n_pairs, self._inner, history)
 
     def adapt_many(
-        self, episodes: EpisodeSet | list[Episode], *, half_life: float | timedelta | None = None
+        self,
+        episodes: EpisodeSet | list[Episode],
+        *,
+        user_features: Any = None,
+        half_life: float | timedelta | None = None,
     ) -> UserModels:
         """Reward models of many users, in one batched computation.
 
@@ -111,6 +121,8 @@ class RewardEstimator(OnnxExport, RewardScorer, TransformerMixin, EpisodeFitter)
         ----------
         episodes : EpisodeSet or list of Episode
             Each user's choices.
+        user_features : array of shape (n_users, n_user_features), data frame, or mapping of users to rows, optional
+            As of ``fit`` of :class:`skmrm.MetaRewardModel`.
         half_life : float > 0 or timedelta, optional
             As of :meth:`adapt`.
 
@@ -123,7 +135,14 @@ class RewardEstimator(OnnxExport, RewardScorer, TransformerMixin, EpisodeFitter)
         checked = self._check_episodes(episodes, "adapt_many")
         if len(set(checked.users.tolist())) < checked.n_users:
             raise ValueError("adapt_many takes each user once, got repeated users: join their pairs")
-        history = self._inner.history_of(self.base_rewards_, checked)
+        shift = self._inner.shift(user_features, checked.users.tolist(), "adapt_many")
+        return self._adapted(checked, shift, half_life)
+
+    def _adapted(
+        self, checked: EpisodeSet, shift: NDArray[Any] | None, half_life: float | timedelta | None = None
+    ) -> UserModels:
+        """Reward models of checked users, with what is known of them beside their choices."""
+        history = self._inner.history_of(self.base_rewards_, checked, shift)
         weights, covariance = self._inner.adapt(self.base_rewards_, history.fading(half_life), self.n_jobs)
         adapted = checked.users, weights, covariance, checked.pairs_per_user, self.start_weights_
         return UserModels(self.base_rewards_, *adapted, self._inner, history)
@@ -216,6 +235,15 @@ class RewardEstimator(OnnxExport, RewardScorer, TransformerMixin, EpisodeFitter)
         return self.base_rewards_.thresholds
 
     @property
+    def user_effects_(self) -> NDArray[np.float64] | None:
+        """What each user feature, standardised, does to each weight before the first choice, (n_bases, n_columns).
+
+        None if fit had no user features, or they did not help users left out.
+        """
+        check_is_fitted(self)
+        return None if self._cold is None else self._cold.effects
+
+    @property
     def start_weights_(self) -> NDArray[Any]:
         """Weights of a user without choices, (n_bases,)."""
         check_is_fitted(self)
@@ -262,7 +290,11 @@ class RewardEstimator(OnnxExport, RewardScorer, TransformerMixin, EpisodeFitter)
 
     def _export_source(self) -> Source:
         check_is_fitted(self)
-        return model_source(self.base_rewards_, self.start_weights_, self.adaptation_, self._rule_params)
+        source = model_source(self.base_rewards_, self.start_weights_, self.adaptation_, self._rule_params)
+        cold = self._cold
+        if cold is None or cold.encoder is not None:  # which runs where scikit-learn is
+            return source
+        return source.knowing(cold.columns.columns, cold.effects)
 
     def _scorer(self) -> tuple[BaseRewards, NDArray[Any]]:
         check_is_fitted(self)
@@ -270,7 +302,7 @@ class RewardEstimator(OnnxExport, RewardScorer, TransformerMixin, EpisodeFitter)
 
     @property
     def _inner(self) -> InnerLoop:
-        return InnerLoop(self.adaptation_, self._rule_params)
+        return InnerLoop(self.adaptation_, self._rule_params, self._cold)
 
     def _check_episodes(self, episodes: Any, context: str) -> EpisodeSet:
         return check_episodes(episodes, self.base_rewards_, context)

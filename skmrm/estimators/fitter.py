@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval
 
@@ -21,16 +24,20 @@ from skmrm.base_rewards import BaseRewards, make_base_rewards
 from skmrm.encoders._cache import Memory, as_store
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
 from skmrm.episodes.episode_set import in_stored_order
+from skmrm.episodes.history import History
 from skmrm.episodes.rules import nonfinite_problems
+from skmrm.episodes.user_features import UserColumns, read_user_features
 from skmrm.estimators.checkpoints import Checkpoints
 from skmrm.estimators.core_data import PLAIN, CoreData, core_data, prior_of, start_weights
+from skmrm.estimators.inner_loop import ColdStart, InnerLoop, encoded_users
 from skmrm.estimators.streaming import Streamed, divide, fits
 from skmrm.exceptions import EpisodeError
 from skmrm.explanation.moments import kept_moments
 from skmrm.meta.adaptation import Adaptation
 from skmrm.meta.fit import Fitted, apart_from_bar
 from skmrm.meta.outer.keeper import KEEPS_NOTHING, Keeper
-from skmrm.meta.tensors.pairs import MEDIANS
+from skmrm.meta.prior.cold_start import user_effects
+from skmrm.meta.tensors.pairs import MEDIANS, most_pairs
 from skmrm.meta.tensors.tables import products_under
 
 if TYPE_CHECKING:
@@ -66,6 +73,8 @@ class EpisodeFitter(BaseEstimator):
     history_: list[dict[str, Any]]
     n_features_in_: int
     n_users_: int
+    user_selection_: list[dict[str, Any]]
+    _cold: ColdStart | None = None
 
     def _fit(
         self,
@@ -74,10 +83,12 @@ class EpisodeFitter(BaseEstimator):
         support_fraction: float | None = None,
         checkpoints: Checkpoints | None = None,
         max_memory: float | None = None,
+        user_features: Any = None,
     ) -> Self:
         """Check everything, encode, let the core learn, and keep what it learnt."""
         self._check_parameters([] if checkpoints is None else checkpoints.problems())
         found = as_episode_set(episodes, context="fit")
+        known = None if user_features is None else self._known_of_users(user_features, found.users.tolist())
         _warn_of_heavy_users(found)
         encoder, checked, in_memory = self._in_order(found, max_memory)
         n_users, names, seeds = checked.n_users, checked.feature_names, self._draw_seeds()
@@ -104,7 +115,44 @@ class EpisodeFitter(BaseEstimator):
         self._keep(fitted, encoder, n_users, names, scale)
         moments = kept_moments(self._base_rewards, checked, features, n_own)
         self._base_rewards = self._base_rewards.knowing({} if moments is None else moments.as_arrays())
+        self._cold = None
+        if known is not None:
+            encoded = checked if checked.features is not None else checked.with_features(features)
+            self._learn_of_users(known, found.users.tolist(), encoded, data)
         return self
+
+    def _known_of_users(self, user_features: Any, users: list[Any]) -> tuple[ColdStart, NDArray[np.float64]]:
+        """How features of users become numbers, and those of these users."""
+        given: Any = getattr(self, "user_encoder", None)
+        encoder = None if given is None else clone(given).fit(user_features)
+        table = user_features if encoder is None else encoded_users(encoder, user_features, len(users), "fit")
+        cold = ColdStart(UserColumns.fit(read_user_features(table, users, "fit")), encoder=encoder)
+        return cold, cold.numbers(user_features, users, "fit")
+
+    def _learn_of_users(
+        self, known: tuple[ColdStart, NDArray[np.float64]], users: list[Any], episodes: EpisodeSet, data: CoreData
+    ) -> None:
+        """Learn what features of users do to the mean of the prior, from the users in memory."""
+        cold, numbers = known
+        base, inner = self._base_rewards, InnerLoop(self.adaptation_, self._rule_params)
+        rewards = base.of_episodes(episodes)
+        history = History.of(episodes, rewards, base.bar)
+        nobody = History(history.gaps[:0], history.user[:0], 1)
+        _, covariance = inner.adapt(base, nobody)
+        if covariance is None:  # the rule has no prior: users as they are found
+            covariance = np.cov(inner.adapt(base, history)[0].T)[None]
+        row = {user: place for place, user in enumerate(users)}
+        held, _ = base.held
+        table = rewards if base.bar is None else np.concatenate([rewards, base.bar[None]])
+        pairs = data.pairs.held_against(None if held is None else torch.from_numpy(held).to(data.pairs.offsets.device))
+        own = numbers[[row[user] for user in episodes.users.tolist()]]
+        given = (table, self._start_weights, covariance[0], own)
+        tensors = [torch.from_numpy(np.array(one, float)).to(pairs.offsets.device) for one in given]
+        bounded = pairs.bounded(most_pairs(pairs.totals))
+        found = user_effects(bounded, data.generator, *tensors)
+        effects = None if found.matrix is None else found.matrix.cpu().numpy()
+        self._cold = replace(cold, effects=effects)
+        self.user_selection_ = found.selection
 
     def _in_order(self, episodes: EpisodeSet, max_memory: float | None) -> tuple[Any, EpisodeSet, bool]:
         """What is to encode texts; the episodes in an order of their own; and whether all features can be held."""

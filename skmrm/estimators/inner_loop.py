@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,48 @@ from skmrm.base_rewards import BaseRewards
 from skmrm.episodes import EpisodeSet
 from skmrm.episodes.history import History
 from skmrm.episodes.rules import check_rewards_to_learn
+from skmrm.episodes.user_features import UserColumns, read_user_features
 from skmrm.estimators.core_data import Choices, adapt_arrays
 from skmrm.meta.adaptation import Adaptation
 
-__all__ = ["InnerLoop"]
+__all__ = ["ColdStart", "InnerLoop", "encoded_users"]
+
+
+@dataclass(frozen=True)
+class ColdStart:
+    """What features of users do to the mean of the prior.
+
+    Attributes
+    ----------
+    columns : UserColumns
+        How features become numbers.
+    effects : (n_bases, n_columns) array or None
+        Of each number on each weight; None if none was found to help.
+    encoder : fitted transformer or None
+        What makes the columns, where it was given.
+    """
+
+    columns: UserColumns
+    effects: NDArray[np.float64] | None = None
+    encoder: Any = None
+
+    def numbers(self, user_features: Any, users: Sequence[Hashable], caller: str) -> NDArray[np.float64]:
+        """Standardised features (n_users, n_columns)."""
+        if self.encoder is not None:
+            user_features = encoded_users(self.encoder, user_features, len(users), caller)
+        return self.columns.transform(read_user_features(user_features, users, caller), len(users))
+
+
+def encoded_users(encoder: Any, user_features: Any, n_users: int, caller: str) -> NDArray[Any]:
+    """What a fitted transformer makes of the features of so many users, as an array."""
+    found = encoder.transform(user_features)
+    found = np.asarray(found.toarray() if hasattr(found, "toarray") else found, float)
+    if found.ndim != 2 or len(found) != n_users:
+        raise ValueError(
+            f"{caller}: user_encoder must make a row of each of {n_users} users, got an array of shape {found.shape}: "
+            "pass user_features with a row for each, in the order of the users"
+        )
+    return found
 
 
 @dataclass(frozen=True)
@@ -28,18 +67,34 @@ class InnerLoop:
     rule : Adaptation
     params : dict of str to array
         ``start``, and the rule's own.
+    cold : ColdStart, optional
+        What features of users tell.
     """
 
     rule: Adaptation
     params: Arrays
+    cold: ColdStart | None = None
 
-    def history_of(self, base: BaseRewards, episodes: EpisodeSet) -> History:
-        """What checked episodes say, in base rewards."""
+    def history_of(self, base: BaseRewards, episodes: EpisodeSet, shift: NDArray[np.float64] | None = None) -> History:
+        """What checked episodes say, in base rewards; and by how much features of users move their priors' means."""
         if episodes.n_pairs == 0:
-            return History(np.empty((0, base.n_bases), self.params["start"].dtype), episodes.user, episodes.n_users)
+            nothing = np.empty((0, base.n_bases), self.params["start"].dtype)
+            return History(nothing, episodes.user, episodes.n_users, shift=shift)
         rewards = base.of_episodes(episodes)
         check_rewards_to_learn(rewards, episodes, "adapt")
-        return History.of(episodes, rewards, base.bar)
+        return replace(History.of(episodes, rewards, base.bar), shift=shift)
+
+    def shift(self, user_features: Any, users: Sequence[Hashable], caller: str) -> NDArray[np.float64] | None:
+        """By how much features move the means of these users' priors, (n_users, n_bases); None for not at all."""
+        if user_features is None:
+            return None
+        if self.cold is None:
+            raise ValueError(
+                f"{caller}: user_features mean nothing to a model that was fitted without: pass them to fit, or leave "
+                "them out"
+            )
+        numbers = self.cold.numbers(user_features, users, caller)
+        return None if self.cold.effects is None else numbers @ self.cold.effects.T
 
     def adapt(
         self, base: BaseRewards, history: History, n_jobs: int | None = None
@@ -59,4 +114,5 @@ class InnerLoop:
             bar=n,
         )
         table = np.concatenate([history.gaps, nothing])
-        return adapt_arrays(self.params, self.rule, table, choices, base.device, n_jobs, *base.held)
+        rules = self.params, self.rule
+        return adapt_arrays(*rules, table, choices, base.device, n_jobs, *base.held, shift=history.shift)

@@ -24,7 +24,8 @@ from skmrm.encoders._cache import resolve_encoder
 from skmrm.encoders._saving import encoder_from_config, encoder_to_config, fitted_arrays, restore_fitted
 from skmrm.episodes.features import check_kept_names
 from skmrm.episodes.history import History
-from skmrm.estimators.inner_loop import InnerLoop
+from skmrm.episodes.user_features import UserColumns
+from skmrm.estimators.inner_loop import ColdStart, InnerLoop
 from skmrm.exceptions import ModelFileError, reading
 from skmrm.meta.adaptation import Adaptation
 from skmrm.meta.adaptation.registry import rule_config, rule_of_config
@@ -49,6 +50,7 @@ class Saved(Protocol):
     _fitted_values: ClassVar[tuple[str, ...]]
     _fitted_arrays: ClassVar[tuple[str, ...]]
     _rule_params: Arrays
+    _cold: ColdStart | None
 
     _base_rewards: BaseRewards
     adaptation_: Adaptation
@@ -115,11 +117,14 @@ def save_model(model: Saved, path: str | Path) -> None:
     config, arrays = _base_to_files(model._base_rewards, problems)
     config["params"] = params
     config["rule"] = rule_config(model.adaptation_, problems)
+    cold = model._cold
+    config["user_columns"] = None if cold is None else cold.columns.columns
     config["fitted"] = {name: getattr(model, name) for name in model._fitted_values}
     if problems:
         raise ValueError("save cannot write this model without pickle: " + "; ".join(dict.fromkeys(problems)))
     arrays |= {f"adaptation.{name}": value for name, value in model._rule_params.items()}
     fitted = {f"fitted.{name}": getattr(model, name, None) for name in model._fitted_arrays}
+    fitted["fitted.user_effects"] = None if cold is None else cold.effects
     arrays |= {name: value for name, value in fitted.items() if value is not None}
     _write(path, model._file_kind, config, arrays)
 
@@ -138,6 +143,12 @@ def load_model(kind: type[Model], path: str | Path, device: str) -> Model:
         fitted = _with_prefix(arrays, "fitted.")
         for name in kind._fitted_values:
             setattr(model, name, config["fitted"][name])
+        if config.get("user_columns") is not None:
+            columns = UserColumns(tuple(config["user_columns"]))
+            effects = fitted.get("user_effects")
+            if effects is not None and effects.shape != (model._base_rewards.n_bases, columns.n_columns):
+                raise ValueError(f"effects of {columns.n_columns} user features, of shape {effects.shape}")
+            model._cold = ColdStart(columns, effects)
         for name in kind._fitted_arrays:
             setattr(model, name, fitted.get(name))
     return model
@@ -146,6 +157,8 @@ def load_model(kind: type[Model], path: str | Path, device: str) -> Model:
 def _params_to_config(params: dict[str, Any], problems: list[str]) -> dict[str, Any]:
     """Constructor parameters as JSON values."""
     params["encoder"] = resolve_encoder(params["encoder"], params["memory"])
+    if params.get("user_encoder") is not None:
+        problems.append("user_encoder is a transformer of scikit-learn: fit on the numbers that it makes, without it")
     if params["encoder"] is not None:
         params["encoder"] = _encoder_config(params["encoder"], problems)
     if not isinstance(params.get("adaptation", ""), str):

@@ -383,13 +383,17 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
         n_pairs = int(self.n_pairs_[row])
         return UserRewardModel(self._base, self.weights_[row], covariance, n_pairs, self._inner, history)
 
-    def update(self, episodes: Any, *, half_life: float | timedelta | None = None) -> UserModels:
+    def update(
+        self, episodes: Any, *, user_features: Any = None, half_life: float | timedelta | None = None
+    ) -> UserModels:
         """Learn from more choices of these users, and of new ones: the same as adapting all on everything they said.
 
         Parameters
         ----------
         episodes : EpisodeSet or list of Episode
             New choices, of some of the users or of others.
+        user_features : array of shape (n_users, n_user_features), data frame, or mapping of users to rows, optional
+            Of these users, in place of what was given before.
         half_life : float > 0 or timedelta, optional
             As for :meth:`skmrm.MetaRewardModel.adapt_many`; of users without new choices nothing changes.
 
@@ -408,8 +412,8 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
         if self._inner is None or self._history is None:
             raise ValueError(f"update needs the users' earlier choices, and they {_WHY_GONE}")
         checked = check_episodes(episodes, self._base, "update")
-        new = self._inner.history_of(self._base, checked)
         named = checked.users.tolist()
+        new = self._inner.history_of(self._base, checked, self._inner.shift(user_features, named, "update"))
         if len(set(named)) < len(named):
             raise ValueError("update takes each user once, got repeated users: join their pairs")
         more = [user for user in named if user not in self._row]

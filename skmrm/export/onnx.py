@@ -189,6 +189,7 @@ def _describe(folder: Path, source: Source, part: EncoderPart, report: ExportRep
         "adaptation": source.adaptation,
         "thresholds": None if source.base.thresholds is None else source.base.thresholds.tolist(),
         "ratings": _ratings(source.base),
+        "user_columns": source.user_columns,
         "certificate": None if report is None else asdict(report),
     }
     write_config(folder, facts)

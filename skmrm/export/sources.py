@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -36,7 +36,9 @@ class Source:
     adaptation : dict or None
         Inner rule, for a new user's weights; or the reason why there is none.
     arrays : dict of str to ndarray
-        Start and parameters of the inner rule.
+        Start and parameters of the inner rule, and effects of user features.
+    user_columns : tuple of dict, optional
+        How features of users become numbers.
     """
 
     base: BaseRewards
@@ -47,6 +49,12 @@ class Source:
     weights: NDArray[Any] | None = None
     adaptation: dict[str, Any] | None = None
     arrays: Arrays | None = None
+    user_columns: tuple[dict[str, Any], ...] | None = None
+
+    def knowing(self, columns: tuple[dict[str, Any], ...], effects: NDArray[Any] | None) -> Source:
+        """The same with what features of users do to the mean of the prior."""
+        more = {} if effects is None else {"user.effects": effects}
+        return replace(self, arrays={**(self.arrays or {}), **more}, user_columns=columns)
 
 
 def user_source(base: BaseRewards, weights: NDArray[Any]) -> Source:

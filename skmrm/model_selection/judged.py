@@ -20,6 +20,7 @@ from skmrm._support.wording import counted, described, raise_all
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
 from skmrm.exceptions import EpisodeError
 from skmrm.metrics import worst_decile
+from skmrm.model_selection.cold_start import Informed
 from skmrm.model_selection.curve import AdaptationCurve, mean_of_known
 from skmrm.model_selection.judging import draw_splits, encoded, judge, judged_users
 from skmrm.model_selection.known import join_known, known_problems
@@ -40,6 +41,7 @@ def adaptation_curve(
     support_fraction: float = 0.5,
     query: ArrayLike | None = None,
     known: EpisodeSet | Sequence[Episode] | None = None,
+    user_features: Any = None,
     random_state: RandomState = 0,
 ) -> AdaptationCurve:
     """Judge a fitted model on new users after it adapts on none, a few and all of their support pairs.
@@ -68,6 +70,8 @@ def adaptation_curve(
         Choices that the users of `episodes` made before, such as all that was fitted; others' are not looked at. Users
         are adapted on these alone, and judged on all their pairs of `episodes`, whose groups may be known. Splits then
         differ in the order of supports only. Not with `query`.
+    user_features : array of shape (n_users, n_user_features), data frame, or mapping of users to rows, optional
+        What is known of these users, for a model that had it in fit; as ``adapt_many`` takes it.
     random_state : int, numpy Generator, RandomState, or None
         The same integer and episodes give the same splits for every model.
 
@@ -105,6 +109,8 @@ def adaptation_curve(
         episodes, known, query, sizes, n_splits, support_fraction, context="adaptation_curve"
     )
     raise_all(problems)
+    if user_features is not None:
+        model = Informed(model, checked, user_features)
     splits = draw_splits(checked, n_splits, support_fraction, query, random_state)
     judged = judged_users(splits)
     if not judged.any():

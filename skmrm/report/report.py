@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from skmrm._support.randomness import RandomState, as_generator
 from skmrm._support.wording import raise_all
 from skmrm.episodes import Episode, EpisodeSet
+from skmrm.metrics import bootstrap_interval
 from skmrm.model_selection import adaptation_curve
 from skmrm.model_selection.curve import AdaptationCurve, Comparison, compare, frame_by_size, mean_of_known
 from skmrm.model_selection.judged import SUPPORT_SIZES, read_judged
@@ -150,6 +151,7 @@ def personalization_report(
     support_fraction: float = 0.5,
     query: ArrayLike | None = None,
     known: EpisodeSet | Sequence[Episode] | None = None,
+    user_features: Any = None,
     level: float = 0.95,
     random_state: RandomState = 0,
 ) -> PersonalizationReport:
@@ -185,6 +187,9 @@ def personalization_report(
         For people who were in fit and come back: choices that the users of `episodes` made before, such as all that
         was fitted; others' are not looked at. Users are adapted on these alone, and judged on all their pairs of
         `episodes`, whose groups may be known. Not with `query`.
+    user_features : array of shape (n_users, n_user_features), data frame, or mapping of users to rows, optional
+        What is known of the users, for a model that had it in fit: the model adapts from there, and the report says
+        what it brings before the first choice.
     level : float
         Coverage of the intervals, between 0 and 1.
     random_state : int, numpy Generator, RandomState, or None
@@ -236,7 +241,7 @@ def personalization_report(
         "query": query,
         "random_state": seed,
     }
-    curve = adaptation_curve(model, ready, **settings)
+    curve = adaptation_curve(model, ready, user_features=user_features, **settings)
     baseline_curve = adaptation_curve(reference, ready if shared else checked, **settings)
     comparisons = compare(curve, baseline_curve, level, simultaneous=True, random_state=seed)
     splits = draw_splits(checked, n_splits, support_fraction, query, seed)
@@ -251,6 +256,10 @@ def personalization_report(
     )
     warnings = find_warnings(checked, splits, comparisons, asked_query=query is not None, in_fit=known is not None)
     ties = _word_ties(checked, curve, getattr(model, "thresholds_", None) is not None)
+    if user_features is not None:
+        first = settings | {"support_sizes": (0,)}
+        told, untold = (adaptation_curve(model, ready, user_features=one, **first) for one in (user_features, None))
+        ties = " ".join(filter(None, [ties, _word_features(told, untold, level, seed)]))
     return PersonalizationReport(verdict, warnings, comparisons, curve, baseline_curve, name, ties)
 
 
@@ -278,6 +287,16 @@ def _word_ties(episodes: EpisodeSet, curve: AdaptationCurve, models_ties: bool) 
         alone = mean_of_known(curve.decisive[largest])
         said.append(f"Over all other pairs the accuracy of the last row is {alone:.3f}.")
     return " ".join(said)
+
+
+def _word_features(told: AdaptationCurve, untold: AdaptationCurve, level: float, seed: int) -> str:
+    """What features of users bring before the first choice."""
+    gain = bootstrap_interval(told.accuracy[0], untold.accuracy[0], level=level, random_state=seed)
+    low, high = (f"{100 * end:+.1f}" for end in (gain.low, gain.high))
+    return (
+        f"Before the first choice, accuracy is {mean_of_known(told.accuracy[0]):.3f} with user features and "
+        f"{mean_of_known(untold.accuracy[0]):.3f} without: {100 * gain.estimate:+.1f} points [{low}, {high}]."
+    )
 
 
 class _BeforeAdaptation:

@@ -21,6 +21,7 @@ from skmrm.episodes.history import History
 from skmrm.episodes.items import check_features, check_items, responses_to_rank, responses_to_score
 from skmrm.episodes.questions import Question, ask, read_candidates
 from skmrm.episodes.rules import check_rewards_to_learn, check_scale
+from skmrm.episodes.user_features import UserColumns, read_user_features
 from skmrm.serving._adaptation import posterior, sides_of_choices
 from skmrm.serving._bundle import WEIGHTS_FILE, Bundle, Source, open_bundle
 from skmrm.serving._inputs import make_inputs, max_length_problems
@@ -39,6 +40,16 @@ class _Bar(NamedTuple):
     rewards: NDArray[np.float64]
     cuts: NDArray[np.float64]
     scale: tuple[Any, ...]
+
+
+def _read_columns(config: Any, effects: NDArray[Any] | None, n_bases: int) -> UserColumns | None:
+    if config is None:
+        return None
+    found = UserColumns(tuple(dict(one) for one in config))
+    if effects is not None and (effects.shape != (n_bases, found.n_columns) or not np.isfinite(effects).all()):
+        raise ValueError(f"{found.n_columns} user features need finite effects on {n_bases} weights")
+    found.transform({}, 1)
+    return found
 
 
 def _read_bar(config: Any, n_bases: int) -> _Bar | None:
@@ -152,6 +163,7 @@ class OnnxScorer:
         self._bar = _read_bar(opened.config.get("ratings"), self.n_bases)
         self._inputs = make_inputs(opened, max_length, max_batch)
         self._arrays = arrays
+        self._user_columns = _read_columns(opened.config.get("user_columns"), arrays.get("user.effects"), self.n_bases)
         self.weights = arrays.get("weights")
         if self.weights is not None:
             self.weights.flags.writeable = False
@@ -281,7 +293,12 @@ class OnnxScorer:
         return self._run(self._checked(X, "transform"), "base_rewards", np.zeros(self.n_bases))
 
     def adapt(
-        self, user_pairs: Any, *, earlier: History | None = None, half_life: float | timedelta | None = None
+        self,
+        user_pairs: Any,
+        *,
+        user_features: Any = None,
+        earlier: History | None = None,
+        half_life: float | timedelta | None = None,
     ) -> NDArray[np.float64]:
         """Turn a handful of a user's choices into that user's weights; of bundles that a model exported.
 
@@ -289,6 +306,8 @@ class OnnxScorer:
         ----------
         user_pairs : Episode, list of (prompt, chosen, rejected), list of dicts, or table
             One user's choices, as for :meth:`skmrm.MetaRewardModel.adapt`. No choices give the starting weights.
+        user_features : dict, or sequence, optional
+            What is known of the user, as for :meth:`skmrm.MetaRewardModel.adapt`; None for what came with `earlier`.
         earlier : History, optional
             What the user said before, as :meth:`history` gave it: the weights are those of all choices together.
         half_life : float > 0 or timedelta, optional
@@ -306,15 +325,17 @@ class OnnxScorer:
         TypeError
             If the bundle cannot adapt: it is of users, or its inner rule is none that numpy has.
         """
-        history = self.history(user_pairs, earlier=earlier)
+        history = self.history(user_pairs, user_features=user_features, earlier=earlier)
         return self._posterior(history.fading(half_life))[0]
 
-    def history(self, user_pairs: Any, *, earlier: History | None = None) -> History:
+    def history(self, user_pairs: Any, *, user_features: Any = None, earlier: History | None = None) -> History:
         """What a user said as numbers to keep, a few a choice and no text; for :meth:`adapt` to go on from.
 
         Parameters
         ----------
         user_pairs : Episode, list of (prompt, chosen, rejected), list of dicts, or table
+            As for :meth:`adapt`.
+        user_features : dict, or sequence, optional
             As for :meth:`adapt`.
         earlier : History, optional
             What the user said before.
@@ -346,7 +367,10 @@ class OnnxScorer:
         items = episodes.items if self.kind == "text" else episodes.features
         base = self.transform(items) if episodes.n_pairs else np.empty((0, self.n_bases), self._dtype)
         check_rewards_to_learn(base, episodes, "adapt")
-        new = History.of(episodes, base, None if self._bar is None else self._bar.rewards)
+        new = replace(
+            History.of(episodes, base, None if self._bar is None else self._bar.rewards),
+            shift=self._shift(user_features),
+        )
         return new if earlier is None else earlier.joined(new)
 
     def suggest_pairs(
@@ -383,14 +407,31 @@ class OnnxScorer:
         rewards = self.transform(found.items) if len(found.first) else np.empty((0, self.n_bases))
         return ask(found, rewards, weights, covariance, n)
 
+    def _shift(self, user_features: Any) -> NDArray[np.float64] | None:
+        """By how much features of a user move the mean of the prior, (1, n_bases)."""
+        if user_features is None:
+            return None
+        if self._user_columns is None:
+            raise ValueError(
+                "adapt: user_features mean nothing to this bundle, whose model was fitted without, or with a "
+                "user_encoder: leave them out"
+            )
+        numbers = self._user_columns.transform(read_user_features(user_features, ["the user"], "adapt"), 1)
+        effects = self._arrays.get("user.effects")
+        return None if effects is None else np.asarray(numbers @ effects.T, float)
+
     def _posterior(self, history: History) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
         """Weights from all that a user said, and their covariance where the rule defines one."""
         learnt = {name.removeprefix(_RULE): value for name, value in self._arrays.items() if name.startswith(_RULE)}
         said = history.said
         cuts = None if self._bar is None else self._bar.cuts
         choices = history.gaps, said.get("outcome"), said.get("weight"), self.thresholds, said.get("rating"), cuts
+        sides, shift = sides_of_choices(*choices), np.zeros(self.n_bases) if history.shift is None else history.shift[0]
+        if history.shift is not None:  # what features say of a margin is known
+            sides = sides._replace(held=sides.held - sides.gaps @ shift)
         with one_thread():
-            return posterior({**self.config["adaptation"], **learnt}, self._arrays["start"], sides_of_choices(*choices))
+            found, covariance = posterior({**self.config["adaptation"], **learnt}, self._arrays["start"], sides)
+        return found + shift, covariance
 
     def _checked(self, X: Any, caller: str) -> Any:
         if self.kind == "text":

@@ -18,7 +18,7 @@ _FREE_CELLS = 4096  # padding of a batch up to this size is not worth a batch mo
 # Pairs of the median user that one user can count for in what all share. Where tastes differ, new users gain by a bound
 # of 3 to 10; where they do not, one of 3 costs them and one of 10 does not.
 MEDIANS = 10
-_COLUMNS = ("chosen", "rejected", "group", "weight", "bound", "side")
+_COLUMNS = ("chosen", "rejected", "group", "weight", "bound", "side", "offset")
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Pairs:
     n_cuts : int
         How many of the thresholds, the last, are between the levels of a rating; where there are any, the last row of
         the feature table is the bar.
+    offset : Tensor of shape (n_pairs,), optional
+        What is known of the margin beside what is learnt, in logits; None for nothing.
     """
 
     chosen: Tensor
@@ -55,6 +57,7 @@ class Pairs:
     side: Tensor | None = None
     thresholds: Tensor | None = None
     n_cuts: int = 0
+    offset: Tensor | None = None
 
     @property
     def counts(self) -> Tensor:
@@ -79,8 +82,9 @@ class Pairs:
     def threshold(self) -> Tensor | None:
         """What each pair's margin is held against, (n_pairs,), in logits; None for zero throughout."""
         if self.side is None or self.thresholds is None:
-            return None
-        return torch.cat([self.thresholds, -self.thresholds]).index_select(0, self.side)
+            return None if self.offset is None else -self.offset
+        held = torch.cat([self.thresholds, -self.thresholds]).index_select(0, self.side)
+        return held if self.offset is None else held - self.offset
 
     def packed(self, index: Tensor, present: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
         """Weights and thresholds of the pairs at some places, both like `index` of :func:`pack_users`.
@@ -90,9 +94,11 @@ class Pairs:
         weight = present.to(dtype)
         if self.weight is not None:
             weight *= self.weight[index]
+        offset = None if self.offset is None else self.offset[index]
         if self.side is None or self.thresholds is None:
-            return weight, None
-        return weight, torch.cat([self.thresholds, -self.thresholds])[self.side[index]]
+            return weight, None if offset is None else -offset
+        held = torch.cat([self.thresholds, -self.thresholds])[self.side[index]]
+        return weight, held if offset is None else held - offset
 
     def where(self, keep: Tensor) -> Pairs:
         """Pairs for which `keep` is true; every user stays, if need be without pairs."""

@@ -8,10 +8,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 @dataclass(frozen=True)
 class Limits:
-    """Largest requests; all but the last three are part of the schemas, and so of /openapi.json."""
+    """Largest requests; all but `kept` and the last three are part of the schemas, and so of /openapi.json."""
 
-    pairs: int = 200  # of one adapt
-    items: int = 200  # of one score or rank
+    pairs: int = 200  # of one adapt or update
+    items: int = 200  # of one score, rank, question or explain
+    questions: int = 20  # of one answer
+    users: int = 1000  # on one page of the list
+    kept: int = 10_000  # pairs and ratings of one user, all updates together
     characters: int = 20_000  # of one text; what a text costs goes by its characters, whatever they are
     id_characters: int = 128
     body_bytes: int = 8 << 20

@@ -8,6 +8,12 @@ from limits import Limits
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 _LARGEST = 1e9  # of a feature, so that no product overflows
+_LATEST = 1e18  # of times in whatever unit: nanoseconds of this century are
+
+Time = Annotated[
+    float | None,
+    Field(ge=-_LATEST, le=_LATEST, description="When it was said, in any unit, for half_life; of all, or of none"),
+]
 
 
 class Adapted(BaseModel):
@@ -24,6 +30,40 @@ class Scores(BaseModel):
 
 class Ranking(Scores):
     order: list[int] = Field(description="Indices into the responses, best first; ties keep their order")
+
+
+class AskedPair(BaseModel):
+    prompt: str | None = Field(description="What both answer; null for feature vectors")
+    response_a: str | list[float]
+    response_b: str | list[float]
+    first: int = Field(description="Place of response_a among the candidates")
+    second: int = Field(description="Place of response_b")
+    information: float = Field(description="What the answer is expected to tell of the user, in bits; 1 at most")
+
+
+class Questions(BaseModel):
+    questions: list[AskedPair] = Field(description="The most telling first, each beside the answers to those before")
+    n_pairs: int = Field(description="Pairs and ratings of the user that were taken into account")
+    known_user: bool = Field(description="False: these are for a user without choices")
+
+
+class ListedUser(BaseModel):
+    user_id: str
+    n_pairs: int = Field(description="Pairs and ratings that the weights are made from")
+
+
+class UserList(BaseModel):
+    users: list[ListedUser] = Field(description="In the order of ids")
+    after: str | None = Field(description="What to pass as `after` for the next page; null on the last one")
+
+
+class UserData(ListedUser):
+    weights: list[float] = Field(description="One for each base reward function")
+    gaps: list[list[float]] | None = Field(
+        description="Of each choice, base rewards of the chosen response less those of the rejected one (of a rated "
+        "one, less those of the bar); null where a version adapted the user that did not keep them"
+    )
+    said: dict[str, list[float]] | None = Field(description="Outcome, weight, time and rating of each choice, if told")
 
 
 class Health(BaseModel):
@@ -45,6 +85,7 @@ class Forms:
     adapt: type[BaseModel]
     score: type[BaseModel]
     rank: type[BaseModel]
+    ask: type[BaseModel]
 
     def wrong_kind(self, body: Any) -> str | None:
         """What to say to a body that is of the other kind of bundle; None for any other body."""
@@ -62,13 +103,14 @@ class _Said(_Strict):
 
     outcome: int | None = Field(None, ge=0, le=20, description="0: a tie, 1: a choice, 2 and more: a stronger one")
     weight: float = Field(1.0, gt=0, le=_LARGEST, description="How often the pair counts")
+    time: Time = None
 
 
-def _said(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Pairs without outcomes where none says one; beside those that do, a choice is one of the least strength."""
-    if all(pair["outcome"] is None for pair in pairs):
-        return [{name: value for name, value in pair.items() if name != "outcome"} for pair in pairs]
-    return [pair | {"outcome": 1 if pair["outcome"] is None else pair["outcome"]} for pair in pairs]
+def _said(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Pairs and ratings without what none says; beside pairs that have an outcome, a choice is the least strong one."""
+    told = [row["outcome"] for row in rows if row.get("outcome") is not None]
+    rows = [row | {"outcome": 1} if told and row.get("outcome", 0) is None else row for row in rows]
+    return [{name: value for name, value in row.items() if value is not None} for row in rows]
 
 
 class _Rated(_Strict):
@@ -78,15 +120,19 @@ class _Rated(_Strict):
         description="True or False for a thumb, or a level of the scale that the model was fitted on", examples=[True]
     )
     weight: float = Field(1.0, gt=0, le=_LARGEST, description="How often the rating counts")
+    time: Time = None
 
 
 class _Adapt(_Strict):
-    """All that the user has said: choices of two, and ratings of one."""
+    """What the user has said: choices of two, and ratings of one."""
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if not self.pairs and not self.ratings:
+        said = [*self.pairs, *self.ratings]
+        if not said:
             raise ValueError("pairs and ratings are both empty: send at least one")
+        if len({one.time is None for one in said}) > 1:
+            raise ValueError("some pairs and ratings have a time and some have none: give all of them one, or none")
         return self
 
 
@@ -109,7 +155,7 @@ def text_forms(limits: Limits) -> Forms:
         ratings: list[Rated] = Field([], max_length=limits.pairs)
 
         def read(self) -> list[dict[str, Any]]:
-            return _said([pair.model_dump() for pair in self.pairs]) + [one.model_dump() for one in self.ratings]
+            return _said([one.model_dump() for one in (*self.pairs, *self.ratings)])
 
     class Item(_Strict):
         prompt: question
@@ -132,7 +178,25 @@ def text_forms(limits: Limits) -> Forms:
         def read(self) -> list[tuple[str, str]]:
             return [(self.prompt, response) for response in self.responses]
 
-    return Forms("text", "texts", Adapt, Score, Rank)
+    class Ask(_Strict):
+        """Candidates for a comparison: responses to one prompt; or items, of which those to one prompt are compared."""
+
+        prompt: question | None = None
+        responses: list[text] = Field([], max_length=limits.items)
+        items: list[Item] = Field([], max_length=limits.items)
+        n: int = Field(1, ge=1, le=limits.questions, description="How many comparisons")
+
+        @model_validator(mode="after")
+        def _has_one_form(self) -> Self:
+            if bool(self.items) == bool(self.responses) or (self.prompt is None) != (not self.responses):
+                raise ValueError("send either a prompt and responses, or items")
+            return self
+
+        def read(self) -> tuple[list[Any], str | None]:
+            items = [(item.prompt, item.response) for item in self.items]
+            return items or self.responses, self.prompt
+
+    return Forms("text", "texts", Adapt, Score, Rank, Ask)
 
 
 def feature_forms(limits: Limits, n_features: int) -> Forms:
@@ -155,7 +219,8 @@ def feature_forms(limits: Limits, n_features: int) -> Forms:
         def read(self) -> list[dict[str, Any]]:
             sides = ("chosen", "rejected")
             pairs = [pair.model_dump() | {side: np.array(getattr(pair, side)) for side in sides} for pair in self.pairs]
-            return _said(pairs) + [one.model_dump() | {"response": np.array(one.response)} for one in self.ratings]
+            rated = [one.model_dump() | {"response": np.array(one.response)} for one in self.ratings]
+            return _said(pairs + rated)
 
     class Score(_Strict):
         """Feature vectors of responses."""
@@ -168,7 +233,15 @@ def feature_forms(limits: Limits, n_features: int) -> Forms:
     class Rank(Score):
         """Feature vectors of responses to one prompt."""
 
-    return Forms("features", f"feature vectors of {n_features} numbers", Adapt, Score, Rank)
+    class Ask(Score):
+        """Feature vectors of candidates for a comparison."""
+
+        n: int = Field(1, ge=1, le=limits.questions, description="How many comparisons")
+
+        def read(self) -> tuple[np.ndarray, None]:
+            return np.array(self.features), None
+
+    return Forms("features", f"feature vectors of {n_features} numbers", Adapt, Score, Rank, Ask)
 
 
 def _kind(body: Any) -> Literal["text", "features"] | None:

@@ -1,26 +1,46 @@
-"""Users' weights in a SQLite file."""
+"""Users' weights, and the choices that they were made from as numbers, in a SQLite file."""
 
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from os import PathLike
+from typing import NamedTuple
 
 import numpy as np
 from errors import ServiceError, StartError
 
 _TABLES = {
     "meta": "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
-    "users": "CREATE TABLE users (id TEXT PRIMARY KEY, n_pairs INTEGER NOT NULL, weights BLOB NOT NULL)",
+    "users": "CREATE TABLE users (id TEXT PRIMARY KEY, n_pairs INTEGER NOT NULL, weights BLOB NOT NULL, history BLOB)",
 }
-_SCHEMA_VERSION = "1"
+_SCHEMA_VERSION = "2"
+_FIRST_VERSION = "1"  # did not keep choices
 _START_PATIENCE = 10.0  # seconds to wait for others before the service starts
 _PATIENCE = 1.0  # seconds that a request waits for others, before it is told to come again
 _MOST_WRITERS = 8  # requests that wait to write; each holds a thread that a reader could have
 _BUSY = (5, 6)  # SQLITE_BUSY, SQLITE_LOCKED
 _FLOATS = np.dtype("<f8")
 _TO_WIPE = "to_wipe"  # key in meta while files may hold what was deleted
+_FIND = "SELECT weights, n_pairs, history FROM users WHERE id = ?"
+
+
+class Kept(NamedTuple):
+    """All that is kept of a user.
+
+    Attributes
+    ----------
+    weights : (n_bases,) array
+    n_pairs : int
+        Pairs and ratings that they were made from.
+    history : bytes or None
+        These, as ``History.to_bytes``; None of users whom a version adapted that did not keep them.
+    """
+
+    weights: np.ndarray
+    n_pairs: int
+    history: bytes | None
 
 
 class WeightStore:
@@ -56,14 +76,32 @@ class WeightStore:
         found = self._read("SELECT weights FROM users WHERE id = ?", user)
         return np.frombuffer(found[0][0], _FLOATS) if found else None
 
-    def put(self, user: str, weights: np.ndarray, n_pairs: int) -> None:
+    def kept(self, user: str) -> Kept | None:
+        """All that is kept of the user; None of one who is not known."""
+        return _kept(self._read(_FIND, user))
+
+    def users(self, limit: int, after: str = "") -> list[tuple[str, int]]:
+        """Ids and numbers of choices of so many users, in the order of ids, those that come after an id."""
+        return self._read("SELECT id, n_pairs FROM users WHERE id > ? ORDER BY id LIMIT ?", after, limit)
+
+    def put(self, user: str, weights: np.ndarray, n_pairs: int, history: bytes | None = None) -> None:
         """Keep weights in place of older ones, all or nothing; on disk when this returns."""
-        row = (user, n_pairs, weights.astype(_FLOATS).tobytes())
         with self._writing() as database:
-            database.execute("INSERT OR REPLACE INTO users VALUES (?, ?, ?)", row)
+            _put(database, user, Kept(weights, n_pairs, history))
+
+    def change(self, user: str, change: Callable[[Kept | None], Kept]) -> Kept:
+        """Keep what a function makes of what was kept, in one transaction: no change of another is lost between.
+
+        Nobody else writes meanwhile, so it has to be quick. If it raises, nothing is changed.
+        """
+        with self._writing() as database, database:
+            database.execute("BEGIN IMMEDIATE")
+            changed = change(_kept(database.execute(_FIND, (user,)).fetchall()))
+            _put(database, user, changed)
+        return changed
 
     def forget(self, user: str) -> bool:
-        """Delete the user, and say whether there was one; when this returns, no file holds the id or the weights.
+        """Delete the user, and say whether there was one; when this returns, no file holds the id, weights or choices.
 
         A connection that is in the middle of reading needs the log as it is. The user is then deleted, and a
         ServiceError, 503, says that copies are left: the next call for the user, whichever process it reaches, wipes
@@ -138,7 +176,8 @@ class WeightStore:
                 f"{self._file} is a database of something else, with {', '.join(sorted(tables))}: pass another file"
             )
         found = dict(database.execute("SELECT key, value FROM meta").fetchall())
-        wrong = [f"{key} {found.get(key)}, not {value}" for key, value in meta.items() if found.get(key) != value]
+        wanted = meta | ({"schema_version": _FIRST_VERSION} if found.get("schema_version") == _FIRST_VERSION else {})
+        wrong = [f"{key} {found.get(key)}, not {value}" for key, value in wanted.items() if found.get(key) != value]
         if wrong:
             raise StartError(
                 f"{self._file} holds weights of another model, which mean nothing under this bundle's base reward "
@@ -147,6 +186,7 @@ class WeightStore:
             )
         database.execute("PRAGMA secure_delete = ON")  # what is replaced is overwritten
         _use_log(database)
+        _bring_up_to_date(database)
         database.execute(f"PRAGMA busy_timeout = {int(1000 * _PATIENCE)}")
         if _TO_WIPE in found:
             _wipe(database)
@@ -154,6 +194,30 @@ class WeightStore:
 
 def _names_of_tables(database: sqlite3.Connection) -> set[str]:
     return {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()}
+
+
+def _kept(rows: list[tuple]) -> Kept | None:
+    return Kept(np.frombuffer(rows[0][0], _FLOATS), *rows[0][1:]) if rows else None
+
+
+def _put(database: sqlite3.Connection, user: str, kept: Kept) -> None:
+    row = (user, kept.n_pairs, kept.weights.astype(_FLOATS).tobytes(), kept.history)
+    database.execute("INSERT OR REPLACE INTO users (id, n_pairs, weights, history) VALUES (?, ?, ?, ?)", row)
+
+
+def _bring_up_to_date(database: sqlite3.Connection) -> None:
+    """Give a file of the first version a place for choices; of several processes that start at once, one does."""
+    if _version(database) == _SCHEMA_VERSION:
+        return
+    with database:
+        database.execute("BEGIN IMMEDIATE")
+        if _version(database) == _FIRST_VERSION:
+            database.execute("ALTER TABLE users ADD COLUMN history BLOB")
+            database.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (_SCHEMA_VERSION,))
+
+
+def _version(database: sqlite3.Connection) -> str:
+    return database.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()[0]
 
 
 def _use_log(database: sqlite3.Connection) -> None:

@@ -25,6 +25,7 @@ from skmrm import Episode, MetaRewardModel, split_users
 from skmrm.datasets import load_style_preferences
 from skmrm.episodes import as_episode_set
 from skmrm.exceptions import EpisodeError
+from skmrm.serving import OnnxScorer
 
 httpx = pytest.importorskip("httpx", reason="needs httpx: pip install 'skmrm[dev]'")
 for needed in ("fastapi", "uvicorn", "onnx", "onnxruntime"):
@@ -40,7 +41,7 @@ class Blocker:
             raise ImportError(f"{name} is blocked")
 sys.meta_path.insert(0, Blocker())
 """
-SMALL_LIMITS = "Limits(pairs=3, items=3, characters=40, id_characters=8, body_bytes=2000)"
+SMALL_LIMITS = "Limits(pairs=3, items=3, questions=2, kept=5, characters=40, id_characters=8, body_bytes=2000)"
 PROMPT = "How do I boil an egg?"
 
 
@@ -157,6 +158,18 @@ def wait_for(client, process):
 
 def post(client, path, body):
     return client.post(path, json=body).raise_for_status().json()
+
+
+def query(**given):
+    """The end of a path, with what is not None."""
+    found = [f"{name}={value}" for name, value in given.items() if value is not None]
+    return f"?{'&'.join(found)}" if found else ""
+
+
+def workers(port):
+    """Arguments of two processes that share a database."""
+    where = ["--app-dir", str(FOLDER), "--factory", "app:from_environment", "--port", str(port)]
+    return ["-m", "uvicorn", *where, "--workers", "2", "--no-access-log"]
 
 
 async def in_process(app, *request, **options):
@@ -295,6 +308,175 @@ def test__adapt__a_second_time__replaces_what_the_first_said(feature_service, ep
     assert rewards[2] == rewards[1] != rewards[0]
 
 
+def test__update__after_adapt__is_the_live_models_update(
+    text_service, feature_service, text_model, model, known_and_new
+):
+    user, other = known_and_new[1][2], known_and_new[1][3]
+    pairs = text_pairs(user)
+    post(text_service, "/users/updated/adapt", {"pairs": pairs[:4]})
+    for some in (pairs[4:5], pairs[5:]):
+        answer = post(text_service, "/users/updated/update", {"pairs": some})
+    assert answer == {"user_id": "updated", "n_pairs": len(user), "n_bases": len(text_model.start_weights_)}
+    live = text_model.adapt(pairs[:4]).update(pairs[4:])
+    items = [*zip(other.prompts, other.chosen, strict=True)]
+    body = {"items": [{"prompt": prompt, "response": response} for prompt, response in items]}
+    rewards = post(text_service, "/users/updated/score", body)["rewards"]
+    np.testing.assert_allclose(rewards, live.predict(items), atol=1e-5)
+    np.testing.assert_allclose(rewards, text_model.adapt(user).predict(items), atol=1e-5)
+
+
+def test__update__times_ties_and_weights__are_the_live_models(feature_service, model, episodes):
+    said = [{"outcome": 0}, {"weight": 2.5}, {"outcome": 3, "weight": 0.5}, {}]
+    timed = [pair | {"time": 10.0 * place} for place, pair in enumerate(feature_pairs(episodes[7]))]
+    pairs = [pair | said[place % 4] for place, pair in enumerate(timed[:-2])]
+    full = [{"outcome": 1, "weight": 1.0} | pair for pair in pairs]
+    body = {"features": episodes[8].chosen.tolist()}
+    post(feature_service, "/users/timed/adapt?half_life=30", {"pairs": pairs[:5]})
+    for half_life, live in ((30.0, model.adapt(full[:5], half_life=30)), (None, model.adapt(full[:5]))):
+        post(feature_service, f"/users/timed/adapt{query(half_life=half_life)}", {"pairs": pairs[:5]})
+        rewards = post(feature_service, "/users/timed/score", body)["rewards"]
+        np.testing.assert_allclose(rewards, live.predict(episodes[8].chosen), atol=1e-5)
+        post(feature_service, f"/users/timed/update{query(half_life=half_life)}", {"pairs": pairs[5:]})
+        rewards = post(feature_service, "/users/timed/score", body)["rewards"]
+        live = live.update(full[5:], half_life=half_life)
+        np.testing.assert_allclose(rewards, live.predict(episodes[8].chosen), atol=1e-5)
+    timeless = {"pairs": feature_pairs(episodes[7])[-2:]}
+    refused = feature_service.post("/users/timed/update?half_life=30", json=timeless)
+    assert "give all of them a time" in refusal(refused, 422, "unusable_pairs")["message"]
+    assert feature_service.get("/users/timed").json()["n_pairs"] == len(pairs)
+    post(feature_service, "/users/timed/update", timeless)
+    mixed = {"pairs": [pairs[0], timeless["pairs"][0]]}
+    refusal(feature_service.post("/users/timed/update", json=mixed), 422, "invalid_request")
+
+
+def test__update__of_nobody__is_adapt(feature_service, episodes):
+    body = {"features": episodes[0].chosen.tolist()}
+    for call in ("adapt", "update"):
+        assert post(feature_service, f"/users/by-{call}/{call}", {"pairs": feature_pairs(episodes[6])})["n_pairs"] > 0
+    rewards = [post(feature_service, f"/users/by-{call}/score", body)["rewards"] for call in ("adapt", "update")]
+    assert rewards[0] == rewards[1]
+
+
+def test__update__more_than_may_be_kept__is_refused_and_changes_nothing(small_text_service):
+    for n_new in (3, 2):
+        n_pairs = post(small_text_service, "/users/full/update", {"pairs": [one_pair()] * n_new})["n_pairs"]
+    assert n_pairs == 5
+    response = small_text_service.post("/users/full/update", json={"pairs": [one_pair()]})
+    error = refusal(response, 409, "too_many_choices")
+    assert "adapt with those that still count" in error["message"]
+    assert small_text_service.get("/users/full").json()["n_pairs"] == 5
+
+
+def test__update__many_at_a_time_in_several_processes__loses_none(bundles, environment, model, episodes, tmp_path):
+    variables = {"SCORER_BUNDLE": str(bundles / "features"), "SCORER_DATABASE": str(tmp_path / "users.sqlite")}
+    pairs, body = feature_pairs(episodes[2]), {"features": episodes[0].chosen.tolist()}
+
+    def update(pair):
+        with httpx.Client(base_url=client.base_url, timeout=None, trust_env=False) as own:
+            while (response := own.post("/users/ann/update", json={"pairs": [pair]})).status_code == 503:
+                time.sleep(0.1)  # as Retry-After says, or nearly
+            return response.raise_for_status().json()["n_pairs"]
+
+    with running(workers, environment | variables) as (client, _), ThreadPoolExecutor(8) as threads:
+        assert sorted(threads.map(update, pairs)) == [*range(1, len(pairs) + 1)]
+    with serving(bundles / "features", tmp_path / "users.sqlite", environment) as client:
+        rewards = post(client, "/users/ann/score", body)["rewards"]
+        np.testing.assert_allclose(rewards, model.adapt(pairs).predict(episodes[0].chosen), atol=1e-5)
+        post(client, "/users/ann/update", {"pairs": feature_pairs(episodes[3])})
+        rewards = post(client, "/users/ann/score", body)["rewards"]
+        live = model.adapt(pairs).update(episodes[3])
+        np.testing.assert_allclose(rewards, live.predict(episodes[0].chosen), atol=1e-5)
+
+
+def same_questions(found, wanted):
+    assert len(found) == len(wanted)
+    for one, other in zip(found, wanted, strict=True):
+        sides = [np.asarray(side).tolist() for side in (other.response_a, other.response_b)]
+        assert (one["prompt"], one["response_a"], one["response_b"]) == (other.prompt, *sides)
+        assert (one["first"], one["second"]) == (other.first, other.second)
+        assert one["information"] == pytest.approx(other.information, abs=1e-5)
+
+
+def test__question__texts__are_those_of_the_live_user(text_service, text_model, known_and_new):
+    user, other = known_and_new[1][0], known_and_new[1][1]
+    post(text_service, "/users/asked/adapt", {"pairs": text_pairs(user)})
+    responses = [*other.chosen[:6], *other.rejected[:6]]
+    items = [*zip([*other.prompts[:6]] * 2, responses, strict=True)]
+    listed = [{"prompt": prompt, "response": response} for prompt, response in items]
+    for user_id, live in (("asked", text_model.adapt(user)), ("nobody", text_model.adapt([]))):
+        found = post(text_service, f"/users/{user_id}/question", {"prompt": PROMPT, "responses": responses, "n": 3})
+        same_questions(found["questions"], live.suggest_pairs(responses, 3, PROMPT))
+        assert (found["known_user"], found["n_pairs"]) == (user_id == "asked", live.n_pairs_)
+        found = post(text_service, f"/users/{user_id}/question", {"items": listed})
+        same_questions(found["questions"], live.suggest_pairs(items))
+    refusal(text_service.post("/users/nobody/question?on_unknown=error", json={"items": listed}), 404, "unknown_user")
+
+
+def test__question__feature_vectors__are_those_of_the_live_user(feature_service, model, episodes):
+    pairs = [pair | {"time": float(place)} for place, pair in enumerate(feature_pairs(episodes[5]))]
+    post(feature_service, "/users/asked/adapt", {"pairs": pairs})
+    body = {"features": episodes[6].chosen.tolist(), "n": 4}
+    for half_life in (None, 3.0):
+        found = post(feature_service, f"/users/asked/question{query(half_life=half_life)}", body)
+        live = model.adapt(pairs, half_life=half_life)
+        same_questions(found["questions"], live.suggest_pairs(episodes[6].chosen, 4))
+
+
+def test__question__model_without_posterior__is_refused(modules, known_and_new, episodes, tmp_path):
+    model = MetaRewardModel(n_bases=2, adaptation="gradient", max_epochs=1, random_state=0, device="cpu")
+    model.fit(episodes).export_onnx(tmp_path / "bundle")
+    app = modules.app.create_app(tmp_path / "bundle", tmp_path / "users.sqlite")
+    body = {"features": episodes[0].chosen.tolist()}
+    response = asyncio.run(in_process(app, "POST", "/users/ann/question", json=body))
+    assert "defines none" in refusal(response, 422, "cannot_ask")["message"]
+
+
+def test__users__are_listed_in_pages(bundles, environment, modules, episodes, tmp_path):
+    app = modules.app.create_app(bundles / "features", tmp_path / "users.sqlite", modules.limits.Limits(users=3))
+    counts = {f"u{row}": 1 + row for row in (3, 1, 0, 2, 4)}
+
+    async def visit():
+        transport = httpx.ASGITransport(app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+        ):
+            assert (await client.get("/users")).json() == {"users": [], "after": None}
+            for user_id, n_pairs in counts.items():
+                pairs = feature_pairs(episodes[0])[:n_pairs]
+                assert (await client.post(f"/users/{user_id}/adapt", json={"pairs": pairs})).status_code == 200
+            pages, after = [], None
+            while not pages or after:
+                page = (await client.get(f"/users?limit=2{f'&after={after}' if after else ''}")).json()
+                pages.append([(user["user_id"], user["n_pairs"]) for user in page["users"]])
+                after = page["after"]
+            assert pages == [[("u0", 1), ("u1", 2)], [("u2", 3), ("u3", 4)], [("u4", 5)]]
+            assert len((await client.get("/users")).json()["users"]) == 3  # the default is no more than the limit
+            for wrong in ("limit=4", "limit=0", "after=a%20b"):
+                refusal(await client.get(f"/users?{wrong}"), 422, "invalid_request")
+
+    asyncio.run(visit())
+
+
+def test__user__all_that_is_kept__is_told(feature_service, model, episodes):
+    pairs = [pair | {"outcome": 2, "time": float(place)} for place, pair in enumerate(feature_pairs(episodes[1]))]
+    post(feature_service, "/users/curious/adapt", {"pairs": pairs[:3]})
+    post(feature_service, "/users/curious/update", {"pairs": pairs[3:]})
+    found = feature_service.get("/users/curious").json()
+    live = model.adapt(pairs)
+    assert (found["user_id"], found["n_pairs"]) == ("curious", len(pairs))
+    np.testing.assert_allclose(found["weights"], live.weights_, atol=1e-5)
+    gaps = model.transform(episodes[1].chosen) - model.transform(episodes[1].rejected)
+    np.testing.assert_allclose(found["gaps"], gaps, atol=1e-5)
+    assert found["said"] == {
+        "outcome": [2] * len(pairs),
+        "weight": [1] * len(pairs),
+        "time": [*range(len(pairs))],
+    }
+    assert set(found) == {"user_id", "n_pairs", "weights", "gaps", "said"}
+    refusal(feature_service.get("/users/nobody"), 404, "unknown_user")
+
+
 def test__score__unknown_user__is_a_user_without_choices_or_an_error(feature_service, model, episodes):
     X = episodes[0].chosen
     for path in ("/users/nobody/score", "/users/nobody/rank?on_unknown=prior"):
@@ -346,6 +528,17 @@ def test__delete__forgets_the_user__and_only_this_one(feature_service, episodes)
         ("adapt", {"pairs": [one_pair(), one_pair(prompt=None)]}, "body.pairs.1.prompt"),
         ("adapt", {"pairs": [{"prompt": PROMPT, "chosen": "Ten minutes."}]}, "body.pairs.0.rejected"),
         ("adapt", {"pairs": one_pair()}, "body.pairs"),
+        ("adapt", {"pairs": [one_pair(time="today")]}, "body.pairs.0.time"),
+        ("adapt", {"pairs": [one_pair(time=1), one_pair()]}, "body"),
+        ("update", {"pairs": [one_pair()] * 4}, "body.pairs"),
+        ("update", {"pairs": []}, "body"),
+        ("update?half_life=0", {"pairs": [one_pair(time=1)]}, "query.half_life"),
+        ("question", {"prompt": "", "responses": ["a"] * 4}, "body.responses"),
+        ("question", {"prompt": "", "responses": ["x" * 41]}, "body.responses.0"),
+        ("question", {"prompt": "", "responses": ["a", "b"], "n": 3}, "body.n"),
+        ("question", {"responses": ["a", "b"]}, "body"),
+        ("question", {"prompt": "", "responses": ["a"], "items": [{"prompt": "", "response": ""}]}, "body"),
+        ("question", {}, "body"),
         ("score", {"items": [{"prompt": "", "response": ""}] * 4}, "body.items"),
         ("score", {"items": [{"prompt": "x" * 41, "response": ""}]}, "body.items.0.prompt"),
         ("score", {"items": [{"prompt": "", "response": 1}]}, "body.items.0.response"),
@@ -406,6 +599,7 @@ def test__body__too_large_or_unreadable__is_refused(small_text_service):
         ("score", '{"features": [[1, "2", 3, 4]]}', "body.features.0.1: "),
         ("rank", '{"features": [[1, 2, 3, -Infinity]]}', "body.features.0.3: "),
         ("rank", '{"features": []}', "body.features: "),
+        ("question", '{"features": [[1, 2, 3]]}', "body.features.0: "),
     ],
 )
 def test__feature_vectors__that_break_a_rule__are_named(feature_service, call, body, problem):
@@ -479,10 +673,6 @@ def test__requests__many_at_a_time__give_what_they_give_one_by_one(text_service,
 def test__workers__several__share_the_users(bundles, environment, episodes, tmp_path):
     variables = {"SCORER_BUNDLE": str(bundles / "features"), "SCORER_DATABASE": str(tmp_path / "users.sqlite")}
 
-    def workers(port):
-        where = ["--app-dir", str(FOLDER), "--factory", "app:from_environment", "--port", str(port)]
-        return ["-m", "uvicorn", *where, "--workers", "2", "--no-access-log"]
-
     def visit(row):
         body = {"features": episodes[0].chosen.tolist()}
         with httpx.Client(base_url=client.base_url, timeout=None, trust_env=False) as own:  # its own connection
@@ -538,13 +728,20 @@ def test__openapi__lists_all_paths__with_limits_descriptions_and_errors(text_ser
             for path, methods in document["paths"].items()
             for method, operation in methods.items()
         }
-        posts = {("post", f"/users/{{user_id}}/{call}") for call in ("adapt", "score", "rank")}
-        assert set(found) == posts | {("delete", "/users/{user_id}"), ("get", "/health")}
-        for (method, path), operation in found.items():
+        assert {key: {int(status) for status in found[key]["responses"]} - {200, 204} for key in found} == {
+            ("post", "/users/{user_id}/adapt"): {400, 413, 422, 503},
+            ("post", "/users/{user_id}/update"): {400, 409, 413, 422, 503},
+            ("post", "/users/{user_id}/score"): {400, 404, 413, 422, 503},
+            ("post", "/users/{user_id}/rank"): {400, 404, 413, 422, 503},
+            ("post", "/users/{user_id}/question"): {400, 404, 409, 413, 422, 503},
+            ("get", "/users"): {422, 503},
+            ("get", "/users/{user_id}"): {404, 422, 503},
+            ("delete", "/users/{user_id}"): {404, 422, 503},
+            ("get", "/health"): {503},
+        }
+        for operation in found.values():
             assert operation["description"]
             errors = {int(status) for status in operation["responses"]} - {200, 204}
-            wanted = {"post": {400, 413, 422, 503}, "delete": {404, 422, 503}, "get": {503}}[method]
-            assert errors == wanted | ({404} if path.endswith(("score", "rank")) else set())
             for status in errors:
                 refused = operation["responses"][str(status)]
                 assert refused["description"]
@@ -566,7 +763,7 @@ def test__errors__of_the_scorer__have_the_same_form(modules, bundles, tmp_path, 
         def fail(scorer, pairs):
             raise raised
 
-        monkeypatch.setattr("skmrm.serving.OnnxScorer.adapt", fail)
+        monkeypatch.setattr("skmrm.serving.OnnxScorer.history", fail)
         return asyncio.run(in_process(app, "POST", "/users/ann/adapt", json=body))
 
     error = refusal(adapt(EpisodeError(["one rule", "another rule"])), 422, "unusable_pairs")
@@ -615,27 +812,122 @@ def test__store__after_forget__no_file_holds_the_user(modules, tmp_path):
     weights = [np.random.default_rng(seed).standard_normal(6) for seed in (0, 1)]
     with closing(modules.store.WeightStore(file, "model", 6)) as store:
         for own in weights:
-            store.put("the-one-who-leaves", own, 5)
-        assert holds(b"the-one-who-leaves")
-        assert holds(weights[1].tobytes())
+            store.put("the-one-who-leaves", own, 5, b"what was said" + own.tobytes() * 1000)  # more than a page
+        store.change("the-one-who-leaves", lambda kept: kept._replace(history=kept.history + b"and said later"))
+        for content in (b"the-one-who-leaves", b"what was said", b"and said later", weights[1].tobytes()):
+            assert holds(content)
         store.forget("the-one-who-leaves")
-        assert not holds(b"the-one-who-leaves")
-        assert not any(holds(own.tobytes()) for own in weights)
+        for content in (b"the-one-who-leaves", b"what was said", b"and said later", *(w.tobytes() for w in weights)):
+            assert not holds(content)
 
 
 def test__store__many_users__no_file_holds_one_who_left(modules, tmp_path):
     """Rows are moved when pages are divided and joined, and SQLite overwrites what it deletes, not what it moved."""
     rng = np.random.default_rng(0)
     users = {f"user-{place:04}-{'x' * int(rng.integers(90))}": rng.standard_normal(8) for place in rng.permutation(400)}
+    said = {user: rng.bytes(int(rng.integers(8, 3000))) for user in users}
     with closing(modules.store.WeightStore(tmp_path / "users.sqlite", "model", 8)) as store:
         for user, own in users.items():
-            store.put(user, own, 3)
+            store.put(user, own, 3, said[user])
         for user in rng.permutation(list(users))[:60]:
             assert store.forget(user)
             content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
             assert user.encode() not in content
             assert users[user].tobytes() not in content
+            assert not any(said[user][place : place + 8] in content for place in range(0, len(said[user]) - 7, 200))
         assert len(store) == 340
+
+
+def test__delete__after_updates__no_file_holds_a_choice(modules, bundles, model, episodes, tmp_path):
+    app = modules.app.create_app(bundles / "features", tmp_path / "users.sqlite")
+    scorer = OnnxScorer(bundles / "features")
+    pairs = feature_pairs(episodes[0])
+    gaps = [scorer.history([pair]).gaps.tobytes() for pair in pairs]
+
+    async def visit():
+        transport = httpx.ASGITransport(app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+        ):
+
+            def held():
+                content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+                return [gap in content for gap in gaps] + [b"leaver" in content]
+
+            for call, some in (("adapt", pairs[:3]), ("update", pairs[3:])):
+                assert (await client.post(f"/users/leaver/{call}", json={"pairs": some})).status_code == 200
+            assert all(held())
+            assert (await client.delete("/users/leaver")).status_code == 204
+            assert not any(held())
+
+    asyncio.run(visit())
+
+
+def first_version(file, model, n_bases, users):
+    """A database as the first version of the service wrote it, which kept no choices."""
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
+        database.execute("CREATE TABLE users (id TEXT PRIMARY KEY, n_pairs INTEGER NOT NULL, weights BLOB NOT NULL)")
+        meta = {"schema_version": "1", "n_bases": str(n_bases), "model": model}
+        database.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+        rows = [(user, 7, weights.astype("<f8").tobytes()) for user, weights in users.items()]
+        database.executemany("INSERT INTO users VALUES (?, ?, ?)", rows)
+
+
+def test__database__of_the_first_version__serves_its_users(modules, bundles, environment, model, episodes, tmp_path):
+    file, body = tmp_path / "users.sqlite", {"features": episodes[0].chosen.tolist()}
+    live = model.adapt(episodes[1])
+    config = json.loads((bundles / "features" / "config.json").read_text(encoding="utf-8"))
+    first_version(
+        file, modules.app.fingerprint(config), len(live.weights_), {"ann": live.weights_, "bo": live.weights_}
+    )
+    with serving(bundles / "features", file, environment) as client:
+        rewards = post(client, "/users/ann/score?on_unknown=error", body)["rewards"]
+        np.testing.assert_allclose(rewards, live.predict(episodes[0].chosen), atol=1e-5)
+        told = client.get("/users/ann").json()
+        assert (told["n_pairs"], told["gaps"], told["said"]) == (7, None, None)
+        pairs = {"pairs": feature_pairs(episodes[1])}
+        for call, sent in (("update", pairs), ("question", body)):
+            error = refusal(client.post(f"/users/ann/{call}", json=sent), 409, "choices_not_kept")
+            assert "adapt again" in error["message"]
+        assert post(client, "/users/ann/score", body)["rewards"] == rewards
+        post(client, "/users/ann/adapt", pairs)
+        assert post(client, "/users/ann/update", pairs)["n_pairs"] == 2 * len(episodes[1])
+        assert client.delete("/users/bo").status_code == 204
+        assert client.get("/users").json()["users"] == [{"user_id": "ann", "n_pairs": 2 * len(episodes[1])}]
+
+
+def test__store__of_the_first_version__is_brought_up_to_date_once(modules, tmp_path):
+    first_version(tmp_path / "users.sqlite", "model", 3, {"ann": np.ones(3)})
+    before = (tmp_path / "users.sqlite").read_bytes()
+    with pytest.raises(modules.errors.StartError, match="weights of another model"):
+        modules.store.WeightStore(tmp_path / "users.sqlite", "other", 3)
+    assert (tmp_path / "users.sqlite").read_bytes() == before
+
+    def open_and_write(number):
+        with closing(modules.store.WeightStore(tmp_path / "users.sqlite", "model", 3)) as store:
+            store.put(f"user{number}", np.full(3, number), 1, b"history")
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(open_and_write, range(16)))
+    with closing(modules.store.WeightStore(tmp_path / "users.sqlite", "model", 3)) as store:
+        assert store.kept("ann").history is None
+        assert store.kept("user3").history == b"history"
+        assert len(store) == 17
+
+
+def test__store__change_that_fails__changes_nothing(modules, tmp_path):
+    def fail(kept):
+        raise ZeroDivisionError
+
+    with closing(modules.store.WeightStore(tmp_path / "users.sqlite", "model", 3)) as store:
+        store.put("ann", np.ones(3), 1, b"history")
+        for user in ("ann", "bo"):
+            with pytest.raises(ZeroDivisionError):
+                store.change(user, fail)
+        assert store.users(10) == [("ann", 1)]
+        store.put("bo", np.ones(3), 1)  # nothing is left open
 
 
 @contextmanager
@@ -697,6 +989,7 @@ def test__store__while_another_writes__readers_read_and_writers_are_told(modules
                     for write in (
                         lambda late=late: late.put("ann", np.ones(3), 5),
                         lambda late=late: late.forget("bo"),
+                        lambda late=late: late.change("bo", lambda kept: kept),
                     ):
                         with pytest.raises(modules.errors.ServiceError, match="others are writing") as error:
                             write()
@@ -738,6 +1031,9 @@ def test__service__database_in_use__answers_503_with_retry_after(modules, impati
                     found = await client.request(*request, json=body)
                     assert found.status_code == 200
                 await refused("busy", "POST", "/users/bo/adapt", json=pairs)
+                await refused("busy", "POST", "/users/ann/update", json=pairs)
+                for path in ("/users", "/users/ann"):
+                    assert (await client.get(path)).status_code == 200
                 await refused("busy", "DELETE", "/users/ann")
             with transaction(file, "BEGIN", "SELECT * FROM users"):
                 await refused("not_yet_forgotten", "DELETE", "/users/ann")

@@ -16,17 +16,15 @@ from skmrm._support.device import resolve_device
 from skmrm._support.tensors import as_one_array, as_tensor, as_tensors
 from skmrm._support.threads import in_threads
 from skmrm._support.wording import counted
-from skmrm.episodes import Episode, EpisodeSet, as_episode_set
+from skmrm.episodes import EpisodeSet
 from skmrm.episodes.features import check_names, feature_names
-from skmrm.episodes.from_user import read_user_pairs
 from skmrm.episodes.items import check_features, check_items
 from skmrm.episodes.rows import in_memory, row_chunks
-from skmrm.episodes.rules import check_scale
 from skmrm.exceptions import EpisodeError
 from skmrm.meta.basis import Parameters, item_rewards, standardise, with_bar
 from skmrm.meta.tensors.tables import n_cached_rows
 
-__all__ = ["BaseRewards", "FeatureRewards", "check_episodes", "check_user_pairs", "make_base_rewards"]
+__all__ = ["BaseRewards", "FeatureRewards", "make_base_rewards"]
 
 # The parameters, (n_bases, ...) each, that base rewards are linear in; all others serve every base reward function.
 _READ_OUT = ("bases", "kernel.out")
@@ -243,25 +241,3 @@ def make_base_rewards(
     """Base rewards of learnt parameters; without ``bases``, the standardised features themselves."""
     kind = BaseRewards if "bases" in params else FeatureRewards
     return kind(params, encoder, device, feature_names, scale)
-
-
-def check_episodes(episodes: Any, base: BaseRewards, caller: str) -> EpisodeSet:
-    """Check a set of users, some perhaps without pairs, against what a model was fitted on."""
-    if isinstance(episodes, Episode):
-        episodes = [episodes]
-    n_features = base.n_features if base.kind == "features" else None
-    checked = as_episode_set(episodes, min_pairs=0, kind=base.kind, n_features=n_features, context=caller)
-    return _as_fitted(checked, base).compact()
-
-
-def check_user_pairs(user_pairs: Any, base: BaseRewards, caller: str) -> EpisodeSet:
-    """Check one user's pairs, in any of the forms that `adapt` takes, against what a model was fitted on."""
-    return _as_fitted(read_user_pairs(user_pairs, base.kind, base.n_features, caller, base.scale), base)
-
-
-def _as_fitted(episodes: EpisodeSet, base: BaseRewards) -> EpisodeSet:
-    """The same, if its columns are named and its ratings scaled as those of fit."""
-    check_scale(episodes, base.scale)
-    if episodes.n_pairs and base.kind == "features":
-        check_names(episodes.feature_names, base.feature_names, "the model")
-    return episodes

@@ -14,7 +14,7 @@ class Limits:
     items: int = 200  # of one score, rank, question or explain
     questions: int = 20  # of one answer
     users: int = 1000  # on one page of the list
-    kept: int = 10_000  # pairs and ratings of one user, all updates together
+    kept: int = 2_000  # pairs and ratings of one user, all updates together: others wait while they are learnt from
     characters: int = 20_000  # of one text; what a text costs goes by its characters, whatever they are
     id_characters: int = 128
     body_bytes: int = 8 << 20

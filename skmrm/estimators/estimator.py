@@ -11,8 +11,9 @@ from sklearn.base import TransformerMixin
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
-from skmrm.base_rewards import BaseRewards, check_episodes, check_user_pairs
+from skmrm.base_rewards import BaseRewards
 from skmrm.episodes import Episode, EpisodeSet
+from skmrm.episodes.fitted import check_episodes, check_user_pairs
 from skmrm.episodes.questions import Question
 from skmrm.estimators.fitter import EpisodeFitter
 from skmrm.estimators.inner_loop import InnerLoop

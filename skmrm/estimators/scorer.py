@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmrm._support.threads import one_thread
-from skmrm.base_rewards import BaseRewards, check_user_pairs
+from skmrm.base_rewards import BaseRewards
 from skmrm.episodes import EpisodeSet
+from skmrm.episodes.fitted import check_user_pairs
 from skmrm.episodes.items import responses_to_rank, responses_to_score
 from skmrm.metrics import outcome_probabilities
 from skmrm.metrics.margins import sigmoid

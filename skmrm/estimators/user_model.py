@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmrm._support.wording import name_some
-from skmrm.base_rewards import BaseRewards, check_episodes, check_user_pairs
+from skmrm.base_rewards import BaseRewards
 from skmrm.episodes.arrays import id_array
+from skmrm.episodes.fitted import check_episodes, check_user_pairs
 from skmrm.episodes.history import History
 from skmrm.episodes.questions import Question, ask, read_candidates
 from skmrm.estimators.inner_loop import InnerLoop

@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import erfc, nan, sqrt
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm._support.arrays import encoded_rows
 from skmrm._support.wording import raise_all
-from skmrm.base_rewards import BaseRewards, check_episodes
-from skmrm.encoders.style._style import STATISTICS
+from skmrm.encoders.style._style import STATISTICS, style_statistics
 from skmrm.episodes import Episode, EpisodeSet
+from skmrm.episodes.fitted import Fitted, check_episodes
 from skmrm.episodes.items import check_items
 from skmrm.explanation.effects import LEANING, Difference, Effect, Regression, regress
 from skmrm.explanation.explanation import Explanation, ResponseDifference
 from skmrm.explanation.moments import Moments, moments_of, parts_of, parts_of_prompts, within_parts
 from skmrm.explanation.words import WORDS, Words, words_of_feature
 
-__all__ = ["User", "explain"]
+__all__ = ["Rewards", "User", "explain"]
+
+
+class Rewards(Fitted, Protocol):
+    """Base reward functions, live (:class:`skmrm.base_rewards.BaseRewards`) or exported."""
+
+    @property
+    def params(self) -> Mapping[str, NDArray[Any]]:
+        """What is known of the crowd among them, under names that begin with ``crowd.``."""
+
+    @property
+    def n_bases(self) -> int:
+        """How many there are."""
+
+    def of_items(self, X: Any, caller: str, owner: str) -> NDArray[Any]:
+        """Base rewards (n, n_bases) of what users pass."""
+
+    def of_episodes(self, episodes: EpisodeSet) -> NDArray[Any]:
+        """Base rewards (n_items, n_bases) of all items of a checked set."""
 
 
 class User(NamedTuple):
@@ -28,13 +46,13 @@ class User(NamedTuple):
 
     Attributes
     ----------
-    base : BaseRewards
+    base : Rewards
     weights : ndarray of shape (n_bases,)
     covariance : ndarray of shape (n_bases, n_bases) or None
     n_choices : int
     """
 
-    base: BaseRewards
+    base: Rewards
     weights: NDArray[Any]
     covariance: NDArray[Any] | None
     n_choices: int
@@ -89,7 +107,7 @@ def _difference(user: User, crowd: NDArray[np.float64]) -> Difference:
     return Difference(user.weights.astype(float) - crowd, covariance)
 
 
-def _of_fit(base: BaseRewards) -> tuple[Moments, None]:
+def _of_fit(base: Rewards) -> tuple[Moments, None]:
     moments = Moments.of_arrays(base.params, base.n_bases)
     if moments is None:
         lack = "an encoder without statistics of style" if base.kind == "text" else "as many features as these"
@@ -101,7 +119,7 @@ def _of_fit(base: BaseRewards) -> tuple[Moments, None]:
     return moments, None
 
 
-def _of_items(base: BaseRewards, items: Any) -> tuple[Moments, _Responses]:
+def _of_items(base: Rewards, items: Any) -> tuple[Moments, _Responses]:
     """Moments over the items that were passed."""
     rewards, statistics, part, texts = _read(base, items)
     if len(part) < 2:
@@ -109,7 +127,7 @@ def _of_items(base: BaseRewards, items: Any) -> tuple[Moments, _Responses]:
     return moments_of(statistics, rewards, part), _Responses(within_parts(rewards, part), texts)
 
 
-def _read(base: BaseRewards, items: Any) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.intp], Any]:
+def _read(base: Rewards, items: Any) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.intp], Any]:
     """Base rewards (n, n_bases), statistics (n, m), parts (n,), and texts where there are some."""
     texts: list[tuple[str, str]] | None = None
     if _is_episodes(items):
@@ -124,7 +142,7 @@ def _read(base: BaseRewards, items: Any) -> tuple[NDArray[Any], NDArray[Any], ND
     else:
         texts = list(dict.fromkeys(check_items(items, "explain")))
         rewards = base.of_items(texts, "explain", "UserRewardModel")
-    return rewards, _style(texts), parts_of_prompts([prompt for prompt, _ in texts]), texts
+    return rewards, style_statistics(texts), parts_of_prompts([prompt for prompt, _ in texts]), texts
 
 
 def _is_episodes(items: Any) -> bool:
@@ -133,13 +151,7 @@ def _is_episodes(items: Any) -> bool:
     return isinstance(items, list | tuple) and len(items) > 0 and isinstance(items[0], Episode)
 
 
-def _style(texts: list[tuple[str, str]]) -> NDArray[Any]:
-    from skmrm.encoders import TextStatistics
-
-    return encoded_rows(TextStatistics(), texts)
-
-
-def _settled(base: BaseRewards, moments: Moments, difference: Difference) -> float | None:
+def _settled(base: Rewards, moments: Moments, difference: Difference) -> float | None:
     """Share of the prior variance of differences between responses that a user's choices have removed."""
     prior = base.params.get("crowd.cov")
     if prior is None or difference.covariance is None:
@@ -171,7 +183,7 @@ def _probability(effect: float, deviation: float) -> float:
     return 0.5 * erfc(-abs(effect) / deviation / sqrt(2)) if deviation == deviation else nan
 
 
-def _words(base: BaseRewards, moments: Moments) -> dict[str, Words]:
+def _words(base: Rewards, moments: Moments) -> dict[str, Words]:
     """Words of each statistic, in their order: of style, or of features."""
     if base.kind == "text":
         return {name: WORDS[name] for name in STATISTICS}

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from skmrm.base_rewards import BaseRewards
 from skmrm.episodes import EpisodeSet
 from skmrm.episodes.columns import factorize
+
+if TYPE_CHECKING:
+    from skmrm.base_rewards import BaseRewards
 
 __all__ = ["Moments", "compared_parts", "kept_moments", "moments_of", "parts_of", "within_parts"]
 
@@ -60,6 +60,9 @@ class Moments(NamedTuple):
 
 def compared_parts(n_items: int, episodes: EpisodeSet) -> NDArray[np.intp]:
     """A code (n_items,) for each item: the same for those that were compared, directly or through others."""
+    from scipy.sparse import coo_array  # which services do without
+    from scipy.sparse.csgraph import connected_components
+
     links = coo_array((np.ones(episodes.n_pairs), (episodes.chosen, episodes.rejected)), shape=(n_items, n_items))
     return np.asarray(connected_components(links, directed=False)[1], np.intp)
 

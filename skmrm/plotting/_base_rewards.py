@@ -12,8 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from skmrm._support.axes import axes_for, pyplot
 from skmrm._support.wording import raise_all
-from skmrm.base_rewards import check_episodes
 from skmrm.episodes import EpisodeSet, as_episode_set
+from skmrm.episodes.fitted import check_episodes
 from skmrm.plotting._base_reward_facts import (
     Example,
     correlations,

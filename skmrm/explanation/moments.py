@@ -13,8 +13,9 @@ from skmrm.episodes.columns import factorize
 if TYPE_CHECKING:
     from skmrm.base_rewards import BaseRewards
 
-__all__ = ["Moments", "compared_parts", "kept_moments", "moments_of", "parts_of", "within_parts"]
+__all__ = ["MOMENTS", "Moments", "compared_parts", "kept_moments", "moments_of", "parts_of", "within_parts"]
 
+MOMENTS = ("crowd.moments", "crowd.n_items")  # arrays that moments are kept as
 _MOST_STATISTICS = 256  # columns that anybody would read the names of
 _MOST_BASES = 512  # of which a model keeps the square
 _MOST_ITEMS = 1 << 14  # of those in fit: enough for moments
@@ -46,15 +47,16 @@ class Moments(NamedTuple):
     def as_arrays(self) -> dict[str, NDArray[Any]]:
         """For :attr:`BaseRewards.params`."""
         whole = np.block([[self.statistics, self.cross], [self.cross.T, self.rewards]])
-        return {"crowd.moments": whole, "crowd.n_items": np.array([self.n_items, self.n_free])}
+        return dict(zip(MOMENTS, (whole, np.array([self.n_items, self.n_free])), strict=True))
 
     @classmethod
     def of_arrays(cls, params: Any, n_bases: int) -> Moments | None:
         """What `as_arrays` wrote; None if it did not."""
-        if "crowd.moments" not in params:
+        if MOMENTS[0] not in params:
             return None
-        whole, m = params["crowd.moments"], len(params["crowd.moments"]) - n_bases
-        n_items, n_free = params["crowd.n_items"].tolist()
+        whole, counts = (params[name] for name in MOMENTS)
+        m = len(whole) - n_bases
+        n_items, n_free = counts.tolist()
         return cls(whole[:m, :m], whole[:m, m:], whole[m:, m:], n_items, n_free)
 
 

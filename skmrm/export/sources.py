@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmrm.base_rewards import BaseRewards
+from skmrm.explanation.moments import MOMENTS
 from skmrm.meta.adaptation import Adaptation
 
 __all__ = ["Source", "model_source", "spread", "user_source", "users_source"]
@@ -36,7 +37,7 @@ class Source:
     adaptation : dict or None
         Inner rule, for a new user's weights; or the reason why there is none.
     arrays : dict of str to ndarray
-        Start and parameters of the inner rule, and effects of user features.
+        Start and parameters of the inner rule, effects of user features, and moments of the responses in fit.
     user_columns : tuple of dict, optional
         How features of users become numbers.
     """
@@ -84,7 +85,8 @@ def model_source(base: BaseRewards, start_weights: NDArray[Any], rule: Adaptatio
         problems.append(f"the inner rule {adaptation['kind']!r} has no form without torch")
     if problems:
         return _shared(base, "model", start_weights[None], {"reason": "; ".join(problems)})
-    return _shared(base, "model", start_weights[None], adaptation, rule_params)
+    moments = {name: base.params[name] for name in MOMENTS if name in base.params}
+    return _shared(base, "model", start_weights[None], adaptation, rule_params | moments)
 
 
 def spread(weights: NDArray[Any], n_rows: int) -> NDArray[Any]:

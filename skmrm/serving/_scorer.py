@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from numbers import Integral
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +22,15 @@ from skmrm.episodes.items import check_features, check_items, responses_to_rank,
 from skmrm.episodes.questions import Question, ask, read_candidates
 from skmrm.episodes.rules import check_rewards_to_learn, check_scale
 from skmrm.episodes.user_features import UserColumns, read_user_features
+from skmrm.explanation.moments import MOMENTS
 from skmrm.serving._adaptation import posterior, sides_of_choices
 from skmrm.serving._bundle import WEIGHTS_FILE, Bundle, Source, open_bundle
 from skmrm.serving._inputs import make_inputs, max_length_problems
+from skmrm.serving._rewards import ExportedRewards, check_moments
 from skmrm.serving._session import make_session
+
+if TYPE_CHECKING:
+    from skmrm.explanation import Explanation
 
 __all__ = ["OnnxScorer"]
 
@@ -156,7 +161,7 @@ class OnnxScorer:
         intra_op_threads, max_length, max_batch = options
         self.config = MappingProxyType(opened.config)
         self._of = _OF[opened.config["scorer"]]
-        self.kind = "features" if opened.config["encoder"] is None else "text"
+        self.kind: Literal["text", "features"] = "features" if opened.config["encoder"] is None else "text"
         self.n_features = int(opened.config["n_features"])
         self.n_bases = int(opened.config["n_bases"])
         self._dtype = np.dtype(opened.config["dtype"])
@@ -201,7 +206,8 @@ class OnnxScorer:
         if rule.get("steps", 0) > _MOST_STEPS:
             raise ValueError(f"an inner rule of {rule['steps']} steps would not end")
         if "kind" in rule:
-            self._posterior(History(np.zeros((1, self.n_bases)), np.zeros(1, np.intp), 1))
+            self._posterior(self._nothing)
+        check_moments(self._arrays, self._n_statistics, self.n_bases)
 
     def predict(self, X: Any, *, weights: Any = None) -> NDArray[Any]:
         """Rewards of responses.
@@ -419,6 +425,67 @@ class OnnxScorer:
         numbers = self._user_columns.transform(read_user_features(user_features, ["the user"], "adapt"), 1)
         effects = self._arrays.get("user.effects")
         return None if effects is None else np.asarray(numbers @ effects.T, float)
+
+    def explain(
+        self, items: Any = None, n: int = 5, *, earlier: History | None = None, level: float = 0.95
+    ) -> Explanation:
+        """What a user likes more or less than the crowd, as of :meth:`skmrm.UserRewardModel.explain`.
+
+        Parameters
+        ----------
+        items : list of (prompt, response), array of shape (n_items, n_features), or episodes, optional
+            As there; None takes moments of the responses in fit, which the bundle of a model has. Episodes of feature
+            vectors need scipy.
+        n, level
+            As there.
+        earlier : History, optional
+            What the user said, as :meth:`history` gave it; None for nothing.
+
+        Returns
+        -------
+        Explanation
+
+        Raises
+        ------
+        TypeError
+            If the bundle cannot adapt.
+        ValueError
+            If the bundle has no moments and there are no items, or parameters are out of bounds.
+        """
+        from skmrm.explanation.explain import User, explain
+
+        history = self.history([], earlier=earlier)
+        user = User(self._rewards, *self._posterior(history), len(history.gaps))
+        return explain(user, items, n, level)
+
+    @property
+    def _nothing(self) -> History:
+        """A choice between equals, which says nothing: its posterior is the prior, and so the crowd's."""
+        return History(np.zeros((1, self.n_bases)), np.zeros(1, np.intp), 1)
+
+    @property
+    def _rewards(self) -> ExportedRewards:
+        """Base rewards, and what is known of the crowd."""
+        crowd, covariance = self._posterior(self._nothing)
+        known = {name: value for name, value in self._arrays.items() if name in MOMENTS} | {"crowd.weights": crowd}
+        return ExportedRewards(
+            self.kind,
+            self.n_features,
+            self.n_bases,
+            self.config.get("feature_names"),
+            self.rating_scale,
+            known if covariance is None else known | {"crowd.cov": covariance},
+            lambda items, caller: self._run(self._checked(items, caller), "base_rewards", np.zeros(self.n_bases)),
+        )
+
+    @property
+    def _n_statistics(self) -> int:
+        """How many columns have a name: those of feature vectors, or statistics of style."""
+        if self.kind == "features":
+            return self.n_features
+        from skmrm.encoders.style._style import STATISTICS
+
+        return len(STATISTICS)
 
     def _posterior(self, history: History) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
         """Weights from all that a user said, and their covariance where the rule defines one."""

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
@@ -221,6 +222,91 @@ def test__scorer__parameters_out_of_bounds__are_all_said(bundle, parameter, mess
         OnnxScorer(bundle, **parameter)
 
 
+def same_explanation(found, wanted):
+    """Numbers to 1e-5, all else the same, in the same order."""
+    assert_alike(asdict(found), asdict(wanted))
+    assert (len(found.stated), len(found.leanings)) == (len(wanted.stated), len(wanted.leanings))
+
+
+def assert_alike(found, wanted):
+    if isinstance(wanted, dict):
+        assert found.keys() == wanted.keys()
+        for name in wanted:
+            assert_alike(found[name], wanted[name])
+    elif isinstance(wanted, list):
+        assert len(found) == len(wanted)
+        for one, other in zip(found, wanted, strict=True):
+            assert_alike(one, other)
+    elif isinstance(wanted, float):
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
+    else:
+        assert found == wanted
+
+
+def test__explain__texts__is_that_of_the_live_user(text_bundle, text_model, known_and_new):
+    scorer, new = OnnxScorer(text_bundle), known_and_new[1]
+    for user in (new[0], []):
+        live, history = text_model.adapt(user), scorer.history(user)
+        for items in (None, list(new.items[:40]), new[1]):
+            same_explanation(scorer.explain(items, earlier=history), live.explain(items))
+    same_explanation(scorer.explain(n=2, level=0.5), text_model.adapt([]).explain(n=2, level=0.5))
+
+
+def test__explain__feature_vectors__is_that_of_the_live_user(bundle, model, episodes):
+    scorer, history = OnnxScorer(bundle), None
+    for some in (episodes[0], episodes[1]):  # told apart, explained together
+        history = scorer.history(some, earlier=history)
+    live = model.adapt(episodes[0]).update(episodes[1])
+    assert live.explain(level=0.8).stated
+    for items in (None, episodes[2].chosen, episodes[2]):
+        same_explanation(scorer.explain(items, earlier=history, level=0.8), live.explain(items, level=0.8))
+
+
+def test__explain__process_without_torch_and_sklearn__explains(text_bundle, text_model, known_and_new):
+    user = known_and_new[1][0]
+    pairs = list(zip(user.prompts, user.chosen, user.rejected, strict=True))
+    code = f"""
+import json
+from skmrm.serving import OnnxScorer
+scorer = OnnxScorer({str(text_bundle)!r})
+history = scorer.history([tuple(pair) for pair in json.loads({json.dumps(json.dumps(pairs))})])
+items = [("Tea?", "Yes, please!"), ("Tea?", "I don't think that I should."), ("Tea?", "No.")]
+print(scorer.explain(earlier=history))
+print(scorer.explain(items, earlier=history))
+"""
+    live = text_model.adapt(user)
+    items = [("Tea?", "Yes, please!"), ("Tea?", "I don't think that I should."), ("Tea?", "No.")]
+    assert run_without_torch(code) == f"{live.explain()}\n{live.explain(items)}\n"
+
+
+def test__explain__gradient_rule__has_no_intervals(episodes, tmp_path):
+    model = MetaRewardModel(n_bases=2, adaptation="gradient", max_epochs=1, random_state=0, device="cpu").fit(episodes)
+    model.export_onnx(tmp_path / "bundle")
+    scorer = OnnxScorer(tmp_path / "bundle")
+    found = scorer.explain(earlier=scorer.history(episodes[0]))
+    same_explanation(found, model.adapt(episodes[0]).explain())
+    assert found.level is None
+
+
+def test__explain__what_cannot_be__is_refused(bundle, model, episodes, tmp_path):
+    def change(target, config):
+        arrays = load_file(target / "weights.safetensors")
+        kept = {name: array for name, array in arrays.items() if not name.startswith("crowd.")}
+        save_file(kept, target / "weights.safetensors")
+        rehashed(target, config, "weights.safetensors")
+        return config
+
+    scorer = OnnxScorer(altered(bundle, tmp_path / "earlier", change))  # as an earlier version wrote it
+    with pytest.raises(ValueError, match=r"pass some responses, explain\(items\)"):
+        scorer.explain()
+    same_explanation(scorer.explain(episodes[0].chosen), model.adapt([]).explain(episodes[0].chosen))
+    with pytest.raises(ValueError, match=r"n must be .* level must"):
+        scorer.explain(n=0, level=2)
+    model.adapt_many(episodes[:2]).export_onnx(tmp_path / "users")
+    with pytest.raises(TypeError, match="cannot adapt"):
+        OnnxScorer(tmp_path / "users").explain()
+
+
 def test__adapt__pairs_that_cannot_be__are_refused(bundle, text_bundle):
     with pytest.raises(ValueError, match="features"):
         OnnxScorer(bundle).adapt([(np.zeros(3), np.ones(3))])
@@ -361,6 +447,9 @@ def test__bundle__facts_that_cannot_be__are_refused(bundle, tmp_path, facts, mes
         ({}, {"weights": np.ones((1, 2))}, r"weights of shape \(1, 2\) for 3 base reward functions"),
         ({}, {"start": np.ones(2)}, "ValueError"),
         ({}, {"rule.prior_scale": np.ones(2)}, "ValueError"),
+        ({}, {"crowd.moments": np.ones((6, 6))}, r"moments of shape \(6, 6\), for 4 statistics and 3 base rewards"),
+        ({}, {"crowd.moments": np.full((7, 7), np.nan)}, "moments of shape"),
+        ({}, {"crowd.n_items": np.ones(2)}, "moments of shape"),
     ],
 )
 def test__bundle__parts_that_do_not_fit_together__are_found_out_at_once(bundle, tmp_path, facts, weights, message):

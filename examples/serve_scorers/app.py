@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ from limits import Limits, RequestLimits
 from schemas import (
     Adapted,
     AskedPair,
+    Explained,
     Health,
     ListedUser,
     Questions,
@@ -37,6 +39,7 @@ from store import Kept, WeightStore
 from skmrm.episodes.history import History
 from skmrm.episodes.questions import Question
 from skmrm.exceptions import EpisodeError, ModelFileError
+from skmrm.explanation import Explanation
 from skmrm.serving import OnnxScorer
 
 _SAFE_ID = r"^[A-Za-z0-9][A-Za-z0-9._@-]*$"
@@ -50,6 +53,8 @@ HalfLife = Annotated[
     float | None,
     Query(gt=0, allow_inf_nan=False, description="In which a choice loses half of its weight, in the unit of times"),
 ]
+Most = Annotated[int, Query(ge=1, le=50, description="How many effects, gains and losses to state at most")]
+Level = Annotated[float, Query(gt=0, lt=1, description="Coverage of each interval")]
 
 
 def create_app(bundle: Any, database: str | os.PathLike[str], limits: Limits = _DEFAULT) -> FastAPI:
@@ -87,8 +92,8 @@ def create_app(bundle: Any, database: str | os.PathLike[str], limits: Limits = _
     def adapt(user_id: UserId, body: forms.adapt, half_life: HalfLife = None) -> Adapted:
         """Learn a user's taste from pairs of a chosen and a rejected response, and from ratings of single ones.
 
-        Send all pairs of the user and all ratings: the weights are replaced by what these say, and nothing is left of
-        what was said before. Texts are not kept; a few numbers a choice are, for update.
+        Send all pairs of the user and all ratings: the weights are replaced by what these say, and what was said before
+        no longer counts. Texts are not kept; a few numbers a choice are, for update.
         """
         history = scorer.history(body.read())
         kept = _adapted(scorer, history, half_life)
@@ -142,6 +147,34 @@ def create_app(bundle: Any, database: str | os.PathLike[str], limits: Limits = _
         rewards, known = rewards_for(user_id, body.read(), on_unknown)
         order = np.argsort(-rewards, kind="stable")
         return Ranking(order=order.tolist(), rewards=rewards.tolist(), known_user=known)
+
+    def told(history: History | None, items: Any, n: int, level: float) -> Explained:
+        with _refused("cannot_explain"):
+            found = scorer.explain(items, n, earlier=history, level=level)
+        return Explained(**_explained(found), known_user=history is not None)
+
+    @app.get("/users/{user_id}/explain", responses=documented(404, 409, 422, 503))
+    def explain(
+        user_id: UserId,
+        n: Most = 5,
+        level: Level = 0.95,
+        on_unknown: OnUnknown = "prior",
+        half_life: HalfLife = None,
+    ) -> Explained:
+        """What the user likes more or less than the crowd, over the responses that the model was fitted on."""
+        return told(history_for(user_id, on_unknown, half_life), None, n, level)
+
+    @app.post("/users/{user_id}/explain", responses=documented(400, 404, 409, 413, 422, 503))
+    def explain_on(
+        user_id: UserId,
+        body: forms.score,
+        n: Most = 5,
+        level: Level = 0.95,
+        on_unknown: OnUnknown = "prior",
+        half_life: HalfLife = None,
+    ) -> Explained:
+        """What the user likes more or less than the crowd, over these responses, and which of them gain and lose."""
+        return told(history_for(user_id, on_unknown, half_life), body.read(), n, level)
 
     @app.get("/users", responses=documented(422, 503))
     def users(
@@ -236,6 +269,14 @@ def _history(user_id: str, kept: Kept, n_bases: int) -> History:
 def _asked(question: Question) -> AskedPair:
     sides = {side: _plain(getattr(question, side)) for side in ("response_a", "response_b")}
     return AskedPair(**{**question._asdict(), **sides})
+
+
+def _explained(explanation: Explanation) -> dict[str, Any]:
+    """As JSON has it, which knows no NaN."""
+    said = {"text": repr(explanation), "headline": explanation.headline, **asdict(explanation)}
+    for name in ("effects", "gains", "losses"):
+        said[name] = [{key: None if value != value else value for key, value in row.items()} for row in said[name]]
+    return said
 
 
 def _plain(response: Any) -> Any:

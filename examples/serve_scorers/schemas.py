@@ -47,6 +47,45 @@ class Questions(BaseModel):
     known_user: bool = Field(description="False: these are for a user without choices")
 
 
+class ToldEffect(BaseModel):
+    words: str = Field(description="What the user likes better than the crowd does", examples=["shorter answers"])
+    per: str = Field(description="For which step", examples=["for half the words"])
+    statistic: str
+    effect: float = Field(description="What one step more adds, over what it adds to the crowd's reward")
+    low: float | None = Field(description="Interval of the effect; null where the model defines no posterior")
+    high: float | None
+    crowd: float = Field(description="What the step adds to the crowd's reward")
+    probability: float | None = Field(description="That the user's taste lies on this side of the crowd's")
+    stated: bool = Field(description="Whether the model is sure enough to say so")
+    leaning: bool = Field(description="Whether it is not, but likely")
+
+
+class ToldResponse(BaseModel):
+    item: int = Field(description="Place among the responses that were sent, each counted once")
+    prompt: str | None
+    response: str | None
+    difference: float = Field(description="The user's reward less the crowd's, against the responses compared with")
+    low: float | None
+    high: float | None
+
+
+class Explained(BaseModel):
+    text: str = Field(description="All of it, to be read")
+    headline: str
+    effects: list[ToldEffect] = Field(description="Those that are stated, those that are likely, then all others")
+    gains: list[ToldResponse] = Field(description="Responses that gain most against the crowd, of those sent")
+    losses: list[ToldResponse] = Field(description="Responses that lose most")
+    n_choices: int
+    n_items: int = Field(description="Over how many responses effects were computed")
+    level: float | None = Field(description="Coverage of intervals; null where there are none")
+    settled: float | None = Field(description="Share of what was not known of the user that the choices have settled")
+    explained: float | None = Field(description="Share of the difference from the crowd that what is stated explains")
+    explainable: float | None = Field(description="Share that all statistics explain together")
+    adaptive: bool = Field(description="Whether the model found any differences between users")
+    units: Literal["logits"] = Field("logits", description="Of effects and differences")
+    known_user: bool = Field(description="False: this is a user without choices")
+
+
 class ListedUser(BaseModel):
     user_id: str
     n_pairs: int = Field(description="Pairs and ratings that the weights are made from")

@@ -82,8 +82,9 @@ class OnnxExport:
         One user's model becomes a graph of its own, features (n, n_features) to rewards (n,), with the user's weights
         folded in. Many users, and a model, become one graph for all users, of which weights (n, n_bases) are an input,
         so that users may come and go without a new one: `UserModels` has its table of weights written beside it, rows
-        in the order of `users_`; a model what new users' weights are found with (``OnnxScorer.adapt``; under MAP and
-        gradient adaptation). A transformer that encodes texts is part of the graph. User ids are not written.
+        in the order of `users_`; a model what new users' weights are found and explained with (``OnnxScorer.adapt``,
+        ``explain``; under MAP and gradient adaptation). A transformer that encodes texts is part of the graph. User ids
+        are not written.
 
         Parameters
         ----------

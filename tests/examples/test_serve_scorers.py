@@ -15,6 +15,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -422,16 +423,63 @@ def test__question__feature_vectors__are_those_of_the_live_user(feature_service,
         same_questions(found["questions"], live.suggest_pairs(episodes[6].chosen, 4))
 
 
-def test__question__model_without_posterior__is_refused(modules, known_and_new, episodes, tmp_path):
+def test__model_without_posterior__explains_and_does_not_ask(modules, episodes, tmp_path):
     model = MetaRewardModel(n_bases=2, adaptation="gradient", max_epochs=1, random_state=0, device="cpu")
     model.fit(episodes).export_onnx(tmp_path / "bundle")
     app = modules.app.create_app(tmp_path / "bundle", tmp_path / "users.sqlite")
     body = {"features": episodes[0].chosen.tolist()}
     response = asyncio.run(in_process(app, "POST", "/users/ann/question", json=body))
     assert "defines none" in refusal(response, 422, "cannot_ask")["message"]
+    app = modules.app.create_app(tmp_path / "bundle", tmp_path / "users.sqlite")
+    found = asyncio.run(in_process(app, "GET", "/users/ann/explain")).json()
+    assert [effect["low"] for effect in found["effects"]] == [None] * len(found["effects"])
+    same_explanation(found, model.adapt([]).explain())
 
 
-def test__users__are_listed_in_pages(bundles, environment, modules, episodes, tmp_path):
+def same_explanation(found, live):
+    """An answer of the service, and what the live user says."""
+    wanted = asdict(live)
+    assert found["headline"] == live.headline
+    for name in ("effects", "gains", "losses"):
+        assert len(found[name]) == len(wanted[name])
+        for one, other in zip(found[name], wanted[name], strict=True):
+            for key, value in other.items():
+                value = None if value != value else value
+                assert one[key] == (pytest.approx(value, abs=1e-5) if isinstance(value, float) else value), key
+    for name in ("n_choices", "n_items", "adaptive"):
+        assert found[name] == wanted[name]
+    for name in ("level", "settled", "explained", "explainable"):
+        assert found[name] == (None if wanted[name] is None else pytest.approx(wanted[name], abs=1e-5))
+
+
+def test__explain__texts__is_that_of_the_live_user(text_service, text_model, known_and_new):
+    user, other = known_and_new[1][0], known_and_new[1][1]
+    post(text_service, "/users/told/adapt", {"pairs": text_pairs(user)})
+    items = [*zip([*other.prompts] * 2, [*other.chosen, *other.rejected], strict=True)]
+    body = {"items": [{"prompt": prompt, "response": response} for prompt, response in items]}
+    for user_id, live in (("told", text_model.adapt(user)), ("nobody", text_model.adapt([]))):
+        found = text_service.get(f"/users/{user_id}/explain").raise_for_status().json()
+        same_explanation(found, live.explain())
+        assert (found["text"], found["known_user"]) == (repr(live.explain()), user_id == "told")
+        found = post(text_service, f"/users/{user_id}/explain?n=3&level=0.5", body)
+        same_explanation(found, live.explain(items, 3, level=0.5))
+    refusal(text_service.get("/users/nobody/explain?on_unknown=error"), 404, "unknown_user")
+    refused = text_service.post("/users/told/explain", json={"items": body["items"][:1]})
+    assert "needs 2 or more" in refusal(refused, 422, "cannot_explain")["message"]
+
+
+def test__explain__feature_vectors__is_that_of_the_live_user(feature_service, model, episodes):
+    pairs = [pair | {"time": float(place)} for place, pair in enumerate(feature_pairs(episodes[5]))]
+    post(feature_service, "/users/told/adapt", {"pairs": pairs})
+    for half_life in (None, 3.0):
+        live = model.adapt(pairs, half_life=half_life)
+        asked = query(half_life=half_life, level=0.8)
+        same_explanation(feature_service.get(f"/users/told/explain{asked}").json(), live.explain(level=0.8))
+        found = post(feature_service, f"/users/told/explain{asked}", {"features": episodes[6].chosen.tolist()})
+        same_explanation(found, live.explain(episodes[6].chosen, level=0.8))
+
+
+def test__users__are_listed_in_pages(modules, bundles, episodes, tmp_path):
     app = modules.app.create_app(bundles / "features", tmp_path / "users.sqlite", modules.limits.Limits(users=3))
     counts = {f"u{row}": 1 + row for row in (3, 1, 0, 2, 4)}
 
@@ -488,7 +536,7 @@ def test__score__unknown_user__is_a_user_without_choices_or_an_error(feature_ser
         assert "'nobody'" in refusal(response, 404, "unknown_user")["message"]
 
 
-def test__service__killed_and_started_again__users_are_as_before(bundles, environment, episodes, tmp_path):
+def test__service__killed_and_started_again__users_are_as_before(bundles, environment, model, episodes, tmp_path):
     database, body = tmp_path / "users.sqlite", {"features": episodes[0].chosen.tolist()}
 
     def rewards(client):
@@ -496,11 +544,16 @@ def test__service__killed_and_started_again__users_are_as_before(bundles, enviro
 
     with serving(bundles / "features", database, environment) as client:
         for row in range(5):
-            post(client, f"/users/u{row}/adapt", {"pairs": feature_pairs(episodes[row])})
+            for call, some in (("adapt", slice(5)), ("update", slice(5, 9))):
+                post(client, f"/users/u{row}/{call}", {"pairs": feature_pairs(episodes[row])[some]})
         before = rewards(client)
+        kept = [client.get(f"/users/u{row}").json() for row in range(5)]
     with serving(bundles / "features", database, environment) as client:
         assert client.get("/health").json()["n_users"] == 5
         assert rewards(client) == before
+        assert [client.get(f"/users/u{row}").json() for row in range(5)] == kept
+        post(client, "/users/u3/update", {"pairs": feature_pairs(episodes[3])[9:]})  # goes on from what was kept
+        np.testing.assert_allclose(rewards(client)[3], model.adapt(episodes[3]).predict(episodes[0].chosen), atol=1e-5)
     assert len({tuple(found) for found in before}) == 5
 
 
@@ -539,6 +592,9 @@ def test__delete__forgets_the_user__and_only_this_one(feature_service, episodes)
         ("question", {"responses": ["a", "b"]}, "body"),
         ("question", {"prompt": "", "responses": ["a"], "items": [{"prompt": "", "response": ""}]}, "body"),
         ("question", {}, "body"),
+        ("explain", {"items": [{"prompt": "", "response": ""}] * 4}, "body.items"),
+        ("explain?n=0", {"items": [{"prompt": "", "response": ""}]}, "query.n"),
+        ("explain?level=1", {"items": [{"prompt": "", "response": ""}]}, "query.level"),
         ("score", {"items": [{"prompt": "", "response": ""}] * 4}, "body.items"),
         ("score", {"items": [{"prompt": "x" * 41, "response": ""}]}, "body.items.0.prompt"),
         ("score", {"items": [{"prompt": "", "response": 1}]}, "body.items.0.response"),
@@ -624,6 +680,9 @@ def test__feature_vectors__as_large_as_they_may_be__give_finite_rewards(feature_
 def test__body__of_the_other_kind__says_what_the_bundle_takes(text_service, feature_service):
     for call, body in {
         "adapt": {"pairs": [one_pair()]},
+        "update": {"pairs": [one_pair()]},
+        "question": {"prompt": "", "responses": ["a", "b"]},
+        "explain": {"items": [{"prompt": "", "response": ""}]},
         "score": {"items": [{"prompt": "", "response": ""}]},
         "rank": {"prompt": "", "responses": ["a"]},
     }.items():
@@ -634,6 +693,8 @@ def test__body__of_the_other_kind__says_what_the_bundle_takes(text_service, feat
         "adapt": {"pairs": [{"chosen": vector, "rejected": vector}]},
         "score": {"features": [vector]},
         "rank": {"features": [vector]},
+        "question": {"features": [vector]},
+        "explain": {"features": [vector]},
     }.items():
         error = refusal(text_service.post(f"/users/ann/{call}", json=body), 422, "wrong_input_kind")
         assert error["message"] == "this bundle takes texts, got feature vectors"
@@ -734,6 +795,8 @@ def test__openapi__lists_all_paths__with_limits_descriptions_and_errors(text_ser
             ("post", "/users/{user_id}/score"): {400, 404, 413, 422, 503},
             ("post", "/users/{user_id}/rank"): {400, 404, 413, 422, 503},
             ("post", "/users/{user_id}/question"): {400, 404, 409, 413, 422, 503},
+            ("get", "/users/{user_id}/explain"): {404, 409, 422, 503},
+            ("post", "/users/{user_id}/explain"): {400, 404, 409, 413, 422, 503},
             ("get", "/users"): {422, 503},
             ("get", "/users/{user_id}"): {404, 422, 503},
             ("delete", "/users/{user_id}"): {404, 422, 503},
@@ -834,7 +897,7 @@ def test__store__many_users__no_file_holds_one_who_left(modules, tmp_path):
             content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
             assert user.encode() not in content
             assert users[user].tobytes() not in content
-            assert not any(said[user][place : place + 8] in content for place in range(0, len(said[user]) - 7, 200))
+            assert not any(said[user][place : place + 8] in content for place in range(0, len(said[user]) - 7, 1000))
         assert len(store) == 340
 
 
@@ -891,6 +954,7 @@ def test__database__of_the_first_version__serves_its_users(modules, bundles, env
         for call, sent in (("update", pairs), ("question", body)):
             error = refusal(client.post(f"/users/ann/{call}", json=sent), 409, "choices_not_kept")
             assert "adapt again" in error["message"]
+        refusal(client.get("/users/ann/explain"), 409, "choices_not_kept")
         assert post(client, "/users/ann/score", body)["rewards"] == rewards
         post(client, "/users/ann/adapt", pairs)
         assert post(client, "/users/ann/update", pairs)["n_pairs"] == 2 * len(episodes[1])

@@ -235,7 +235,7 @@ def _wipe(database: sqlite3.Connection) -> bool:
     """Leave no copy of what was deleted, in the file or in the log, and say whether that could be done.
 
     Where SQLite moves rows between pages it leaves copies that `secure_delete` does not overwrite: the file is written
-    anew, which takes a third of a second for 100,000 users.
+    anew, which takes a third of a second for 10,000 users of 20 choices over 26 base rewards, and 2.6 for 100,000.
     """
     try:
         if not _empty_log(database):  # first, or each try would lengthen the log by the whole file

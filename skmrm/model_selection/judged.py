@@ -42,6 +42,7 @@ def adaptation_curve(
     query: ArrayLike | None = None,
     known: EpisodeSet | Sequence[Episode] | None = None,
     user_features: Any = None,
+    by_time: bool = False,
     random_state: RandomState = 0,
 ) -> AdaptationCurve:
     """Judge a fitted model on new users after it adapts on none, a few and all of their support pairs.
@@ -72,6 +73,12 @@ def adaptation_curve(
         differ in the order of supports only. Not with `query`.
     user_features : array of shape (n_users, n_user_features), data frame, or mapping of users to rows, optional
         What is known of these users, for a model that had it in fit; as ``adapt_many`` takes it.
+    by_time : bool
+        Adapt on the past, judge on the future: the support is the first `support_fraction` of a user's pairs by their
+        `time`, the query what came later, and pairs of one time stay on one side. Adapted on n pairs, a user is adapted
+        on the *latest* n before the cut, so that None is all of the past. Later pairs of a group that has earlier ones
+        are on neither side, so that no group is on both; where related pairs should rather be judged than left out,
+        pass finer groups. There is one such split, whatever `n_splits`. Not with `query` or `known`.
     random_state : int, numpy Generator, RandomState, or None
         The same integer and episodes give the same splits for every model.
 
@@ -86,7 +93,8 @@ def adaptation_curve(
     TypeError
         If the model cannot adapt to many users, or the data are not episodes.
     ValueError
-        If sizes, splits or the query make no sense, or users lack choices in `known`; all mistakes are listed.
+        If sizes, splits or the query make no sense, users lack choices in `known`, or `by_time` meets pairs without
+        times; all mistakes are listed.
 
     Examples
     --------
@@ -106,15 +114,15 @@ def adaptation_curve(
         )
     sizes = tuple(support_sizes)
     checked, query, problems = read_judged(
-        episodes, known, query, sizes, n_splits, support_fraction, context="adaptation_curve"
+        episodes, known, query, sizes, n_splits, support_fraction, by_time, context="adaptation_curve"
     )
     raise_all(problems)
     if user_features is not None:
         model = Informed(model, checked, user_features)
-    splits = draw_splits(checked, n_splits, support_fraction, query, random_state)
+    splits = draw_splits(checked, n_splits, support_fraction, query, random_state, by_time)
     judged = judged_users(splits)
     if not judged.any():
-        raise EpisodeError(_nobody_judged(checked, query))
+        raise EpisodeError(_nobody_judged(checked, query, by_time))
     return judge(model, encoded(model, checked), splits, judged, sizes)
 
 
@@ -213,11 +221,14 @@ def read_judged(
     sizes: tuple[Any, ...],
     n_splits: Any,
     support_fraction: Any,
+    by_time: bool,
     context: str,
 ) -> tuple[EpisodeSet, ArrayLike | None, list[str]]:
     """Bring the data of a curve into one set, say which pairs may be judged, and what is wrong, a sentence each."""
     checked = as_episode_set(episodes, min_pairs=0, context=context)
     problems = [*_size_problems(sizes), *_split_problems(checked, n_splits, support_fraction, query)]
+    if by_time:
+        problems += _time_problems(checked, {"query": query, "known": known})
     if known is None:
         return checked, query, problems
     before = as_episode_set(known, min_pairs=0, context=f"{context}, for known,")
@@ -251,14 +262,27 @@ def _split_problems(
             yield f"query must be a boolean mask of shape ({episodes.n_pairs},) over the pairs, got {described(mask)}"
 
 
+def _time_problems(episodes: EpisodeSet, others: Mapping[str, Any]) -> Iterator[str]:
+    if episodes.time is None:
+        yield "by_time needs to know when each choice was made, got episodes without times: give all of them a time"
+    given = " and ".join(name for name, value in others.items() if value is not None)
+    if given:
+        yield f"by_time excludes query and known, as time decides what is judged, got {given} as well: leave it out"
+
+
 def _is_integer(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def _nobody_judged(episodes: EpisodeSet, query: ArrayLike | None) -> str:
+def _nobody_judged(episodes: EpisodeSet, query: ArrayLike | None, by_time: bool) -> str:
     came = f"of {counted(episodes.n_users, 'user')} with {counted(episodes.n_pairs, 'pair')} none has"
     if query is not None:
         return f"judging needs users with both query pairs and support pairs; {came}: choose another query"
+    if by_time:
+        return (
+            f"judging by time needs users with pairs of at least two times, the later ones of groups not met before; "
+            f"{came}: pass finer times or groups, or users with more pairs"
+        )
     return (
         f"judging needs users with pairs in at least two groups, one side to adapt on and one to judge; {came}: "
         "pass groups that divide each user's pairs (prompts, conversations or topics), or users with more pairs"

@@ -14,6 +14,7 @@ from skmrm.episodes.columns import inverse
 from skmrm.metrics import Reliability, reliability, user_accuracies, user_log_losses
 from skmrm.model_selection.curve import AdaptationCurve
 from skmrm.splits import SupportQuery, support_query_split
+from skmrm.splits.past_future import past_future_split
 from skmrm.splits.support_query import random_places
 
 __all__ = ["draw_splits", "encoded", "judge", "judged_users"]
@@ -25,9 +26,12 @@ def draw_splits(
     support_fraction: float,
     query: ArrayLike | None,
     random_state: RandomState,
+    by_time: bool = False,
 ) -> list[SupportQuery]:
-    """Draw the splits that a curve is judged on; the same for the same integer and episodes."""
+    """Draw the splits that a curve is judged on; the same for the same integer and episodes. By time there is one."""
     rng = as_generator(random_state)
+    if by_time:
+        return [past_future_split(episodes, support_fraction, rng)]
     if query is None:
         return [
             support_query_split(episodes, support_fraction=support_fraction, random_state=rng) for _ in range(n_splits)

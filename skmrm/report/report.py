@@ -16,9 +16,10 @@ from skmrm.metrics import bootstrap_interval
 from skmrm.model_selection import adaptation_curve
 from skmrm.model_selection.curve import AdaptationCurve, Comparison, compare, frame_by_size, mean_of_known
 from skmrm.model_selection.judged import SUPPORT_SIZES, read_judged
-from skmrm.model_selection.judging import draw_splits, encoded
+from skmrm.model_selection.judging import draw_splits, encoded, judged_users
+from skmrm.report.drift import Drift, find_drift, word_drift
 from skmrm.report.layout import as_html, as_text
-from skmrm.report.verdict import word_verdict
+from skmrm.report.verdict import MIN_USERS, word_verdict
 from skmrm.report.warnings import find_warnings, mute_pairs
 
 __all__ = ["PersonalizationReport", "personalization_report"]
@@ -31,7 +32,8 @@ class PersonalizationReport:
     Attributes
     ----------
     verdict : str
-        Whether adapting helps, with how many choices, and how many users, in words.
+        Whether adapting helps, with how many choices, and how many users, in words; by time also whether old choices
+        still help.
     warnings : list of str
         What makes gains or intervals doubtful.
     comparisons : list of Comparison
@@ -42,6 +44,9 @@ class PersonalizationReport:
         What the model is compared with, in words.
     ties : str
         How many pairs were ties, and what was done with them, in words; empty if there is none.
+    drift : Drift or None
+        By time, all of the past against its latest half: `gain` in accuracy and `log_loss_change`, with intervals. None
+        otherwise, and with too few users or a model that does not adapt.
     """
 
     verdict: str
@@ -51,6 +56,7 @@ class PersonalizationReport:
     baseline_curve: AdaptationCurve
     reference: str
     ties: str = ""
+    drift: Drift | None = None
 
     @property
     def table(self) -> Any:
@@ -152,6 +158,7 @@ def personalization_report(
     query: ArrayLike | None = None,
     known: EpisodeSet | Sequence[Episode] | None = None,
     user_features: Any = None,
+    by_time: bool = False,
     level: float = 0.95,
     random_state: RandomState = 0,
 ) -> PersonalizationReport:
@@ -190,6 +197,10 @@ def personalization_report(
     user_features : array of shape (n_users, n_user_features), data frame, or mapping of users to rows, optional
         What is known of the users, for a model that had it in fit: the model adapts from there, and the report says
         what it brings before the first choice.
+    by_time : bool
+        Adapt on the past and judge on the future, as in :func:`skmrm.model_selection.adaptation_curve`; n choices are
+        the latest n. The verdict ends with whether old choices still help: all of the past against the latest half of
+        it, on the same later pairs, by accuracy and log loss. Not with `query` or `known`.
     level : float
         Coverage of the intervals, between 0 and 1.
     random_state : int, numpy Generator, RandomState, or None
@@ -207,8 +218,8 @@ def personalization_report(
     TypeError
         If a model cannot adapt to many users, or the data are not episodes.
     ValueError
-        If sizes, splits, the query or the level make no sense, or users lack choices in `known`; all mistakes are
-        listed.
+        If sizes, splits, the query or the level make no sense, users lack choices in `known`, or `by_time` meets pairs
+        without times; all mistakes are listed.
 
     Examples
     --------
@@ -222,7 +233,7 @@ def personalization_report(
     """
     sizes = tuple(support_sizes)
     checked, query, problems = read_judged(
-        episodes, known, query, sizes, n_splits, support_fraction, context="personalization_report"
+        episodes, known, query, sizes, n_splits, support_fraction, by_time, context="personalization_report"
     )
     if not 0 < level < 1:
         problems.append(f"level must lie strictly between 0 and 1, got {level!r}")
@@ -239,28 +250,34 @@ def personalization_report(
         "n_splits": n_splits,
         "support_fraction": support_fraction,
         "query": query,
+        "by_time": by_time,
         "random_state": seed,
     }
     curve = adaptation_curve(model, ready, user_features=user_features, **settings)
     baseline_curve = adaptation_curve(reference, ready if shared else checked, **settings)
     comparisons = compare(curve, baseline_curve, level, simultaneous=True, random_state=seed)
-    splits = draw_splits(checked, n_splits, support_fraction, query, seed)
+    splits = draw_splits(checked, n_splits, support_fraction, query, seed, by_time)
+    adaptive, mute = _adapts(model, ready), mute_pairs(checked, splits)
     verdict = word_verdict(
         comparisons,
         reference=name,
-        adaptive=_adapts(model, ready),
+        adaptive=adaptive,
         n_judged=len(curve.users),
         median_support=float(np.median(curve.n_support)),
-        mute=mute_pairs(checked, splits),
+        mute=mute,
         in_fit=known is not None,
     )
-    warnings = find_warnings(checked, splits, comparisons, asked_query=query is not None, in_fit=known is not None)
+    drift = None
+    if by_time and adaptive and not mute and len(curve.users) >= MIN_USERS:
+        drift = find_drift(model, ready, splits[0], judged_users(splits), level, seed)
+        verdict = f"{verdict} {word_drift(drift)}"
+    warnings = find_warnings(checked, splits, comparisons, query is not None, known is not None, by_time)
     ties = _word_ties(checked, curve, getattr(model, "thresholds_", None) is not None)
     if user_features is not None:
         first = settings | {"support_sizes": (0,)}
         told, untold = (adaptation_curve(model, ready, user_features=one, **first) for one in (user_features, None))
         ties = " ".join(filter(None, [ties, _word_features(told, untold, level, seed)]))
-    return PersonalizationReport(verdict, warnings, comparisons, curve, baseline_curve, name, ties)
+    return PersonalizationReport(verdict, warnings, comparisons, curve, baseline_curve, name, ties, drift)
 
 
 def _word_ties(episodes: EpisodeSet, curve: AdaptationCurve, models_ties: bool) -> str:

@@ -29,6 +29,7 @@ def find_warnings(
     comparisons: Sequence[Comparison],
     asked_query: bool,
     in_fit: bool = False,
+    by_time: bool = False,
 ) -> list[str]:
     """Look for what makes gains or intervals doubtful.
 
@@ -44,6 +45,8 @@ def find_warnings(
         Whether the query was given rather than drawn by groups.
     in_fit : bool
         Whether the query is what users chose after the fit: no groups divide it from the support.
+    by_time : bool
+        Whether the query is what came later.
 
     Returns
     -------
@@ -53,7 +56,8 @@ def find_warnings(
     judged = judged_users(splits)
     return [
         *_few_users(int(judged.sum())),
-        *_left_out(judged, asked_query),
+        *_left_out(judged, asked_query, by_time),
+        *(_on_neither_side(splits, judged) if by_time else []),
         *_sizes_of_few(comparisons, int(judged.sum())),
         *_pairs_of_one_response(episodes, judged),
         *([] if in_fit else [*_groups_of_one(episodes), *_groups_on_both_sides(episodes, splits, judged)]),
@@ -72,10 +76,20 @@ def _few_users(n_judged: int) -> Iterator[str]:
         )
 
 
-def _left_out(judged: NDArray[np.bool_], asked_query: bool) -> Iterator[str]:
+def _left_out(judged: NDArray[np.bool_], asked_query: bool, by_time: bool) -> Iterator[str]:
     if not judged.all():
         lack = "query pairs or support pairs" if asked_query else "pairs in at least two groups"
+        lack = "pairs of at least two times, the later ones of new groups" if by_time else lack
         yield f"{(~judged).sum()} of {len(judged)} users are not judged, for lack of {lack}"
+
+
+def _on_neither_side(splits: list[SupportQuery], judged: NDArray[np.bool_]) -> Iterator[str]:
+    share = float((~(splits[0].query | splits[0].support()))[judged[splits[0].user]].mean())
+    if share > 0:
+        yield (
+            f"{percent(share)} of pairs are left out: they are later ones of a group that has earlier ones. Pass finer "
+            "groups if they should be judged"
+        )
 
 
 def _sizes_of_few(comparisons: Sequence[Comparison], n_judged: int) -> Iterator[str]:
@@ -94,7 +108,7 @@ def mute_pairs(episodes: EpisodeSet, splits: list[SupportQuery]) -> str:
     of_judged = judged_users(splits)[episodes.user]
     if not says[of_judged].any():
         return "pairs"
-    for name, sides in (("query pairs", [s.query for s in splits]), ("support pairs", [~s.query for s in splits])):
+    for name, sides in (("query pairs", [s.query for s in splits]), ("support pairs", [s.support() for s in splits])):
         if not any(says[side & of_judged].any() for side in sides):
             return name
     return ""
@@ -169,7 +183,7 @@ def _share_known(
     known, total = 0, 0
     for split in splits:
         query = split.query & of_judged
-        known += int(np.isin(keys[:, query], keys[:, ~split.query]).any(0).sum())
+        known += int(np.isin(keys[:, query], keys[:, split.support()]).any(0).sum())
         total += int(query.sum())
     return known / total
 

@@ -25,10 +25,10 @@ class SupportQuery:
     Attributes
     ----------
     query : (n_pairs,) bool array
-        True for query pairs; all others are support pairs.
+        True for query pairs.
     order : (n_pairs,) int64 array
-        Place of each support pair in its user's random support order, from 0; -1 for query pairs. The supports
-        ``order < n`` for growing n are nested.
+        Place of each support pair in its user's support order (random, or the latest first), from 0; -1 for all other
+        pairs. The supports ``order < n`` for growing n are nested.
     user : (n_pairs,) int array
         Row of the user that each pair belongs to.
     n_users : int
@@ -43,7 +43,7 @@ class SupportQuery:
     @property
     def n_support(self) -> NDArray[np.intp]:
         """Number of support pairs of each user, (n_users,) int."""
-        return np.bincount(self.user[~self.query], minlength=self.n_users)
+        return np.bincount(self.user[self.support()], minlength=self.n_users)
 
     @property
     def n_query(self) -> NDArray[np.intp]:
@@ -65,7 +65,7 @@ class SupportQuery:
             True for the pairs to adapt on.
         """
         if n is None:
-            return ~self.query
+            return np.asarray(self.order >= 0)
         sizes = np.asarray(n)
         if sizes.ndim == 0:
             return (self.order >= 0) & (self.order < sizes)
@@ -238,29 +238,34 @@ def _draw_blocks(
 ) -> NDArray[np.bool_]:
     """Which blocks go to the support: the first of each user's random order, up to the share asked for."""
     order = np.lexsort((rng.random(len(block_user)), block_user))
-    size = block_size[order]
-    owner = block_user[order]
+    support = np.empty(len(order), bool)
+    support[order] = joins_support(block_user[order], block_size[order], n_users, support_fraction)
+    return support
+
+
+def joins_support(
+    owner: NDArray[np.integer], size: NDArray[np.integer], n_users: int, support_fraction: float | ArrayLike
+) -> NDArray[np.bool_]:
+    """Which blocks of each user, in this order, make up the support: the first ones, up to the share asked for."""
     n_pairs = np.bincount(owner, weights=size, minlength=n_users)
     n_blocks = np.bincount(owner, minlength=n_users)
     before = np.cumsum(size) - size - (np.cumsum(n_pairs) - n_pairs)[owner]
     target = (np.broadcast_to(np.asarray(support_fraction, float), n_users) * n_pairs)[owner]
-    place = _place_within(owner, n_users)
+    place = place_within(owner, n_users)
     # A block joins if that brings the support nearer to its target; the first always does, the last never.
-    joins = ((before + size / 2 <= target) | (place == 0)) & (place < n_blocks[owner] - 1)
-    support = np.empty(len(order), bool)
-    support[order] = joins
-    return support
+    joins: NDArray[np.bool_] = ((before + size / 2 <= target) | (place == 0)) & (place < n_blocks[owner] - 1)
+    return joins
 
 
 def random_places(owner: NDArray[np.integer], n_owners: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Give each entry of an ascending column its place, from 0, in a random order of its owner's entries."""
     shuffled = np.lexsort((rng.random(len(owner)), owner))
     places = np.empty(len(owner), np.int64)
-    places[shuffled] = _place_within(owner[shuffled], n_owners)
+    places[shuffled] = place_within(owner[shuffled], n_owners)
     return places
 
 
-def _place_within(owner: NDArray[np.integer], n_owners: int) -> NDArray[np.int64]:
+def place_within(owner: NDArray[np.integer], n_owners: int) -> NDArray[np.int64]:
     """Count from 0 within each run of an ascending column."""
     counts = np.bincount(owner, minlength=n_owners)
     place: NDArray[np.int64] = np.arange(len(owner)) - (np.cumsum(counts) - counts)[owner]

@@ -8,6 +8,7 @@ from benchmarks.accuracy.contenders import PAPER_EPOCHS
 from benchmarks.accuracy.judgements import SETTINGS
 from benchmarks.accuracy.outcomes import KINDS
 from benchmarks.accuracy.planted import SIMULATED
+from benchmarks.accuracy.questions import SIMULATED_PEOPLE
 from benchmarks.accuracy.rpo import COMPARISONS
 
 __all__ = ["FULL", "QUICK", "Effort"]
@@ -20,7 +21,7 @@ class Effort:
     Attributes
     ----------
     seeds : range
-        Of all parts but rpo.
+        Of all parts but rpo; of "questions" the first three.
     encoder : {"MiniLM", "default"}
         Of the texts of real judgements.
     settings : tuple of str
@@ -38,6 +39,8 @@ class Effort:
         most, and 50 was mostly above.
     outcome_kinds : tuple of str
         What simulated users say beside choices.
+    questioned : tuple of str
+        Simulated people who are asked questions.
     n_ranked : int
         Users whose rankings are held against Plackett and Luce's likelihood.
     repeats : int
@@ -58,6 +61,7 @@ class Effort:
     n_judged: int = 300
     planted_paper_epochs: int = 50
     outcome_kinds: tuple[str, ...] = tuple(KINDS)
+    questioned: tuple[str, ...] = tuple(SIMULATED_PEOPLE)
     n_ranked: int = 900
     repeats: int = 3
     comparisons: tuple[str, ...] = tuple(COMPARISONS)
@@ -74,6 +78,7 @@ QUICK = Effort(
     families=("low rank", "no personal signal", "100 users of 5 choices on 10 items", "two opposite camps"),
     planted_paper_epochs=20,
     outcome_kinds=tuple(KINDS)[:1],
+    questioned=("planted", "bundled corpus"),
     n_ranked=150,
     repeats=1,
     comparisons=tuple(COMPARISONS)[:1],

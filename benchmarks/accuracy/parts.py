@@ -9,7 +9,7 @@ from functools import cache, partial
 from typing import Any
 
 from benchmarks._support.columns import as_columns
-from benchmarks._support.datasets import CONVARGS, DATASETS, Dataset
+from benchmarks._support.datasets import CONVARGS, DATASETS, POLIS, Dataset
 from benchmarks._support.sentence_encoder import sentence_encoder_folder
 from benchmarks.accuracy.contenders import ALTERNATIVES, PAPER_EPOCHS, makers
 from benchmarks.accuracy.crowds import Crowd
@@ -20,6 +20,13 @@ from benchmarks.accuracy.judgements import SETTINGS, judge_people, judgement_cla
 from benchmarks.accuracy.layout import MODEL_NAMES, size_name, table_text, with_half_width
 from benchmarks.accuracy.outcomes import KINDS, judge_outcomes, outcome_text, outcome_verdicts, ranked_exactly
 from benchmarks.accuracy.planted import SIMULATED, Family, judge_family, planted_claims
+from benchmarks.accuracy.questions import (
+    SIMULATED_PEOPLE,
+    ask_residents,
+    judge_questions,
+    question_text,
+    question_verdicts,
+)
 from benchmarks.accuracy.rpo import COMPARISONS, compare_outer, effect_text, raises_worst
 from benchmarks.accuracy.style import judge_style, style_claims
 from benchmarks.accuracy.text_features import Encode, HashedFeatures, SentenceFeatures
@@ -30,6 +37,7 @@ from skmrm.model_selection.judged import SUPPORT_SIZES
 __all__ = ["PARTS", "Found"]
 
 _RPO_SIZES = (0, 3, 10, None)
+_MOST_QUESTION_SEEDS = 3
 
 
 @dataclass(frozen=True)
@@ -130,12 +138,30 @@ def _outcomes(effort: Effort) -> Iterator[Found]:
     yield Found(f"outcomes: {facts}", outcome_text(found), numbers, outcome_verdicts(found, exact))
 
 
+def _questions(effort: Effort) -> Iterator[Found]:
+    people = {name: SIMULATED_PEOPLE[name] for name in effort.questioned}
+    reason = _missing(POLIS, effort.encoder)
+    if not reason:
+        people["polis"] = partial(ask_residents, POLIS.read(), _encoder(effort.encoder))
+    seeds = effort.seeds[:_MOST_QUESTION_SEEDS]
+    found = {name: judge_questions(one, seeds, _note) for name, one in people.items()}
+    each = ", ".join(f"{name} {table['random'].shape[1]}" for name, table in found.items())
+    numbers = {
+        name: {contender: table.mean(1).tolist() for contender, table in one.items()} for name, one in found.items()
+    }
+    title = f"questions: accuracy after so many; people judged in {len(seeds)} seeds: {each}"
+    yield Found(title, question_text(found), numbers, list(question_verdicts(found)))
+    if reason:
+        yield Found("polis skipped", f"  {reason}")
+
+
 PARTS: dict[str, Part] = {
     "convargs": partial(_judgements, DATASETS["convargs"], tuple(SETTINGS)),
     "polis": partial(_judgements, DATASETS["polis"], ("new users",)),
     "planted": _planted,
     "style": _style,
     "outcomes": _outcomes,
+    "questions": _questions,
     "time": _time,
     "rpo": _rpo,
 }

@@ -5,21 +5,21 @@
 
 Eight parts, each with tables and with claims that PASS or FAIL:
 
-convargs  real judgements of new workers on topics their support has none of, and on topics nobody was trained on
-polis     real judgements of new residents, on statements that their support has none of
-planted   simulated users of sixteen kinds, of ten next to a Bayes oracle that knows the population
-style     the bundled texts and simulated tastes for style
-outcomes  ties, strengths and rankings as given, next to pairs made of them by hand
-questions the most telling questions, next to random ones and those whose answer is least sure
-time      a default fit next to a pooled one, from texts on
-rpo       what the robust objective does for the worst tenth of users
+convargs   real judgements of new workers on topics their support has none of, and on topics nobody was trained on
+polis      real judgements of new residents, on statements that their support has none of
+planted    simulated users of sixteen kinds, of ten next to a Bayes oracle that knows the population
+style      the bundled texts and simulated tastes for style
+outcomes   ties, strengths and rankings as given, next to pairs made of them by hand
+questions  the most telling questions, next to random ones and those whose answer is least sure
+time       a default fit next to a pooled one, from texts on
+rpo        what the robust objective does for the worst tenth of users
 
 In all of them every model is fitted on the same users and judged on the same supports and queries of other users; in
 one planted kind the users who are judged are those who were learnt from, by other choices. Beside accuracy and its
 worst tenth there is the log loss, and in all three it is claimed that the default is below no alternative by more than
 the interval. Of so many intervals one in forty lies below zero by chance where two models are equally good.
 
-All of it takes about an hour on one core, ``--quick`` three to four minutes.
+All of it takes about an hour and ten minutes on one core, ``--quick`` four to five minutes.
 """
 
 from __future__ import annotations

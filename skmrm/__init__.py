@@ -40,7 +40,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "model": ["MetaRewardModel"],
         "report": ["personalization_report"],
         "splits": ["split_users", "split_users_and_groups", "support_query_split"],
-        "estimators.user_model": ["UserModels", "UserRewardModel"],
+        "estimators.user_model": ["UserRewardModel"],
+        "estimators.users": ["UserModels"],
     },
 )
 

@@ -14,7 +14,7 @@ from benchmarks._support.areas import Found
 from benchmarks._support.timing import in_turn
 from benchmarks.serving.models import N_BASES, N_FEATURES, random_base
 from skmrm import UserRewardModel
-from skmrm.estimators.user_model import UserModels
+from skmrm.estimators.users import UserModels
 from skmrm.serving import OnnxScorer
 
 __all__ = ["head", "shared"]

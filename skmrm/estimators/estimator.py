@@ -18,7 +18,8 @@ from skmrm.episodes.questions import Question
 from skmrm.estimators.fitter import EpisodeFitter
 from skmrm.estimators.inner_loop import InnerLoop
 from skmrm.estimators.scorer import RewardScorer
-from skmrm.estimators.user_model import UserModels, UserRewardModel
+from skmrm.estimators.user_model import UserRewardModel
+from skmrm.estimators.users import UserModels
 from skmrm.export import OnnxExport
 from skmrm.export.sources import Source, model_source
 from skmrm.model_selection import adaptation_scorer

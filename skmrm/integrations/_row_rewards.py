@@ -13,7 +13,7 @@ from skmrm.episodes.columns import factorize
 from skmrm.episodes.items import CheckedItems, Item
 
 if TYPE_CHECKING:
-    from skmrm.estimators.user_model import UserModels
+    from skmrm.estimators.users import UserModels
 
 __all__ = ["OnUnknownUser", "RowRewards"]
 
@@ -148,7 +148,7 @@ def _opened(source: Any) -> tuple[UserModels | None, str, list[str]]:
         problem = "a bundle of many users does not say who they are: pass the UserModels that it was exported from"
         return None, source.kind, [problem]
     from skmrm.estimators.scorer import RewardScorer
-    from skmrm.estimators.user_model import UserModels
+    from skmrm.estimators.users import UserModels
 
     if isinstance(source, UserModels):
         return source, source._base.kind, []

@@ -16,7 +16,7 @@ from skmrm import Episode, MetaRewardModel, UserRewardModel, episodes_from_array
 from skmrm.base_rewards import BaseRewards, make_base_rewards
 from skmrm.baselines import LowRankRewards, PerUserBradleyTerry, PooledBradleyTerry
 from skmrm.datasets import make_user_preferences
-from skmrm.estimators.user_model import UserModels
+from skmrm.estimators.users import UserModels
 from skmrm.export import ExportReport
 
 onnx = pytest.importorskip("onnx")

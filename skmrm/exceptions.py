@@ -33,11 +33,14 @@ class EpisodeError(ValueError):
 
 
 class ModelFileError(ValueError):
-    """A saved model or an embedding store that cannot be read: missing, truncated, altered, or of a newer schema."""
+    """A saved model, a file of users or an embedding store that cannot be read.
+
+    Missing, truncated, altered, of a newer schema, or of another model.
+    """
 
 
 class StoreInUseError(ValueError):
-    """An embedding store that somebody else is writing to: there is one writer at a time."""
+    """An embedding store or a file of users that somebody else is writing to: there is one writer at a time."""
 
 
 @contextmanager

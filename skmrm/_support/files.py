@@ -25,6 +25,7 @@ __all__ = [
     "json_object",
     "move_into_place",
     "sealed",
+    "sync_folder",
     "write_whole",
 ]
 
@@ -89,7 +90,7 @@ def write_durably(file: Path, data: bytes) -> None:
     """Write a file in one step, and its name to the disk too."""
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, data)
-    _sync_folder(file.parent)
+    sync_folder(file.parent)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -98,7 +99,8 @@ def remove_leftovers(folder: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Put the names of files onto the disk."""
     if os.name == "nt":  # has no such thing
         return
     handle = os.open(folder, os.O_RDONLY)

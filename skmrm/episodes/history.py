@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,26 @@ class History:
         from safetensors.numpy import save
 
         return save({name: np.ascontiguousarray(column) for name, column in self.arrays.items()})
+
+    @classmethod
+    def stacked(cls, parts: Sequence[History]) -> History:
+        """Of the users of several histories, one after the other."""
+        first = np.cumsum([0, *(one.n_users for one in parts)])
+        user = np.concatenate([one.user + start for one, start in zip(parts, first[:-1], strict=True)])
+        said = joined_said([(len(one.user), one.said) for one in parts])
+        gaps, shift = np.concatenate([one.gaps for one in parts]), None
+        if any(one.shift is not None for one in parts):
+            zero = np.zeros((1, gaps.shape[1]))
+            shift = np.concatenate([zero.repeat(one.n_users, 0) if one.shift is None else one.shift for one in parts])
+        return cls(gaps, user, int(first[-1]), said, shift)
+
+    def each(self) -> Iterator[dict[str, NDArray[Any]]]:
+        """:attr:`arrays` of each user by itself."""
+        offsets = np.searchsorted(self.user, np.arange(self.n_users + 1)).tolist()
+        columns = {"gaps": self.gaps, **self.said}
+        for row, (start, stop) in enumerate(pairwise(offsets)):
+            own = {name: column[start:stop] for name, column in columns.items()}
+            yield own if self.shift is None else own | {"shift": self.shift[row : row + 1]}
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:

@@ -14,6 +14,7 @@ from skmrm.episodes.history import History
 from skmrm.episodes.questions import Question, ask, read_candidates
 from skmrm.estimators.inner_loop import InnerLoop
 from skmrm.estimators.scorer import RewardScorer
+from skmrm.estimators.user_rows import frozen
 from skmrm.export import OnnxExport
 from skmrm.export.sources import Source, user_source
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from skmrm.explanation import Explanation
     from skmrm.export.huggingface import UserRewardModelForSequenceClassification
 
-__all__ = ["WHY_GONE", "UserRewardModel", "frozen"]
+__all__ = ["WHY_GONE", "UserRewardModel"]
 
 
 class UserRewardModel(OnnxExport, RewardScorer):
@@ -336,10 +337,3 @@ _NO_POSTERIOR = (
     "(gradient adaptation and the baselines do not): fit MetaRewardModel(adaptation='map')"
 )
 WHY_GONE = "were dropped by compact(), or not kept by an earlier version: adapt on all choices once more"
-
-
-def frozen(array: NDArray[Any]) -> NDArray[Any]:
-    """A view that cannot be written through, of an array that nobody else writes to."""
-    view = array.view()
-    view.flags.writeable = False
-    return view

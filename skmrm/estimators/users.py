@@ -1,14 +1,17 @@
-"""Many adapted users over one table of weights."""
+"""Many adapted users: a mapping over one table of weights, in memory or in a file."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from skmrm._support.threads import one_thread
 from skmrm._support.wording import name_some
 from skmrm.base_rewards import BaseRewards
 from skmrm.episodes import EpisodeSet
@@ -17,27 +20,43 @@ from skmrm.episodes.fitted import check_episodes
 from skmrm.episodes.history import History
 from skmrm.estimators.inner_loop import InnerLoop
 from skmrm.estimators.scorer import thresholds_by_pair
-from skmrm.estimators.user_model import WHY_GONE, UserRewardModel, frozen
+from skmrm.estimators.user_model import WHY_GONE, UserRewardModel
+from skmrm.estimators.user_rows import UserRows, UsersInMemory, UserTable, frozen
 from skmrm.export import OnnxExport
 from skmrm.export.sources import Source, users_source
 from skmrm.metrics import outcome_probabilities
 from skmrm.metrics.margins import sigmoid
 from skmrm.metrics.ratings import rated_margins, rated_outcomes
 
+if TYPE_CHECKING:
+    from skmrm.estimators.user_file import UsersInFile
+
 __all__ = ["UserModels"]
+
+
+class _Model(Protocol):
+    """What is asked of a fitted estimator."""
+
+    @property
+    def base_rewards_(self) -> BaseRewards: ...
+
+    @property
+    def start_weights_(self) -> NDArray[Any]: ...
+
+    @property
+    def _inner(self) -> InnerLoop: ...
 
 
 class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
     """Adapted users as a mapping from user id to :class:`UserRewardModel`, over one table of weights.
 
-    Attributes
-    ----------
-    users_ : ndarray of object of shape (n_users,)
-    weights_ : ndarray of shape (n_users, n_bases)
-    weights_cov_ : ndarray of shape (n_users, n_bases, n_bases) or None
-    n_pairs_ : ndarray of int of shape (n_users,)
-    start_weights_ : ndarray of shape (n_bases,) or None
-        Weights of a user without choices, under the model that these users were adapted with; None if not given.
+    ``adapt_many`` of a model makes them in memory, and they never change: :meth:`update`, :meth:`drop` and ``|`` give
+    new ones. :meth:`save` writes all into one file, and :meth:`load` opens it without reading it: a lookup reads one
+    user. Of users that were loaded the file is the place that they are in: :meth:`update`, ``|=`` and :meth:`forget`
+    change it, durably and all or nothing, whoever is killed when; everything else gives users in memory.
+
+    ``users[id]`` is one user (a tuple is an id), ``users[[id, ...]]`` are some, ``users | others`` are both, where
+    those on the right win. As in a dict, equal ids are one user: 1, 1.0 and True.
     """
 
     def __init__(
@@ -51,27 +70,74 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
         inner: InnerLoop | None = None,
         history: History | None = None,
     ) -> None:
-        self._base = base
-        self._inner = inner
-        self._history = history
-        self.users_ = users
-        self.weights_ = frozen(weights)
-        self.weights_cov_ = None if covariance is None else frozen(covariance)
-        self.n_pairs_ = frozen(n_pairs)
-        self.start_weights_ = None if start_weights is None else frozen(start_weights)
-        self._row = {user: row for row, user in enumerate(users.tolist())}
+        own = None if covariance is None else frozen(covariance)
+        rows = UserRows(users, frozen(weights), frozen(n_pairs), own, history)
+        self._hold(UsersInMemory(rows), base, start_weights, inner)
 
-    def __getitem__(self, user: Hashable) -> UserRewardModel:
+    def _hold(
+        self, table: UserTable, base: BaseRewards, start_weights: NDArray[Any] | None, inner: InnerLoop | None
+    ) -> None:
+        self._table, self._base, self._inner = table, base, inner
+        self._start = None if start_weights is None else frozen(start_weights)
+
+    def _with(self, table: UserTable) -> UserModels:
+        """These users in place of ours, under the same model."""
+        if table is self._table:
+            return self
+        made = type(self).__new__(type(self))
+        made._hold(table, self._base, self._start, self._inner)
+        return made
+
+    @property
+    def users_(self) -> NDArray[Any]:
+        """Ids, (n_users,) object array. Of users in a file, this and what follows is read whenever it is asked for."""
+        return self._table.all().users
+
+    @property
+    def weights_(self) -> NDArray[Any]:
+        """Weights on the base reward functions, (n_users, n_bases)."""
+        return self._table.all().weights
+
+    @property
+    def weights_cov_(self) -> NDArray[Any] | None:
+        """Posterior covariances, (n_users, n_bases, n_bases); None where the model defines no posterior."""
+        return self._table.all(whole=True).covariance
+
+    @property
+    def n_pairs_(self) -> NDArray[Any]:
+        """Number of choices that each user was adapted on, (n_users,)."""
+        return self._table.all().n_pairs
+
+    @property
+    def start_weights_(self) -> NDArray[Any] | None:
+        """Weights (n_bases,) of a user without choices, under the model of these users; None if not given."""
+        return self._start
+
+    @overload
+    def __getitem__(self, user: list[Any]) -> UserModels: ...
+
+    @overload
+    def __getitem__(self, user: Hashable) -> UserRewardModel: ...
+
+    def __getitem__(self, user: Any) -> UserRewardModel | UserModels:
+        if _are_several(user):
+            return self._with(UsersInMemory(self._read(_ids(user), whole=True)))
+        rows = self._read([user], whole=True)
+        covariance = None if rows.covariance is None else rows.covariance[0]
+        n_pairs, history = int(rows.n_pairs[0]), None if rows.lost[0] else rows.history
+        return UserRewardModel(self._base, rows.weights[0], covariance, n_pairs, self._inner, history)
+
+    def _read(self, users: Sequence[Hashable], whole: bool = False) -> UserRows:
         try:
-            row = self._row[user]
-        except KeyError:
-            raise KeyError(
-                f"no user {user!r} among {len(self)} adapted users ({name_some(self._row)}): adapt it first"
-            ) from None
-        covariance = None if self.weights_cov_ is None else self.weights_cov_[row]
-        history = None if self._history is None else self._history.take(np.array([row]))
-        n_pairs = int(self.n_pairs_[row])
-        return UserRewardModel(self._base, self.weights_[row], covariance, n_pairs, self._inner, history)
+            return self._table.read(users, whole)
+        except KeyError as error:
+            raise self._unknown(error.args[0]) from None
+
+    def _unknown(self, unknown: Sequence[Hashable]) -> KeyError:
+        file = self._file
+        among = f"in {file.path}" if file else f"among {len(self)} adapted users ({name_some(self._table)})"
+        what = f"user {unknown[0]!r}" if len(unknown) == 1 else f"users {name_some(unknown)}"
+        return KeyError(f"no {what} {among}: adapt {'it' if len(unknown) == 1 else 'them'} first")
 
     def update(self, episodes: Any, *, half_life: float | timedelta | None = None) -> UserModels:
         """Learn from more choices of these users, and of new ones: the same as adapting all on everything they said.
@@ -86,7 +152,8 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
         Returns
         -------
         UserModels
-            New users behind the others. This one is unchanged.
+            New users behind the others. Users in memory are unchanged; users in a file are these, and when this returns
+            the file has what was learnt. Several processes may update one file: each waits for the others.
 
         Raises
         ------
@@ -95,30 +162,173 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
         EpisodeError
             If the pairs break a rule, or have no times where `half_life` needs them.
         """
-        if self._inner is None or self._history is None:
+        if self._inner is None or self._table.read([], whole=True).history is None:
             raise ValueError(f"update needs the users' earlier choices, and they {WHY_GONE}")
         checked = check_episodes(episodes, self._base, "update")
         new = self._inner.history_of(self._base, checked)
         named = checked.users.tolist()
         if len(set(named)) < len(named):
             raise ValueError("update takes each user once, got repeated users: join their pairs")
-        more = [user for user in named if user not in self._row]
-        row = self._row | {user: place for place, user in enumerate(more, len(self))}
-        rows = np.array([row[user] for user in named], np.intp)
-        history = self._history.joined(new, rows, len(row))
-        weights, covariance = self._inner.adapt(self._base, history.take(rows).fading(half_life))
-        return UserModels(
-            self._base,
-            np.concatenate([self.users_, id_array(more)]),
-            _put(self.weights_, rows, weights, len(row)),
-            None
-            if covariance is None or self.weights_cov_ is None
-            else _put(self.weights_cov_, rows, covariance, len(row)),
-            history.pairs_per_user,
-            self.start_weights_,
-            self._inner,
-            history,
-        )
+        with self._table.changing():
+            known = [user for user in named if user in self._table]
+            before = self._table.read(known, whole=True)
+            if before.history is None or before.lost.any():
+                raise ValueError(
+                    f"update needs the users' earlier choices, and those of {name_some(before.users[before.lost])} "
+                    f"{WHY_GONE}"
+                )
+            place = {user: row for row, user in enumerate(dict.fromkeys([*known, *named]))}
+            history = before.history.joined(new, np.array([place[user] for user in named], np.intp), len(place))
+            weights, covariance = self._inner.adapt(self._base, history.fading(half_life))
+            changed = UserRows(id_array([*place]), weights, history.pairs_per_user, covariance, history)
+            return self._with(self._table.put(changed))
+
+    def __or__(self, other: Any) -> UserModels:
+        if not isinstance(other, UserModels):
+            return NotImplemented
+        self._check_same_model(other)
+        return self._with(UsersInMemory(self._table.all(whole=True)).put(other._table.all(whole=True)))
+
+    def __ior__(self, other: Any) -> UserModels:
+        if self._file is None or not isinstance(other, UserModels):
+            return self | other
+        self._check_same_model(other)
+        with self._table.changing():
+            for rows in other._table.blocks(whole=True):
+                self._table.put(rows)
+        return self
+
+    def drop(self, ids: Any) -> UserModels:
+        """All users but one, or some.
+
+        Parameters
+        ----------
+        ids : hashable, or list of hashable
+
+        Returns
+        -------
+        UserModels
+            In memory; these are unchanged. :meth:`forget` deletes users from a file.
+
+        Raises
+        ------
+        KeyError
+            If there is no such user.
+        """
+        dropped = set(_ids(ids))
+        self._read(list(dropped))
+        rows = self._table.all(whole=True)
+        kept = np.array([user not in dropped for user in rows.users], bool)
+        return self._with(UsersInMemory(rows.take(np.flatnonzero(kept))))
+
+    def forget(self, ids: Any) -> None:
+        """Delete one user, or some, from the file: when this returns, nothing of them is left there.
+
+        The file is written anew, whatever the number of users who are forgotten at once. What other files have, such
+        as copies and other saved users, and what a file system keeps of blocks that no file has any more, is not
+        reached.
+
+        Parameters
+        ----------
+        ids : hashable, or list of hashable
+
+        Raises
+        ------
+        KeyError
+            If there is no such user; then none is deleted.
+        ValueError
+            If the users are in memory: ``users.drop(ids)`` gives others without them.
+        StoreInUseError
+            If somebody else uses the file for too long. The users are then deleted, but copies may be left that the
+            next `forget` wipes.
+        """
+        if self._file is None:
+            raise ValueError(
+                "forget deletes users from a file, and these are in memory: drop(ids) gives others without"
+            )
+        try:
+            self._file.forget(_ids(ids))
+        except KeyError as error:
+            raise self._unknown(error.args[0]) from None
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write all users into one file (SQLite): weights, posteriors and what each said, as numbers; no pickle.
+
+        A file that is there is replaced when the new one is whole. It says which model the users belong to, and holds
+        their ids, unlike other files of this package. :meth:`compact` first drops what they said.
+
+        Parameters
+        ----------
+        path : str or path
+            A file.
+
+        Raises
+        ------
+        ValueError
+            If an id is of a kind that a file cannot give back (texts, numbers, booleans, bytes, dates, UUIDs and tuples
+            of these are not), or nobody can tell what the model's encoder is made of.
+        """
+        from skmrm.estimators.user_file import write_users
+
+        target = Path(path)
+        if self._file is None:
+            write_users(target, self._fingerprint(), self._table.blocks(whole=True))
+        elif not (target.exists() and target.samefile(self._file.path)):
+            self._file.copy_to(target)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], model: _Model) -> UserModels:
+        """Open a file that :meth:`save` wrote; users are read when they are asked for.
+
+        Parameters
+        ----------
+        path : str or path
+        model : fitted MetaRewardModel or baseline
+            The one that adapted the users, or the same saved and loaded.
+
+        Returns
+        -------
+        UserModels
+            Users in the file: :meth:`update`, ``|=`` and :meth:`forget` change it. A pickle of them opens the file
+            again where it is read.
+
+        Raises
+        ------
+        ModelFileError
+            If it is no such file, damaged, of a newer schema, or the users belong to another model.
+        TypeError
+            If `model` is none.
+        """
+        from skmrm.estimators.fingerprint import fingerprint
+        from skmrm.estimators.user_file import UsersInFile
+
+        if isinstance(model, UserModels) or not hasattr(model, "base_rewards_") or not hasattr(model, "_inner"):
+            raise TypeError(f"load needs the fitted model that adapted the users, got {type(model).__name__}")
+        base, inner = model.base_rewards_, model._inner
+        made = cls.__new__(cls)
+        made._hold(UsersInFile(Path(path), fingerprint(base, inner)), base, model.start_weights_, inner)
+        return made
+
+    @property
+    def _file(self) -> UsersInFile | None:
+        return None if isinstance(self._table, UsersInMemory) else self._table  # type: ignore[return-value]
+
+    def _fingerprint(self) -> str:
+        from skmrm.estimators.fingerprint import fingerprint
+
+        if self._inner is None:
+            raise ValueError(
+                "these users do not know the model that they were adapted with: adapt them with adapt_many"
+            )
+        return fingerprint(self._base, self._inner)
+
+    def _check_same_model(self, other: UserModels) -> None:
+        same = self._base is other._base or (self._inner is not None and self._fingerprint() == other._fingerprint())
+        if not same:
+            raise ValueError(
+                "users can be joined if one model adapted them all, and these are of two, under which weights mean "
+                "different things: adapt all users with one"
+            )
 
     def compact(self) -> UserModels:
         """The same users without earlier choices, K numbers each: smaller, and no longer to be updated.
@@ -126,9 +336,63 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
         Returns
         -------
         UserModels
+            In memory.
         """
-        adapted = self.users_, self.weights_, self.weights_cov_, self.n_pairs_, self.start_weights_
-        return UserModels(self._base, *adapted, self._inner)
+        rows = self._table.all(whole=True)
+        return self._with(UsersInMemory(UserRows(rows.users, rows.weights, rows.n_pairs, rows.covariance)))
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Reward of each response under each user's weights.
+
+        Parameters
+        ----------
+        X : list of (prompt, response), or array of shape (n, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_users, n)
+            In logits, users in the order of `users_`.
+        """
+        rewards = self._base.of_items(X, "predict", type(self).__name__)
+        with one_thread():
+            return np.concatenate([rows.weights @ rewards.T for rows in self._table.blocks()])
+
+    def to_frame(self) -> Any:
+        """The users as a table, for whatever reads tables.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``user``, ``n_pairs``, and ``weight_0``, ``weight_1``, ...
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed (``pip install 'skmrm[report]'``).
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError("to_frame needs pandas, which is not installed: pip install 'skmrm[report]'") from error
+        return pd.DataFrame(_columns(self._table.all()))
+
+    def to_parquet(self, path: str | PathLike[str]) -> None:
+        """Write the table of :meth:`to_frame` into a Parquet file, a part at a time.
+
+        Parameters
+        ----------
+        path : str or path
+
+        Raises
+        ------
+        ImportError
+            If pyarrow is not installed.
+        ValueError
+            If the ids are not of one kind that Arrow has.
+        """
+        from skmrm.estimators.user_tables import write_parquet
+
+        write_parquet(Path(path), map(_columns, self._table.blocks()))
 
     def decision_function(self, episodes: Any) -> NDArray[Any]:
         """Reward of the chosen minus reward of the rejected response, each pair under its own user's model.
@@ -151,25 +415,27 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
         """
         checked, rows = self._checked(episodes, "decision_function")
         if checked.n_pairs == 0:
-            return np.empty(0, self.weights_.dtype)
+            return np.empty(0, rows.weights.dtype)
         rewards, bar, rating = self._base.of_episodes(checked), self._base.bar, checked.rating
         other = rewards[checked.rejected]
         if rating is not None and bar is not None:
             other = np.where(rating[:, None] > 0, bar, other)
-        margins = np.einsum("pk,pk->p", rewards[checked.chosen] - other, self.weights_[rows])
+        margins = np.einsum("pk,pk->p", rewards[checked.chosen] - other, rows.weights[checked.user])
         cuts, unknown = (self._base.cuts_of(n_pairs) for n_pairs in (1, 0))
         if rating is None or cuts is None or unknown is None:
             return margins
         known = rated_margins(margins, rating, cuts)
-        return np.where(self.n_pairs_[rows] > 0, known, rated_margins(margins, rating, unknown))
+        return np.where(rows.n_pairs[checked.user] > 0, known, rated_margins(margins, rating, unknown))
 
-    def _checked(self, episodes: Any, caller: str) -> tuple[EpisodeSet, NDArray[np.intp]]:
-        """The episodes, all of whose users were adapted, and the row of each pair's user, (n_pairs,)."""
+    def _checked(self, episodes: Any, caller: str) -> tuple[EpisodeSet, UserRows]:
+        """The episodes, all of whose users were adapted, and the rows of their users."""
         checked = check_episodes(episodes, self._base, caller)
-        unknown = [user for user in checked.users.tolist() if user not in self._row]
-        if unknown:
-            raise KeyError(f"users {name_some(unknown)} were not adapted: pass them to adapt_many first")
-        return checked, np.array([self._row[user] for user in checked.users.tolist()], np.intp)[checked.user]
+        try:
+            return checked, self._table.read(checked.users.tolist())
+        except KeyError as error:
+            raise KeyError(
+                f"users {name_some(error.args[0])} were not adapted: pass them to adapt_many first"
+            ) from None
 
     def predict_proba(self, episodes: Any) -> NDArray[Any]:
         """Probability of each choice under its own user's model.
@@ -216,7 +482,7 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
         known, unknown = (thresholds_by_pair(self._base, checked, n_pairs) for n_pairs in (1, 0))
         if known is None or unknown is None:
             return None
-        return np.where(self.n_pairs_[rows, None] > 0, known, unknown)
+        return np.where(rows.n_pairs[checked.user, None] > 0, known, unknown)
 
     def outcomes_of(self, episodes: Any) -> NDArray[np.int64] | None:
         """What was said of each pair, as an outcome of its margin; of ratings, the levels that they are off the middle.
@@ -246,18 +512,32 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
         return users_source(self._base, self.weights_)
 
     def __iter__(self) -> Iterator[Hashable]:
-        return iter(self._row)
+        return iter(self._table)
 
     def __len__(self) -> int:
-        return len(self._row)
+        return len(self._table)
+
+    def __contains__(self, user: object) -> bool:
+        return user in self._table
 
     def __repr__(self) -> str:
-        return f"UserModels(n_users={len(self)}, n_bases={self.weights_.shape[1]})"
+        place = "" if self._file is None else f", file={str(self._file.path)!r}"
+        return f"UserModels(n_users={len(self)}, n_bases={self._base.n_bases}{place})"
 
 
-def _put(array: NDArray[Any], rows: NDArray[np.intp], values: NDArray[Any], n_rows: int) -> NDArray[Any]:
-    """A copy with so many rows, of which some have other values."""
-    found = np.empty((n_rows, *array.shape[1:]), array.dtype)
-    found[: len(array)] = array
-    found[rows] = values
-    return found
+def _are_several(user: Any) -> bool:
+    """Whether an index is of several users: a list, an array, a column of a table, and whatever else is no key."""
+    try:
+        hash(user)
+    except TypeError:
+        return True
+    return False
+
+
+def _ids(ids: Any) -> list[Hashable]:
+    return list(dict.fromkeys(id_array(list(ids)) if _are_several(ids) else [ids]))
+
+
+def _columns(rows: UserRows) -> dict[str, Any]:
+    weights = {f"weight_{base}": column for base, column in enumerate(rows.weights.T)}
+    return {"user": rows.users, "n_pairs": rows.n_pairs, **weights}

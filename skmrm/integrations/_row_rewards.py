@@ -19,7 +19,6 @@ __all__ = ["OnUnknownUser", "RowRewards"]
 
 OnUnknownUser: TypeAlias = Literal["prior", "none", "error"]
 
-_UNKNOWN = -1
 _ITEMS_AT_A_TIME = 1 << 14  # distinct ones; bounds the memory that their features take
 
 
@@ -70,7 +69,7 @@ class RowRewards:
     def is_known(self, users: Iterable[Any]) -> list[bool]:
         """Whether each row's user was adapted."""
         known = self._users
-        return [True if known is None else _row_of(known, user) != _UNKNOWN for user in users]
+        return [True if known is None else _is_known(known, user) for user in users]
 
     def __call__(self, items: Sequence[Item], users: Sequence[Any] | None) -> list[float | None]:
         """Reward of each row in logits; None for users who are to have none.
@@ -87,18 +86,18 @@ class RowRewards:
         if self._users is None:
             return _finite(self._scored(items, None), items).tolist()
         assert users is not None
-        rows = np.array([_row_of(self._users, user) for user in users], np.intp)
-        self._check_unknown([user for user, row in zip(users, rows, strict=True) if row == _UNKNOWN])
-        wanted = rows != _UNKNOWN if self.on_unknown_user == "none" else np.ones(len(rows), bool)
-        scored = np.flatnonzero(wanted).tolist()
-        rewards: list[float | None] = [None] * len(rows)
+        known = self.is_known(users)
+        self._check_unknown([user for user, is_known in zip(users, known, strict=True) if not is_known])
+        scored = [place for place in range(len(users)) if known[place] or self.on_unknown_user != "none"]
+        rewards: list[float | None] = [None] * len(users)
         some = [items[place] for place in scored]
-        for place, reward in zip(scored, _finite(self._scored(some, rows[scored]), some).tolist(), strict=True):
+        own = [users[place] for place in scored]
+        for place, reward in zip(scored, _finite(self._scored(some, own), some).tolist(), strict=True):
             rewards[place] = reward
         return rewards
 
-    def _scored(self, items: Sequence[Item], rows: NDArray[np.intp] | None) -> NDArray[Any]:
-        """Rewards (n,) of items: of one reward for all, or under the weights in `rows` of the users' table."""
+    def _scored(self, items: Sequence[Item], users: Sequence[Any] | None) -> NDArray[Any]:
+        """Rewards (n,) of items: of one reward for all, or each under the weights of a user."""
         codes, distinct = factorize(items)
         parts = [
             self._of_items(CheckedItems(distinct[start : start + _ITEMS_AT_A_TIME]))
@@ -107,20 +106,21 @@ class RowRewards:
         if not parts:
             return np.empty(0, np.float32)
         table = np.concatenate(parts)[codes]
-        return table if rows is None else np.einsum("nk,nk->n", table, self._weights(rows))
+        return table if users is None else np.einsum("nk,nk->n", table, self._weights(users))
 
     @property
     def _of_items(self) -> Callable[[Sequence[Item]], NDArray[Any]]:
         """Base rewards (n, n_bases) where rows have users, else rewards (n,)."""
         return self.source.predict if self._users is None else self._users._base.of_items
 
-    def _weights(self, rows: NDArray[np.intp]) -> NDArray[Any]:
-        """Weights (n, n_bases) of rows of the users' table, the starting weights for those not in it."""
+    def _weights(self, users: Sequence[Any]) -> NDArray[Any]:
+        """Weights (n, n_bases) of users, the starting weights of those who were not adapted."""
         assert self._users is not None
-        start = self._users.start_weights_
-        if start is None or not (rows == _UNKNOWN).any():
-            return self._users.weights_[rows]
-        return np.vstack([self._users.weights_, start])[rows]  # the last row is that of _UNKNOWN, -1
+        known = [user for user in dict.fromkeys(users) if user in self._users]
+        place = {user: row for row, user in enumerate(known)}
+        rows = np.array([place.get(user, len(known)) for user in users], np.intp)
+        weights, start = self._users._read(known).weights, self._users.start_weights_
+        return (weights if start is None else np.vstack([weights, start]))[rows]
 
     def _check_unknown(self, unknown: list[Any]) -> None:
         assert self._users is not None
@@ -161,11 +161,12 @@ def _opened(source: Any) -> tuple[UserModels | None, str, list[str]]:
     )
 
 
-def _row_of(users: UserModels, user: Any) -> int:
+def _is_known(users: UserModels, user: Any) -> bool:
     try:
-        return users._row.get(user, _UNKNOWN)
+        hash(user)
     except TypeError as error:
         raise TypeError(f"ids of users must be hashable, as strings and numbers are: {error}") from None
+    return user in users
 
 
 def _of_other_type(users: UserModels, user: Any) -> list[Hashable]:

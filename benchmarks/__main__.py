@@ -18,14 +18,22 @@ from benchmarks.accuracy import __main__ as accuracy
 from benchmarks.encoding import __main__ as encoding
 from benchmarks.serving import __main__ as serving
 from benchmarks.speed import __main__ as speed
+from benchmarks.users import __main__ as users
 
 __all__ = ["AREAS", "main"]
 
-AREAS = {"speed": speed.main, "serving": serving.main, "encoding": encoding.main, "accuracy": accuracy.main}
+AREAS = {
+    "speed": speed.main,
+    "serving": serving.main,
+    "users": users.main,
+    "encoding": encoding.main,
+    "accuracy": accuracy.main,
+}
 # Shows that everything runs, in less than two minutes on two cores; its numbers say little.
 _QUICK = {
     "speed": ["--quick"],
     "serving": ["--quick"],
+    "users": ["--quick"],
     "encoding": ["--quick"],
     "accuracy": ["--quick", "--only", "style,outcomes", "--seeds", "1"],
 }

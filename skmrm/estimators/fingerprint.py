@@ -11,10 +11,6 @@ import numpy as np
 from skmrm._support.files import as_json
 from skmrm._support.tensors import Arrays
 from skmrm.base_rewards import BaseRewards
-from skmrm.encoders._identity import identity_of
-from skmrm.encoders._saving import encoder_to_config, fitted_arrays
-from skmrm.encoders._text_encoder import TextEncoder
-from skmrm.encoders.hashed._hashed import HashedTextEncoder
 from skmrm.estimators.inner_loop import InnerLoop
 
 __all__ = ["fingerprint"]
@@ -44,11 +40,18 @@ def fingerprint(base: BaseRewards, inner: InnerLoop) -> str:
 
 
 def _encoder_facts(encoder: Any) -> Any:
+    if encoder is None:
+        return None
+    from skmrm.encoders._identity import identity_of
+    from skmrm.encoders._saving import encoder_to_config, fitted_arrays
+    from skmrm.encoders._text_encoder import TextEncoder
+    from skmrm.encoders.hashed._hashed import HashedTextEncoder
+
     if isinstance(encoder, TextEncoder):
         return {"style": bool(encoder.text_statistics), "encoder": _encoder_facts(encoder.encoder_)}
     if type(encoder) is HashedTextEncoder:  # whose identity_ would be of a version of scikit-learn
         return {**encoder_to_config(encoder), "learnt": _digest(fitted_arrays(encoder)).hex()}
-    return None if encoder is None else identity_of(encoder)
+    return identity_of(encoder)
 
 
 def _digest(arrays: Arrays) -> bytes:

@@ -83,7 +83,9 @@ class UsersInFile:
             with self._reached() as database:
                 sql = "SELECT row, key, id FROM users WHERE row > ? ORDER BY row LIMIT ?"
                 records = database.execute(sql, (last, _IDS_AT_A_TIME)).fetchall()
-            yield from (self._id(key, text) for _, key, text in records)
+            with self._reading():
+                users = [self._id(key, text) for _, key, text in records]
+            yield from users
             last = records[-1][0] if records else None
 
     def __contains__(self, user: object) -> bool:
@@ -216,35 +218,27 @@ class UsersInFile:
 
     def _rows(self, records: Sequence[tuple[Any, ...]], whole: bool) -> UserRows:
         config, n_bases = self._config, int(self._config["n_bases"])
-        dtype, own = np.dtype(config["dtype"]), config["covariance"]
-        whole = whole and _has_details(config)
-        users, covariance, history = [], None, None
-        for _, key, text, n_pairs, weights, checksum, *_ in records:
-            if checksum != _checksum(key, n_pairs, weights) or len(weights) != n_bases * dtype.itemsize:
-                raise self._damaged(key)
-            users.append(self._id(key, text))
-        if whole:
-            for _, key, *_, covariances, said, checksum in records:
-                if checksum != _checksum(key, covariances, said):
+        dtype, covariance, history = np.dtype(config["dtype"]), None, None
+        with self._reading():
+            for _, key, _, n_pairs, weights, checksum, *_ in records:
+                if checksum != _checksum(key, n_pairs, weights) or len(weights) != n_bases * dtype.itemsize:
                     raise self._damaged(key)
-            if own is not None:
-                covariance = _joined([record[6] for record in records], own, (n_bases, n_bases))
-            if config["keeps_history"]:
-                with self._reading():
+            if whole and _has_details(config):
+                for _, key, *_, own, said, checksum in records:
+                    if checksum != _checksum_of_details(key, own, said):
+                        raise self._damaged(key)
+                if config["covariance"] is not None:
+                    covariance = _joined([record[6] for record in records], config["covariance"], (n_bases, n_bases))
+                if config["keeps_history"]:
                     history = _histories([record[7] for record in records], n_bases, dtype)
-        return UserRows(
-            id_array(users),
-            _joined([record[4] for record in records], dtype, (n_bases,)),
-            np.array([record[3] for record in records], np.intp),
-            covariance,
-            history,
-        )
+            users = id_array([self._id(record[1], record[2]) for record in records])
+            weights = _joined([record[4] for record in records], dtype, (n_bases,))
+            return UserRows(users, weights, np.array([record[3] for record in records], np.intp), covariance, history)
 
     def _id(self, key: str, text: str | None) -> Hashable:
-        with self._reading():
-            found = id_of(key if text is None else text)
-            if text is not None and id_texts(found)[0] != key:
-                raise self._damaged(key)
+        found = id_of(key if text is None else text)
+        if text is not None and id_texts(found)[0] != key:
+            raise self._damaged(key)
         return found
 
     def _damaged(self, key: str) -> ModelFileError:
@@ -442,7 +436,7 @@ def _insert(
     database.executemany(
         "INSERT OR REPLACE INTO details VALUES (?, ?, ?, ?)",
         (
-            (row, covariance, one, _checksum(key, covariance, one))
+            (row, covariance, one, _checksum_of_details(key, covariance, one))
             for (row, key, _), covariance, one in zip(places, covariances, said, strict=True)
         ),
     )
@@ -480,11 +474,16 @@ def _little(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return dtype.newbyteorder("<")
 
 
-def _checksum(*parts: object) -> int:
-    found = 0
-    for part in parts:
-        found = zlib.crc32(part if isinstance(part, bytes) else f"{part};".encode(), found)
+def _checksum(key: str, n: int, *blobs: bytes | None) -> int:
+    """Of what stands in a row."""
+    found = zlib.crc32(f"{key} {n}".encode())
+    for blob in blobs:
+        found = zlib.crc32(blob or b"", found)
     return found
+
+
+def _checksum_of_details(key: str, covariance: bytes | None, history: bytes | None) -> int:
+    return _checksum(key, len(covariance or b""), covariance, history)
 
 
 def _key_of(user: object) -> str | None:

@@ -41,6 +41,8 @@ def id_texts(user: Hashable) -> tuple[str, str]:
 
 def id_of(text: str) -> Hashable:
     """The id, from what it is exactly."""
+    if text[0] == text[-1] == '"' and "\\" not in text:  # as most are, and several times as fast
+        return text[1:-1]
     return _read(json.loads(text))
 
 

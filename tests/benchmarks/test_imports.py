@@ -13,7 +13,7 @@ MODULES = {name.removesuffix(".__init__"): path for name, path in FILES.items()}
 FLOORS = (
     ("_support",),
     ("accuracy", "encoding", "out_of_core", "paper_table", "serving", "speed"),
-    ("ablation",),
+    ("ablation", "users"),
     ("__main__",),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -1,0 +1,1 @@
+"""Many users in one file: what saving, opening, looking up, scoring and forgetting cost."""

@@ -139,13 +139,17 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
         what = f"user {unknown[0]!r}" if len(unknown) == 1 else f"users {name_some(unknown)}"
         return KeyError(f"no {what} {among}: adapt {'it' if len(unknown) == 1 else 'them'} first")
 
-    def update(self, episodes: Any, *, half_life: float | timedelta | None = None) -> UserModels:
+    def update(
+        self, episodes: Any, *, user_features: Any = None, half_life: float | timedelta | None = None
+    ) -> UserModels:
         """Learn from more choices of these users, and of new ones: the same as adapting all on everything they said.
 
         Parameters
         ----------
         episodes : EpisodeSet or list of Episode
             New choices, of some of the users or of others.
+        user_features : array of shape (n_users, n_user_features), data frame, or mapping of users to rows, optional
+            Of these users, in place of what was given before.
         half_life : float > 0 or timedelta, optional
             As for :meth:`skmrm.MetaRewardModel.adapt_many`; of users without new choices nothing changes.
 
@@ -165,8 +169,8 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
         if self._inner is None or self._table.read([], whole=True).history is None:
             raise ValueError(f"update needs the users' earlier choices, and they {WHY_GONE}")
         checked = check_episodes(episodes, self._base, "update")
-        new = self._inner.history_of(self._base, checked)
         named = checked.users.tolist()
+        new = self._inner.history_of(self._base, checked, self._inner.shift(user_features, named, "update"))
         if len(set(named)) < len(named):
             raise ValueError("update takes each user once, got repeated users: join their pairs")
         with self._table.changing():

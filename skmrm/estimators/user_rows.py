@@ -15,7 +15,7 @@ from skmrm.episodes.history import History
 
 __all__ = ["UserRows", "UserTable", "UsersInMemory", "frozen", "rows_at_a_time"]
 
-_BLOCK_BYTES = 1 << 25
+_BLOCK_BYTES = 1 << 23
 
 
 @dataclass(frozen=True)

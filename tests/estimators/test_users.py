@@ -25,7 +25,7 @@ from skmrm.baselines import PerUserBradleyTerry
 from skmrm.datasets import load_style_preferences
 from skmrm.episodes.arrays import id_array
 from skmrm.episodes.history import History
-from skmrm.estimators import user_file
+from skmrm.estimators import user_database, user_file, user_records
 from skmrm.estimators.user_ids import id_of, id_texts
 from skmrm.exceptions import ModelFileError, StoreInUseError
 
@@ -393,7 +393,7 @@ def test__forget__that_was_stopped_before_wiping__is_finished_by_the_next_load(m
     loaded, marks = UserModels.load(tmp_path / "users", model), traces(users, "user 30")
     with monkeypatch.context() as patch:
         patch.setattr(
-            user_file, "_wipe", lambda _: (_ for _ in ()).throw(sqlite3.OperationalError("database is locked"))
+            user_file, "wipe", lambda _: (_ for _ in ()).throw(sqlite3.OperationalError("database is locked"))
         )
         with pytest.raises(StoreInUseError, match=r"copies are left .* forget them again"):
             loaded.forget("user 30")
@@ -403,12 +403,12 @@ def test__forget__that_was_stopped_before_wiping__is_finished_by_the_next_load(m
     with pytest.raises(KeyError, match="no user 'user 30' in"):
         loaded.forget("user 30")
     with monkeypatch.context() as patch:
-        patch.setattr(user_file, "_wipe", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(user_file, "wipe", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             loaded.forget("user 31")
-    assert user_file._to_wipe(loaded._table._database)
+    assert user_file.is_to_wipe(loaded._table._database)
     again = UserModels.load(tmp_path / "users", model)
-    assert not user_file._to_wipe(again._table._database)
+    assert not user_file.is_to_wipe(again._table._database)
     assert len(again) == 18
 
 
@@ -563,7 +563,7 @@ def test__save__over_a_file_whose_writer_was_killed__is_not_undone_by_what_that_
 
 
 def test__update__while_somebody_writes__waits_and_says_so(loaded, model, file, monkeypatch):
-    monkeypatch.setattr(user_file, "_PATIENCE", 0.1)
+    monkeypatch.setattr(user_database, "PATIENCE", 0.1)
     other = UserModels.load(file, model)
     with loaded._table.changing():
         assert len(other) == 20  # readers go on
@@ -602,7 +602,7 @@ def test__file__of_threads_and_forks__is_read_and_written_by_all(users, model, f
 
 
 def test__put__that_fails_midway__changes_nothing(users, loaded, monkeypatch):
-    monkeypatch.setattr(user_file, "_blobs", lambda *_: (_ for _ in ()).throw(MemoryError))
+    monkeypatch.setattr(user_records, "_blobs", lambda *_: (_ for _ in ()).throw(MemoryError))
     with pytest.raises(MemoryError):
         loaded.update(EPISODES[[20]])
     monkeypatch.undo()

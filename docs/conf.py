@@ -54,6 +54,7 @@ html_sidebars = {
         "data_formats",
         "encoding",
         "serving",
+        "users_life",
         "trl",
     )
 }

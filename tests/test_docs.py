@@ -72,6 +72,7 @@ def wording(text: str) -> str:
         "how_it_works.md",
         "serving.md",
         "trl.md",
+        "users_life.md",
     ],
 )
 def test__page__its_python_blocks_run_in_order__as_shown(page, tmp_path, monkeypatch, save_reward_model):

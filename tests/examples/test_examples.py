@@ -48,6 +48,29 @@ def test__is_it_worth_it__runs__and_its_pictures_are_those_of_the_report(monkeyp
     assert (tmp_path / "is_it_worth_it.png").stat().st_size > 10_000
 
 
+def test__suggest_pairs__runs__and_its_questions_teach_more(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    found = runpy.run_path(str(ROOT / "examples" / "plot_suggest_pairs.py"), run_name="__main__")
+    found["plt"].close(found["figure"])
+    assert "suggest_pairs: " in capsys.readouterr().out
+    gain = found["accuracy"]["suggest_pairs"][-1] - found["accuracy"]["random questions"][-1]
+    assert bootstrap_interval(gain).low > 0
+    assert (tmp_path / "suggest_pairs.png").stat().st_size > 10_000
+
+
+def test__explain__runs__and_names_the_planted_taste(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    found = runpy.run_path(str(ROOT / "examples" / "plot_explain.py"), run_name="__main__")
+    found["plt"].close(found["figure"])
+    printed = capsys.readouterr().out
+    assert "length -2.9" in printed
+    assert "Nothing yet: after 10 choices" in printed
+    assert re.search(
+        r"After 60 choices, this user likes more than the crowd does\s+logits.*\s+shorter answers +\+", printed
+    )
+    assert (tmp_path / "explain.png").stat().st_size > 10_000
+
+
 def test__best_of_n__runs__and_two_users_have_different_winners(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     found = runpy.run_path(str(ROOT / "examples" / "plot_best_of_n.py"), run_name="__main__")

@@ -187,8 +187,8 @@ def test__onnx_scorer__adapt__one_thread(model, few_episodes, tmp_path, monkeypa
     from skmrm.serving import OnnxScorer, _scorer
 
     seen = []
-    adapt = _scorer.adapt_weights
-    monkeypatch.setattr(_scorer, "adapt_weights", lambda *given: seen.append(settings()) or adapt(*given))
+    adapt = _scorer.posterior
+    monkeypatch.setattr(_scorer, "posterior", lambda *given: seen.append(settings()) or adapt(*given))
     model.export_onnx(tmp_path / "scorer")
     scorer = OnnxScorer(tmp_path / "scorer")  # which tries its rule
     seen.clear()

@@ -3,7 +3,7 @@
     python -m benchmarks.accuracy
     python -m benchmarks.accuracy --quick --only planted,rpo
 
-Eight parts, each with tables and with claims that PASS or FAIL:
+Nine parts, each with tables and with claims that PASS or FAIL:
 
 convargs   real judgements of new workers on topics their support has none of, and on topics nobody was trained on
 polis      real judgements of new residents, on statements that their support has none of
@@ -11,6 +11,7 @@ planted    simulated users of sixteen kinds, of ten next to a Bayes oracle that 
 style      the bundled texts and simulated tastes for style
 outcomes   ties, strengths and rankings as given, next to pairs made of them by hand
 questions  the most telling questions, next to random ones and those whose answer is least sure
+profiles   what is known of users before their first choice, with and without it
 time       a default fit next to a pooled one, from texts on
 rpo        what the robust objective does for the worst tenth of users
 

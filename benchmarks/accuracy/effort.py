@@ -21,7 +21,7 @@ class Effort:
     Attributes
     ----------
     seeds : range
-        Of all parts but rpo; of "questions" the first three.
+        Of all parts but rpo; of "questions" and "profiles" the first three.
     encoder : {"MiniLM", "default"}
         Of the texts of real judgements.
     settings : tuple of str

@@ -20,6 +20,7 @@ from benchmarks.accuracy.judgements import SETTINGS, judge_people, judgement_cla
 from benchmarks.accuracy.layout import MODEL_NAMES, size_name, table_text, with_half_width
 from benchmarks.accuracy.outcomes import KINDS, judge_outcomes, outcome_text, outcome_verdicts, ranked_exactly
 from benchmarks.accuracy.planted import SIMULATED, Family, judge_family, planted_claims
+from benchmarks.accuracy.profiles import SHARES, judge_profiles, profile_text, profile_verdicts
 from benchmarks.accuracy.questions import (
     SIMULATED_PEOPLE,
     ask_residents,
@@ -155,6 +156,18 @@ def _questions(effort: Effort) -> Iterator[Found]:
         yield Found("polis skipped", f"  {reason}")
 
 
+def _profiles(effort: Effort) -> Iterator[Found]:
+    seeds = effort.seeds[:_MOST_QUESTION_SEEDS]
+    found = {share: judge_profiles(share, effort.n_judged, seeds, _note) for share in SHARES}
+    numbers = {
+        f"{share:.0%}": {name: values.mean(1).tolist() for name, values in one.items()} for share, one in found.items()
+    }
+    title = (
+        f"profiles: what is known before the first choice; {effort.n_judged} users judged in each of {len(seeds)} seeds"
+    )
+    yield Found(title, profile_text(found), numbers, profile_verdicts(found))
+
+
 PARTS: dict[str, Part] = {
     "convargs": partial(_judgements, DATASETS["convargs"], tuple(SETTINGS)),
     "polis": partial(_judgements, DATASETS["polis"], ("new users",)),
@@ -162,6 +175,7 @@ PARTS: dict[str, Part] = {
     "style": _style,
     "outcomes": _outcomes,
     "questions": _questions,
+    "profiles": _profiles,
     "time": _time,
     "rpo": _rpo,
 }

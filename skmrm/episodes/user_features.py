@@ -15,7 +15,7 @@ from skmrm._support.wording import counted, described, name_some
 from skmrm.episodes.cells import is_missing
 from skmrm.exceptions import EpisodeError
 
-__all__ = ["UserColumns", "read_user_features"]
+__all__ = ["ColdStart", "UserColumns", "encoded_users", "read_user_features"]
 
 USER = "user_id"
 MOST_LEVELS = 30  # of a category, the most frequent ones; others count as unknown
@@ -82,6 +82,48 @@ class UserColumns:
                 part = np.nan_to_num((values - one["mean"]) / one["scale"], posinf=0, neginf=0)[:, None]
             parts.append(part)
         return np.hstack(parts) if parts else np.zeros((n_users, 0))
+
+
+@dataclass(frozen=True)
+class ColdStart:
+    """What features of users do to the mean of the prior.
+
+    Attributes
+    ----------
+    columns : UserColumns
+        How features become numbers.
+    effects : (n_bases, n_columns) array or None
+        Of each number on each weight; None if none was found to help.
+    encoder : fitted transformer or None
+        What makes the columns, where it was given.
+    """
+
+    columns: UserColumns
+    effects: NDArray[np.float64] | None = None
+    encoder: Any = None
+
+    def numbers(self, user_features: Any, users: Sequence[Hashable], caller: str) -> NDArray[np.float64]:
+        """Standardised features (n_users, n_columns)."""
+        if self.encoder is not None:
+            user_features = encoded_users(self.encoder, user_features, len(users), caller)
+        return self.columns.transform(read_user_features(user_features, users, caller), len(users))
+
+    def shift(self, user_features: Any, users: Sequence[Hashable], caller: str) -> NDArray[np.float64] | None:
+        """By how much features move the means of these users' priors, (n_users, n_bases); None for not at all."""
+        numbers = self.numbers(user_features, users, caller)
+        return None if self.effects is None else numbers @ self.effects.T
+
+
+def encoded_users(encoder: Any, user_features: Any, n_users: int, caller: str) -> NDArray[Any]:
+    """What a fitted transformer makes of the features of so many users, as an array."""
+    found = encoder.transform(user_features)
+    found = np.asarray(found.toarray() if hasattr(found, "toarray") else found, float)
+    if found.ndim != 2 or len(found) != n_users:
+        raise ValueError(
+            f"{caller}: user_encoder must make a row of each of {n_users} users, got an array of shape {found.shape}: "
+            "pass user_features with a row for each, in the order of the users"
+        )
+    return found
 
 
 def read_user_features(given: Any, users: Sequence[Hashable], caller: str) -> Columns:

@@ -26,10 +26,10 @@ from skmrm.episodes import Episode, EpisodeSet, as_episode_set
 from skmrm.episodes.episode_set import in_stored_order
 from skmrm.episodes.history import History
 from skmrm.episodes.rules import nonfinite_problems
-from skmrm.episodes.user_features import UserColumns, read_user_features
+from skmrm.episodes.user_features import ColdStart, UserColumns, encoded_users, read_user_features
 from skmrm.estimators.checkpoints import Checkpoints
 from skmrm.estimators.core_data import PLAIN, CoreData, core_data, prior_of, start_weights
-from skmrm.estimators.inner_loop import ColdStart, InnerLoop, encoded_users
+from skmrm.estimators.inner_loop import InnerLoop
 from skmrm.estimators.streaming import Streamed, divide, fits
 from skmrm.exceptions import EpisodeError
 from skmrm.explanation.moments import kept_moments

@@ -14,48 +14,11 @@ from skmrm.base_rewards import BaseRewards
 from skmrm.episodes import EpisodeSet
 from skmrm.episodes.history import History
 from skmrm.episodes.rules import check_rewards_to_learn
-from skmrm.episodes.user_features import UserColumns, read_user_features
+from skmrm.episodes.user_features import ColdStart
 from skmrm.estimators.core_data import Choices, adapt_arrays
 from skmrm.meta.adaptation import Adaptation
 
-__all__ = ["ColdStart", "InnerLoop", "encoded_users"]
-
-
-@dataclass(frozen=True)
-class ColdStart:
-    """What features of users do to the mean of the prior.
-
-    Attributes
-    ----------
-    columns : UserColumns
-        How features become numbers.
-    effects : (n_bases, n_columns) array or None
-        Of each number on each weight; None if none was found to help.
-    encoder : fitted transformer or None
-        What makes the columns, where it was given.
-    """
-
-    columns: UserColumns
-    effects: NDArray[np.float64] | None = None
-    encoder: Any = None
-
-    def numbers(self, user_features: Any, users: Sequence[Hashable], caller: str) -> NDArray[np.float64]:
-        """Standardised features (n_users, n_columns)."""
-        if self.encoder is not None:
-            user_features = encoded_users(self.encoder, user_features, len(users), caller)
-        return self.columns.transform(read_user_features(user_features, users, caller), len(users))
-
-
-def encoded_users(encoder: Any, user_features: Any, n_users: int, caller: str) -> NDArray[Any]:
-    """What a fitted transformer makes of the features of so many users, as an array."""
-    found = encoder.transform(user_features)
-    found = np.asarray(found.toarray() if hasattr(found, "toarray") else found, float)
-    if found.ndim != 2 or len(found) != n_users:
-        raise ValueError(
-            f"{caller}: user_encoder must make a row of each of {n_users} users, got an array of shape {found.shape}: "
-            "pass user_features with a row for each, in the order of the users"
-        )
-    return found
+__all__ = ["InnerLoop"]
 
 
 @dataclass(frozen=True)
@@ -93,8 +56,7 @@ class InnerLoop:
                 f"{caller}: user_features mean nothing to a model that was fitted without: pass them to fit, or leave "
                 "them out"
             )
-        numbers = self.cold.numbers(user_features, users, caller)
-        return None if self.cold.effects is None else numbers @ self.cold.effects.T
+        return self.cold.shift(user_features, users, caller)
 
     def adapt(
         self, base: BaseRewards, history: History, n_jobs: int | None = None

@@ -24,8 +24,8 @@ from skmrm.encoders._cache import resolve_encoder
 from skmrm.encoders._saving import encoder_from_config, encoder_to_config, fitted_arrays, restore_fitted
 from skmrm.episodes.features import check_kept_names
 from skmrm.episodes.history import History
-from skmrm.episodes.user_features import UserColumns
-from skmrm.estimators.inner_loop import ColdStart, InnerLoop
+from skmrm.episodes.user_features import ColdStart, UserColumns
+from skmrm.estimators.inner_loop import InnerLoop
 from skmrm.exceptions import ModelFileError, reading
 from skmrm.meta.adaptation import Adaptation
 from skmrm.meta.adaptation.registry import rule_config, rule_of_config

@@ -21,7 +21,7 @@ from skmrm.episodes.history import History
 from skmrm.episodes.items import check_features, check_items, responses_to_rank, responses_to_score
 from skmrm.episodes.questions import Question, ask, read_candidates
 from skmrm.episodes.rules import check_rewards_to_learn, check_scale
-from skmrm.episodes.user_features import UserColumns, read_user_features
+from skmrm.episodes.user_features import ColdStart, UserColumns
 from skmrm.explanation.moments import MOMENTS
 from skmrm.serving._adaptation import posterior, sides_of_choices
 from skmrm.serving._bundle import WEIGHTS_FILE, Bundle, Source, open_bundle
@@ -47,14 +47,14 @@ class _Bar(NamedTuple):
     scale: tuple[Any, ...]
 
 
-def _read_columns(config: Any, effects: NDArray[Any] | None, n_bases: int) -> UserColumns | None:
+def _read_cold(config: Any, effects: NDArray[Any] | None, n_bases: int) -> ColdStart | None:
     if config is None:
         return None
     found = UserColumns(tuple(dict(one) for one in config))
     if effects is not None and (effects.shape != (n_bases, found.n_columns) or not np.isfinite(effects).all()):
         raise ValueError(f"{found.n_columns} user features need finite effects on {n_bases} weights")
     found.transform({}, 1)
-    return found
+    return ColdStart(found, effects)
 
 
 def _read_bar(config: Any, n_bases: int) -> _Bar | None:
@@ -168,7 +168,7 @@ class OnnxScorer:
         self._bar = _read_bar(opened.config.get("ratings"), self.n_bases)
         self._inputs = make_inputs(opened, max_length, max_batch)
         self._arrays = arrays
-        self._user_columns = _read_columns(opened.config.get("user_columns"), arrays.get("user.effects"), self.n_bases)
+        self._cold = _read_cold(opened.config.get("user_columns"), arrays.get("user.effects"), self.n_bases)
         self.weights = arrays.get("weights")
         if self.weights is not None:
             self.weights.flags.writeable = False
@@ -417,14 +417,12 @@ class OnnxScorer:
         """By how much features of a user move the mean of the prior, (1, n_bases)."""
         if user_features is None:
             return None
-        if self._user_columns is None:
+        if self._cold is None:
             raise ValueError(
                 "adapt: user_features mean nothing to this bundle, whose model was fitted without, or with a "
                 "user_encoder: leave them out"
             )
-        numbers = self._user_columns.transform(read_user_features(user_features, ["the user"], "adapt"), 1)
-        effects = self._arrays.get("user.effects")
-        return None if effects is None else np.asarray(numbers @ effects.T, float)
+        return self._cold.shift(user_features, ["the user"], "adapt")
 
     def explain(
         self, items: Any = None, n: int = 5, *, earlier: History | None = None, level: float = 0.95

@@ -43,7 +43,7 @@ class BaseRewards:
         ``weights`` of the average user, ``cov`` of the prior, ``moments`` of the responses in fit.
     encoder : fitted transformer or None
         Texts to features; None if the model was fitted on arrays.
-    device : str
+    device : str, default="auto"
         Where to compute; "auto" is looked up at each call.
     feature_names : (n_features,) sequence of str, optional
         Of the columns of the data frame that the model was fitted on.
@@ -78,13 +78,35 @@ class BaseRewards:
         self.__init__(**state)  # type: ignore[misc]
 
     def on(self, device: str) -> BaseRewards:
-        """The same base reward functions, computed on another device."""
+        """Compute the same base reward functions on another device.
+
+        Parameters
+        ----------
+        device : str
+            Where to, as for :class:`skmrm.MetaRewardModel`.
+
+        Returns
+        -------
+        BaseRewards
+            These, if they are there already.
+        """
         if device == self.device:
             return self
         return type(self)(self.params, self.encoder, device, self.feature_names, self.scale)
 
     def knowing(self, crowd: Mapping[str, NDArray[Any]]) -> BaseRewards:
-        """The same base reward functions, with more known of the crowd, for explanations: ``crowd.`` names."""
+        """Add what is known of the crowd, for explanations.
+
+        Parameters
+        ----------
+        crowd : mapping of str to array
+            Under names that begin with ``crowd.``.
+
+        Returns
+        -------
+        BaseRewards
+            The same base reward functions; these are unchanged.
+        """
         return type(self)(dict(self.params) | dict(crowd), self.encoder, self.device, self.feature_names, self.scale)
 
     @property
@@ -103,7 +125,18 @@ class BaseRewards:
         return self.params.get("thresholds")
 
     def thresholds_of(self, n_pairs: int) -> NDArray[np.float64] | None:
-        """Those of a user with so many choices: without any, the user has the reward that all have, and its own."""
+        """Thresholds of a user: without any choice, a user has the reward that all have, and its thresholds.
+
+        Parameters
+        ----------
+        n_pairs : int
+            Number of choices that the user was adapted on.
+
+        Returns
+        -------
+        ndarray of shape (n_grades,) or None
+            In logits; None where fit had plain choices alone.
+        """
         return self.params.get("pooled_thresholds", self.thresholds) if n_pairs == 0 else self.thresholds
 
     @property
@@ -117,7 +150,18 @@ class BaseRewards:
         return self.params.get("cuts")
 
     def cuts_of(self, n_pairs: int) -> NDArray[np.float64] | None:
-        """Those of a user with so many choices, as :meth:`thresholds_of`."""
+        """Cuts of a user, as :meth:`thresholds_of`.
+
+        Parameters
+        ----------
+        n_pairs : int
+            Number of choices that the user was adapted on.
+
+        Returns
+        -------
+        ndarray of shape (n_levels - 1,) or None
+            In logits; None where fit had no ratings.
+        """
         return self.params.get("pooled_cuts", self.cuts) if n_pairs == 0 else self.cuts
 
     @property
@@ -134,7 +178,18 @@ class BaseRewards:
         return "features" if self.encoder is None else "text"
 
     def of_episodes(self, episodes: EpisodeSet) -> NDArray[Any]:
-        """Base rewards (n_items, n_bases) of all items of a checked set."""
+        """Compute the base rewards of all items of a set.
+
+        Parameters
+        ----------
+        episodes : EpisodeSet
+            Checked by the caller; features on disk are read a part at a time.
+
+        Returns
+        -------
+        ndarray of shape (n_items, n_bases)
+            In logits per unit of weight.
+        """
         if episodes.features is None:
             assert episodes.items is not None
             return self._of_features(encoded_rows(self.encoder, episodes.items))
@@ -148,9 +203,26 @@ class BaseRewards:
     def of_items(
         self, X: Any, caller: str = "predict", owner: str = "BaseRewards", *, warn: bool = True
     ) -> NDArray[Any]:
-        """Base rewards (n, n_bases) of what users pass: a list of (prompt, response), or an (n, n_features) array.
+        """Compute the base rewards of what a user of the package passes.
 
-        Errors name the method called and its class, the `owner`. `warn` of names of columns on one side alone.
+        Parameters
+        ----------
+        X : list of (prompt, response), or array of shape (n, n_features)
+            The items.
+        caller, owner : str, default="predict" and "BaseRewards"
+            The method called and its class, which errors name.
+        warn : bool, default=True
+            Warn of names of columns that one side alone has.
+
+        Returns
+        -------
+        ndarray of shape (n, n_bases)
+            In logits per unit of weight.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If items are of the wrong kind, number of features or names, or hold NaN or infinity.
         """
         if self.kind == "features":
             features = check_features(X, self.n_features, caller, owner)
@@ -162,9 +234,17 @@ class BaseRewards:
         return self._of_features(encoded_rows(self.encoder, items))
 
     def folded(self, weights: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Parameters of the one base reward function that is the reward under some weights (n_bases,).
+        """Fold a user's weights into one base reward function, which is the user's reward.
 
-        What depends on the weights is float64, everything else as it is.
+        Parameters
+        ----------
+        weights : array of shape (n_bases,)
+            Of the user.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Its parameters: what depends on the weights in float64, everything else as it is.
         """
         row = np.asarray(weights, np.float64)[None]
         return self._functions | {name: row @ self.params[name] for name in _READ_OUT if name in self.params}
@@ -194,8 +274,13 @@ class FeatureRewards(BaseRewards):
     params : mapping of str to array
         ``mean`` and ``scale``, (n_features,) each; perhaps ``thresholds``.
     encoder : fitted transformer or None
-    device : str
+        Texts to features.
+    device : str, default="auto"
+        Where to compute.
     feature_names : (n_features,) sequence of str, optional
+        Of the columns of a data frame.
+    scale : sequence, optional
+        Of ratings, as of :class:`skmrm.EpisodeSet`.
     """
 
     @property
@@ -204,7 +289,18 @@ class FeatureRewards(BaseRewards):
         return self.n_features + ("bar" in self.params)
 
     def folded(self, weights: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Parameters of the one base reward function that is the reward under some weights (n_bases,)."""
+        """Fold a user's weights into one base reward function, which is the user's reward.
+
+        Parameters
+        ----------
+        weights : array of shape (n_bases,)
+            Of the user.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Its parameters.
+        """
         return self._functions | {"bases": np.asarray(weights, np.float64)[None, : self.n_features]}
 
     def _of_rows(self, params: Parameters, rows: torch.Tensor) -> torch.Tensor:
@@ -238,6 +334,25 @@ def make_base_rewards(
     feature_names: Sequence[str] | None = None,
     scale: Sequence[Any] | None = None,
 ) -> BaseRewards:
-    """Base rewards of learnt parameters; without ``bases``, the standardised features themselves."""
+    """Make base rewards of learnt parameters.
+
+    Parameters
+    ----------
+    params : mapping of str to array
+        As of :class:`BaseRewards`; without ``bases``, the base rewards are the standardised features themselves.
+    encoder : fitted transformer or None
+        Texts to features.
+    device : str, default="auto"
+        Where to compute.
+    feature_names : (n_features,) sequence of str, optional
+        Of the columns of a data frame.
+    scale : sequence, optional
+        Of ratings, as of :class:`skmrm.EpisodeSet`.
+
+    Returns
+    -------
+    BaseRewards
+        Or `FeatureRewards`.
+    """
     kind = BaseRewards if "bases" in params else FeatureRewards
     return kind(params, encoder, device, feature_names, scale)

@@ -79,7 +79,7 @@ class MetaRewardModel(RewardEstimator):
         Pipeline included; or the folder or hub id of a reward model, causal language model or sentence encoder
         (:class:`skmrm.encoders.HFEncoder`). The default needs no download: hashed word and character n-grams, reduced.
         Not used for episodes of arrays.
-    text_statistics : bool
+    text_statistics : bool, default=True
         Append interpretable statistics of style (:class:`skmrm.encoders.TextStatistics`) to the encoder's features.
     memory : str, path, joblib.Memory or EmbeddingStore, optional
         Cache encoded texts across calls. A :class:`skmrm.embeddings.EmbeddingStore` brings its encoder along (leave
@@ -87,51 +87,51 @@ class MetaRewardModel(RewardEstimator):
     user_encoder : transformer, optional
         Makes numbers of the user features that `fit` and `adapt` take, such as a ColumnTransformer; its `transform` is
         given a row for each user. None takes numbers as they are and categories apart.
-    n_bases : int or "auto"
+    n_bases : int or "auto", default="auto"
         K, number of base reward functions, the pooled reward included. "auto" takes one for each direction in which
         users may differ, up to 26, and two where they seem not to; 8 at a random start.
-    kernel : {"auto", "rbf"}, optional
+    kernel : {"auto", "rbf"}, default="auto"
         Add Nyström features, a Gaussian kernel around up to 512 of the items, to the linear base reward functions of a
         spectral start. "auto" does where that helps validation users by more than two standard errors; it tries where
         all features take half a gigabyte at most.
-    adaptation : {"map", "gradient"} or object
+    adaptation : {"map", "gradient"} or object, default="map"
         Inner rule: mode of the posterior under Gaussian priors of the weights and kinds of users, a mean over them
         that is weighed on validation users; or `inner_steps` gradient steps, the paper's. An object with the interface
         of :class:`skmrm.meta.adaptation.Adaptation` plugs in another rule.
-    inner_steps : int
+    inner_steps : int, default=1
         Gradient adaptation: number of steps.
     inner_lr : float, optional
         Gradient adaptation: step size. None chooses it on validation users (with `spectral_init`) and learns it, one
         for each base reward function.
-    inner_optimizer : {"sgd", "adam"}
+    inner_optimizer : {"sgd", "adam"}, default="sgd"
         Gradient adaptation: plain steps, or Adam's.
     weight_constraint : {"simplex"}, optional
         Gradient adaptation: weights are a softmax, positive with sum one.
-    first_order : bool
+    first_order : bool, default=False
         Gradient adaptation: leave out second derivatives in the outer loop.
-    robust_ratio : float in (0, 1]
+    robust_ratio : float in (0, 1], default=0.5
         :math:`\rho` of the Robust Personalization Objective: share of users regarded as hard to learn.
-    robust_temperature : float or "auto", optional
+    robust_temperature : float or "auto", default="auto"
         :math:`\gamma`, in nats: how gradually users count as hard; 0 keeps only the hardest share. None weights all
         users alike. "auto" is the paper's 0.5 under gradient steps; under MAP, which it harms, and under a rule that is
         plugged in, None.
-    users_per_batch : int
+    users_per_batch : int, default=64
         Users in a step of the outer loop.
-    max_epochs : int or "auto"
+    max_epochs : int or "auto", default="auto"
         Epochs of the outer loop, at most; 0 for none. With `spectral_init`, its result is used only if it helped
         validation users by more than two standard errors. "auto" is 20, and 0 under MAP from a spectral start in
         memory, which has learnt what the outer loop would learn.
-    learning_rate : float
+    learning_rate : float, default=0.001
         Of the outer loop (Adam, 5 % warm-up, cosine decay).
     support_fraction : float, optional
         Share of a user's pairs that are support in the outer loop. None halves them and draws supports of random sizes,
         from one pair up, so that the model is good at any number of pairs.
-    validation_fraction : float in [0, 0.5]
+    validation_fraction : float in [0, 0.5], default=0.2
         Share of users to choose by and to stop by; where they are few, choices are cross-fitted over all users. 0 makes
         no choices: with `spectral_init` the pooled model, without it the last epoch.
-    patience : int
+    patience : int, default=3
         Epochs without a lower validation loss before the outer loop stops.
-    spectral_init : bool or "auto"
+    spectral_init : bool or "auto", default="auto"
         Start from the pooled Bradley-Terry model and the directions in which users differ
         (:mod:`skmrm.meta.prior.spectral`), instead of at random. "auto" does so wherever the weights are unconstrained.
     random_state : int, RandomState instance, optional
@@ -145,9 +145,9 @@ class MetaRewardModel(RewardEstimator):
         on and what the spectral start comes from; all others are streamed from the array in large pieces, to refine the
         pooled reward and in every epoch. Fast if the rows of a user, and of users next to each other, are next to each
         other. A streamed fit has no `kernel`, and warns where it is "rbf". None holds everything.
-    device : str
+    device : str, default="auto"
         "auto" (the GPU where there is one), "cpu", "cuda", "cuda:1" ...
-    verbose : int
+    verbose : int, default=0
         1 shows progress bars.
 
     Attributes
@@ -324,7 +324,7 @@ class MetaRewardModel(RewardEstimator):
             if it is started again with the same episodes and parameters, and ends with the same bits as one that was
             never stopped (on the same machine and number of threads). What comes before the outer loop is computed
             again.
-        checkpoint_every : int
+        checkpoint_every : int, default=1
             Epochs from one state kept to the next.
 
         Returns

@@ -34,24 +34,34 @@ class LowRankRewards(RewardEstimator):
 
     Parameters
     ----------
-    encoder, text_statistics, memory, random_state, n_jobs, device
-        As of :class:`skmrm.MetaRewardModel`.
+    encoder : transformer or str, optional
+        Texts to features, as of :class:`skmrm.MetaRewardModel`. None needs no download.
+    text_statistics : bool, default=True
+        Append interpretable statistics of style to the encoder's features.
+    memory : str, path, joblib.Memory or EmbeddingStore, optional
+        Where encoded texts are kept across calls, as of :class:`skmrm.MetaRewardModel`.
     n_bases : int, optional
         K. None chooses 2, 4 or 8 on validation users, after the ridge.
     ridge : float, optional
         L2 penalty on how far each base reward moves from the pooled Bradley-Terry solution, on a mean loss in nats a
         pair. None chooses 0.3, 0.1, 0.03 or 0.01 on validation users.
-    users_per_batch : int
+    users_per_batch : int, default=32
         Users in a step of Adam.
-    max_epochs : int
+    max_epochs : int, default=100
         Epochs, at most; as many as served validation users best.
-    learning_rate : float
+    learning_rate : float, default=0.02
         Of Adam, for the basis; ten times that for the logits of the weights.
-    validation_fraction : float in [0, 0.5]
+    validation_fraction : float in [0, 0.5], default=0.2
         Share of users to choose by and to stop by. 0, or fewer than 8 users with pairs in two groups: all epochs, 4
         base rewards and a ridge of 0.1 unless they are given.
-    patience : int
+    patience : int, default=20
         Epochs without a lower validation loss before training stops.
+    random_state : int, RandomState or None
+        Of the folds of users, the first weights and the order of users.
+    n_jobs : int, optional
+        Processes that encode texts and threads that adapt many users; None is 1.
+    device : str, default="auto"
+        Where to compute: "auto", "cpu", "cuda", "cuda:1", "mps".
 
     Attributes
     ----------

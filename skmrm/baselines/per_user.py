@@ -32,11 +32,21 @@ class PerUserBradleyTerry(RewardEstimator):
 
     Parameters
     ----------
-    encoder, text_statistics, memory, random_state, n_jobs, device
-        As of :class:`skmrm.MetaRewardModel`.
+    encoder : transformer or str, optional
+        Texts to features, as of :class:`skmrm.MetaRewardModel`. None needs no download.
+    text_statistics : bool, default=True
+        Append interpretable statistics of style to the encoder's features.
+    memory : str, path, joblib.Memory or EmbeddingStore, optional
+        Where encoded texts are kept across calls, as of :class:`skmrm.MetaRewardModel`.
     ridge : float, optional
         :math:`\lambda`, on a sum of losses in nats: the inverse of scikit-learn's C. None chooses it on the training
         users' query pairs, each user fitted on its support; 30 where fewer than 8 users have pairs in two groups.
+    random_state : int, RandomState or None
+        Of the division of each user's pairs.
+    n_jobs : int, optional
+        Processes that encode texts and threads that adapt many users; None is 1.
+    device : str, default="auto"
+        Where to compute: "auto", "cpu", "cuda", "cuda:1", "mps".
 
     Attributes
     ----------

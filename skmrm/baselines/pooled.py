@@ -36,17 +36,27 @@ class PooledBradleyTerry(RewardEstimator):
 
     Parameters
     ----------
-    encoder, text_statistics, memory, random_state, n_jobs, device
-        As of :class:`skmrm.MetaRewardModel`.
+    encoder : transformer or str, optional
+        Texts to features, as of :class:`skmrm.MetaRewardModel`. None needs no download.
+    text_statistics : bool, default=True
+        Append interpretable statistics of style to the encoder's features.
+    memory : str, path, joblib.Memory or EmbeddingStore, optional
+        Where encoded texts are kept across calls, as of :class:`skmrm.MetaRewardModel`.
     ridge : float, optional
         :math:`\lambda`, on a mean loss in nats a pair. None chooses it on validation users; where users share groups
         (prompts), on new groups among the penalties that are as good for validation users.
     kernel : {"auto", "rbf"}, optional
         Add Nyström features to the linear reward: a Gaussian kernel around up to 512 of the items. "auto" does where
         that helps validation users by more than two standard errors.
-    validation_fraction : float in [0, 0.5]
+    validation_fraction : float in [0, 0.5], default=0.2
         Share of users to choose by, cross-fitted where they are few. 0, or fewer than 8 users with pairs in two
         groups: a ridge of 0.1 unless it is given.
+    random_state : int, RandomState or None
+        Of the folds of users, and of the landmarks.
+    n_jobs : int, optional
+        Processes that encode texts and threads that adapt many users; None is 1.
+    device : str, default="auto"
+        Where to compute: "auto", "cpu", "cuda", "cuda:1", "mps".
 
     Attributes
     ----------

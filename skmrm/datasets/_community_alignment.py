@@ -80,17 +80,17 @@ def fetch_community_alignment(
         Folder to cache downloads in; None is the Hugging Face Hub's own (``HF_HOME``).
     data_dir : path, optional
         Folder with ``community_alignment.csv``; nothing is then downloaded.
-    revision : str
+    revision : str, default="97343c7f6399fcbea430ed0f37c1768281a78d56"
         Branch, tag or commit of the Hub repository.
-    download_if_missing : bool
+    download_if_missing : bool, default=True
         False reads what is in the cache, or fails.
     language : str, optional
         Keep conversations assigned to one language: "en", "fr", "it", "hi" or "pt". None keeps all.
-    min_pairs : int
+    min_pairs : int, default=1
         Fewest pairs that a user may have.
-    n_splits : int
+    n_splits : int, default=5
         Number of splits to draw.
-    random_state : int, numpy Generator, RandomState, or None
+    random_state : int, numpy Generator, RandomState, or None, default=0
         The same integer gives the same splits.
 
     Returns

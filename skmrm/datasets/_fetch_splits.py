@@ -76,7 +76,7 @@ class PaperSplit:
         ----------
         episodes : EpisodeSet or list of Episode
             The set that was split, with or without features.
-        seen : bool
+        seen : bool, default=False
             True for the users that the model was trained on, False for the others.
 
         Returns

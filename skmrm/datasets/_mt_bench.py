@@ -70,17 +70,17 @@ def fetch_mt_bench_judgments(
         Folder to cache downloads in; None is the Hugging Face Hub's own (``HF_HOME``).
     data_dir : path, optional
         Folder with ``data/human-*.parquet`` and, for GPT-4, ``data/gpt4_pair-*.parquet``; nothing is then downloaded.
-    revision : str
+    revision : str, default="409e7c9842d35d9b23c30bf136449aa48d064f04"
         Branch, tag or commit of the Hub repository.
-    download_if_missing : bool
+    download_if_missing : bool, default=True
         False reads what is in the cache, or fails.
-    include_gpt4 : bool
+    include_gpt4 : bool, default=False
         Whether GPT-4 is a judge among the people.
-    min_pairs : int
+    min_pairs : int, default=1
         Fewest pairs that a judge may have.
-    n_splits : int
+    n_splits : int, default=5
         Number of splits to draw.
-    random_state : int, numpy Generator, RandomState, or None
+    random_state : int, numpy Generator, RandomState, or None, default=0
         The same integer gives the same splits.
 
     Returns

@@ -74,24 +74,24 @@ def fetch_personal_llm(
         Folder to cache downloads in; None is the Hugging Face Hub's own (``HF_HOME``).
     data_dir : path, optional
         Folder with ``default/train/*.parquet`` and ``default/test/*.parquet``; nothing is then downloaded.
-    revision : str
+    revision : str, default="refs/convert/parquet"
         Branch, tag or commit of the Hub repository that holds Parquet files. Pass a commit to read the same data for
         ever.
-    download_if_missing : bool
+    download_if_missing : bool, default=True
         False reads what is in the cache, or fails.
-    n_users : int
+    n_users : int, default=1500
         Number of simulated users.
-    n_pairs : int or (low, high)
+    n_pairs : int or (low, high), default=(25, 50)
         Pairs of each user over training prompts; for a tuple, each user's number is drawn from low to high, both
         included.
-    n_test_pairs : int
+    n_test_pairs : int, default=50
         Pairs of each user over test prompts.
-    alpha : float
+    alpha : float, default=0.1
         Concentration of the Dirichlet distribution: small for users who each follow one reward model, large for users
         who all follow the mean. LoRe's code has 0.1, PersonalLLM's 0.01 and more.
-    n_splits : int
+    n_splits : int, default=5
         Number of splits to draw.
-    random_state : int, numpy Generator, RandomState, or None
+    random_state : int, numpy Generator, RandomState, or None, default=0
         The same integer gives the same users, choices and splits.
 
     Returns

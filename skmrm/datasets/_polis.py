@@ -86,25 +86,25 @@ def fetch_polis(
 
     Parameters
     ----------
-    conversation : str
+    conversation : str, default="american-assembly.bowling-green"
         Folder of the repository. The default is a conversation of residents of Bowling Green, Kentucky.
     data_home : path, optional
         Folder to cache downloads in; None is ``skmrm`` in ``XDG_CACHE_HOME``, or in ``~/.cache``.
     data_dir : path, optional
         Folder with ``participants-votes.csv``, ``comments.csv`` and, for the prompt, ``summary.csv`` of any
         conversation, exported by Polis; nothing is then downloaded, and `conversation` is not looked at.
-    revision : str
+    revision : str, default="0bc2ce0f32c673f68da20b57bce15c457aa787b5"
         Branch, tag or commit of the repository. Downloads of the default one are compared with known digests, for
         the default conversation.
-    download_if_missing : bool
+    download_if_missing : bool, default=True
         False reads what is in the cache, or fails.
-    max_pairs : int
+    max_pairs : int, default=30
         Most pairs of a person in each half, drawn at random without repetition.
-    min_statements : int
+    min_statements : int, default=3
         People need this many statements that they agreed with, and this many that they disagreed with, in each half.
-    n_splits : int
+    n_splits : int, default=5
         Number of splits to draw.
-    random_state : int, numpy Generator, RandomState, or None
+    random_state : int, numpy Generator, RandomState, or None, default=0
         Of the halves, the pairs and the splits. The same integer gives the same.
 
     Returns

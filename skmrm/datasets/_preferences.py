@@ -33,7 +33,7 @@ def read_preferences(
     source : path, or any table that :func:`skmrm.episodes_from_frame` takes
         A file (.csv, .tsv, .json, .jsonl, .ndjson, .parquet or .arrow; those of text also with .gz behind), or a folder
         of such files, which are read as one. In CSV all cells are texts, so that "001" and "1" are two users.
-    format : str
+    format : str, default="auto"
         "auto" takes the first format that fits; see Notes for their names.
     user : str, optional
         The column, or the field of a record, that says whose a row is. None takes that of the format, or, where it
@@ -46,9 +46,9 @@ def read_preferences(
         What further words for winners mean: "a", "b" or "tie".
     scale : sequence, optional
         Levels of ratings, from the worst to the best; see :func:`skmrm.episodes_from_ratings`.
-    min_pairs : int
+    min_pairs : int, default=1
         Fewest pairs that a user may have.
-    verbose : bool
+    verbose : bool, default=True
         Whether to print one line: the format, why it is that, what was found, what was left out, and who the users are.
 
     Returns

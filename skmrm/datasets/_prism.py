@@ -78,20 +78,20 @@ def fetch_prism(
         Folder to cache downloads in; None is the Hugging Face Hub's own (``HF_HOME``).
     data_dir : path, optional
         Folder with ``conversations.jsonl`` and, if wanted, ``survey.jsonl``; nothing is then downloaded.
-    revision : str
+    revision : str, default="main"
         Branch, tag or commit of the Hub repository. Pass a commit to read the same data for ever.
-    download_if_missing : bool
+    download_if_missing : bool, default=True
         False reads what is in the cache, or fails.
-    min_conversations : int
+    min_conversations : int, default=6
         Fewest conversations, with a choice in each, that a user may have; the paper's number is 6.
-    min_pairs : int
+    min_pairs : int, default=1
         Fewest pairs that a user may have.
-    ties : {"keep", "choice", "drop"}
+    ties : {"keep", "choice", "drop"}, default="keep"
         What pairs of answers are that the participant gave the same score, so that chance decided which of them the
         conversation went on from: ties (outcome 0), choices, as in the paper, or nothing.
-    n_splits : int
+    n_splits : int, default=5
         Number of splits to draw.
-    random_state : int, numpy Generator, RandomState, or None
+    random_state : int, numpy Generator, RandomState, or None, default=0
         The same integer gives the same splits.
 
     Returns

@@ -70,19 +70,19 @@ def fetch_reddit_tldr(
     data_dir : path, optional
         Folder with ``comparisons/train/*.parquet`` and ``comparisons/validation/*.parquet``; nothing is then
         downloaded.
-    revision : str
+    revision : str, default="refs/convert/parquet"
         Branch, tag or commit of the Hub repository that holds Parquet files. Pass a commit to read the same data for
         ever.
-    download_if_missing : bool
+    download_if_missing : bool, default=True
         False reads what is in the cache, or fails.
-    seen_limit, unseen_limit : int, optional
+    seen_limit, unseen_limit : int or None, default=150 and 50
         Number of training comparisons of a seen and of an unseen worker, drawn anew in each split; None takes all. The
         paper has 150 or 100 for seen workers, and 50 for unseen ones.
-    min_pairs : int
+    min_pairs : int, default=1
         Fewest training comparisons that a worker may have. Workers without any of either part are left out.
-    n_splits : int
+    n_splits : int, default=5
         Number of splits to draw.
-    random_state : int, numpy Generator, RandomState, or None
+    random_state : int, numpy Generator, RandomState, or None, default=0
         The same integer gives the same splits.
 
     Returns

@@ -56,32 +56,32 @@ def make_user_preferences(
 
     Parameters
     ----------
-    n_users : int
+    n_users : int, default=200
         Number of users.
-    n_pairs : int or (low, high)
+    n_pairs : int or (low, high), default=30
         Pairs of each user; for a tuple, each user's number is drawn from low to high, both included.
-    n_features : int
+    n_features : int, default=20
         Number of features of an item.
-    n_bases : int
+    n_bases : int, default=3
         Number of base reward functions, at most `n_features`. Ignored by the family "idiosyncratic".
-    family : {"low_rank", "clusters", "idiosyncratic"}
+    family : {"low_rank", "clusters", "idiosyncratic"}, default="low_rank"
         "low_rank": deviations are Gaussian within the space of the base functions. "clusters": users fall into
         `n_bases` equally likely clusters, one for each base function, and all users of a cluster share one deviation
         (that base function, less the average of all). "idiosyncratic": deviations are Gaussian in all `n_features`
         directions, so that nothing but the mean can be shared.
-    shared_strength : float
+    shared_strength : float, default=1.5
         Root mean square gap between the rewards of two items of a group that the population's mean weights
         give, in logits.
-    personal_strength : float
+    personal_strength : float, default=2.5
         Root mean square gap that the deviations give, in logits. The mean and the deviations together give
         ``sqrt(shared_strength**2 + personal_strength**2)``.
-    noise : float
+    noise : float, default=0.0
         Lapse rate: share of choices, from 0 to 1, that are made by tossing a coin.
-    hard_fraction : float
+    hard_fraction : float, default=0.0
         Share of users, from 0 to 1, who are hard; their number is rounded to the nearest integer.
-    n_groups, n_items_per_group : int
+    n_groups, n_items_per_group : int, default=100 and 6
         Number of groups, and of items in each; all users choose among the same items.
-    group_effect : float
+    group_effect : float, default=1.0
         Standard deviation of the groups' centres in each feature.
     random_state : int, numpy Generator, RandomState, or None
         The same integer gives the same data.
@@ -177,7 +177,7 @@ def true_gaps(
         What `make_user_preferences` or `load_style_preferences` returned.
     episodes : EpisodeSet or list of Episode, optional
         Some of the users, or of the pairs, of ``data.episodes``; None takes all.
-    personal : bool
+    personal : bool, default=True
         False judges every pair by the population's mean reward, as the best possible pooled model would.
 
     Returns
@@ -219,7 +219,7 @@ def oracle_accuracy(
         What `make_user_preferences` or `load_style_preferences` returned.
     episodes : EpisodeSet or list of Episode, optional
         Some of the users, or of the pairs, of ``data.episodes``; None takes all.
-    personal : bool
+    personal : bool, default=True
         False gives the accuracy of the population's mean reward: the bar for a model that knows nothing of the user.
 
     Returns

@@ -127,18 +127,18 @@ def load_style_preferences(
 
     Parameters
     ----------
-    n_users : int
+    n_users : int, default=200
         Number of simulated users.
-    n_pairs : int or (low, high)
+    n_pairs : int or (low, high), default=30
         Pairs of each user; for a tuple, each user's number is drawn from low to high, both included.
     n_taste_types : int, optional
         Draw that many deviations and give each user one of them at random; None draws one for each user. With few
         types, their average is some way from ``mean_taste``.
-    taste_strength : float
+    taste_strength : float, default=1.0
         Standard deviation of tastes around their mean, in logits per unit of a trait; 0 gives all users one taste.
-    noise : float
+    noise : float, default=0.0
         Lapse rate: share of choices, from 0 to 1, that are made by tossing a coin.
-    random_state : int, numpy Generator, RandomState, or None
+    random_state : int, numpy Generator, RandomState, or None, default=0
         The same integer gives the same data.
 
     Returns

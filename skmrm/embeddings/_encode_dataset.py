@@ -32,7 +32,7 @@ def encode_dataset(ds: Any, store: EmbeddingStore, *, verbose: bool = True) -> S
         :func:`skmrm.episodes_from_frame` reads it, with its names of columns.
     store : EmbeddingStore
         With an encoder.
-    verbose : bool
+    verbose : bool, default=True
         Show a progress bar, with tokens per second and the number of texts that were cut.
 
     Returns

@@ -232,7 +232,7 @@ class EmbeddingStore:
             Texts.
         n_jobs : int, optional
             Processes that encode, as for joblib.Parallel.
-        verbose : bool
+        verbose : bool, default=False
             Show a progress bar.
 
         Returns
@@ -340,8 +340,13 @@ class EmbeddingStore:
 
         Parameters
         ----------
-        wait : bool
+        wait : bool, default=False
             Wait until the other has finished, rather than to fail.
+
+        Yields
+        ------
+        EmbeddingStore
+            This store, which nobody else can write to until the context ends.
 
         Raises
         ------

@@ -50,8 +50,16 @@ def build_encoder(
 
     Parameters
     ----------
-    encoder, text_statistics, memory, n_jobs, verbose
-        As for :class:`TextEncoder`.
+    encoder : transformer, str or path, optional
+        What encodes; None is :class:`HashedTextEncoder`, a str or path a model for :class:`HFEncoder`.
+    text_statistics : bool, default=True
+        Append the columns of :class:`TextStatistics`.
+    memory : str, path, joblib.Memory or EmbeddingStore, optional
+        Where to keep encoded texts, as of :class:`TextEncoder`.
+    n_jobs : int, optional
+        Processes that encode; None is 1.
+    verbose : bool or int, default=False
+        Show a progress bar.
 
     Returns
     -------
@@ -92,7 +100,7 @@ class TextEncoder(TransformerMixin, BaseEstimator):
         Anything with scikit-learn's ``fit`` and ``transform`` over a list of (prompt, response), a Pipeline included.
         It is cloned. It may return an array, a data frame or a sparse matrix. A str or path is the folder or hub id of
         a model of transformers, for :class:`HFEncoder` with its defaults; None is :class:`HashedTextEncoder` with its.
-    text_statistics : bool
+    text_statistics : bool, default=True
         Append the columns of :class:`TextStatistics`.
     memory : str, path, joblib.Memory or EmbeddingStore, optional
         Where to keep what `encoder` makes of texts (statistics are quick, and not kept): fitting on the same texts
@@ -101,12 +109,12 @@ class TextEncoder(TransformerMixin, BaseEstimator):
         holds pickles: use a folder that only you can write to. A :class:`skmrm.embeddings.EmbeddingStore` keeps
         rows of any texts together, without pickle; texts that it lacks are added, by one process at a time. Its encoder
         is the one that encodes: `encoder` must be None or equal it, and is not fitted on the texts.
-    chunk_size : int
+    chunk_size : int, default=4096
         Texts given to the encoder at a time. It bounds memory and sets the steps of the progress bar and of the cache;
         it does not change the numbers.
     n_jobs : int, optional
         Processes among which the chunks are divided, as for joblib.Parallel; None is 1. Fitting is not divided.
-    verbose : bool or int
+    verbose : bool or int, default=False
         Show a progress bar, with the number of texts that were too long and cut, where the encoder counts them.
 
     Attributes

@@ -35,18 +35,18 @@ def as_episode_set(
     data : EpisodeSet, or list, tuple or array of Episode
         The preferences. An `EpisodeSet` comes back as it is; views of one `EpisodeSet` (``[episodes[3],
         episodes[5]]``) are put together over the same features, without a copy.
-    min_pairs : int
+    min_pairs : int, default=1
         Fewest pairs that a user may have. 0 lets users without pairs through.
-    min_groups : int
+    min_groups : int, default=1
         Fewest groups that a user may have: 2 to split each user into support and query.
     n_features : int, optional
         Number of features that arrays must have.
     kind : {"text", "features"}, optional
         What must be known of the items; None takes either.
-    shared_groups : bool or "auto"
+    shared_groups : bool or "auto", default="auto"
         Whether a group of a list of `Episode` is one and the same for all users. "auto" says so of prompts, where equal
         texts are one group, and takes ``Episode.groups`` for each user's own. An `EpisodeSet` has settled it.
-    context : str
+    context : str, default="fit"
         The method that asks, for error messages.
 
     Returns

@@ -55,6 +55,10 @@ class EpisodeSet(Sequence[Episode]):
         The texts of each item. At least one of `features` and `items` is needed.
     feature_names : sequence of str, optional
         Names of the features; None takes those of a data frame.
+    shared_groups : bool or "auto", default="auto"
+        Whether a code means one group whoever the user is, as prompts and topics do. If not, codes are compared within
+        a user alone. "auto" takes the column of another set, or a part of it, as that set has it, and any other codes
+        for each user's own.
     outcome : (n_pairs,) int array, optional
         What was said of each pair: 0 that neither is better (a tie; which of the two is called chosen does not matter),
         1 that the chosen one is, and 2, 3, ... that it is by more, as far as users could say; -1 that it is, by nobody
@@ -69,10 +73,6 @@ class EpisodeSet(Sequence[Episode]):
     scale : tuple, optional
         What each level of `rating` begins at, in ascending numbers, or what it is called; for those who give more
         ratings later.
-    shared_groups : bool or "auto"
-        Whether a code means one group whoever the user is, as prompts and topics do. If not, codes are compared within
-        a user alone. "auto" takes the column of another set, or a part of it, as that set has it, and any other codes
-        for each user's own.
 
     Raises
     ------
@@ -371,7 +371,13 @@ class EpisodeSet(Sequence[Episode]):
         )
 
     def distinct(self) -> EpisodeSet:
-        """Make equal rows of features one item; without a copy where no two are equal, or where they lie on disk."""
+        """Make equal rows of features one item.
+
+        Returns
+        -------
+        EpisodeSet
+            The same choices; this set itself where no two rows are equal, or where they lie on disk.
+        """
         if self.features is None or not in_memory(self.features) or self.items is not None:
             return self
         code, first = number_rows(self.features, np.arange(self.n_items))
@@ -397,9 +403,12 @@ class EpisodeSet(Sequence[Episode]):
         return cast("CanonicalOrder", self._order)
 
     def canonical(self) -> EpisodeSet:
-        """The same choices in their canonical order, over items without repetition, features in memory.
+        """Put the choices into their canonical order, over items without repetition, features in memory.
 
-        Items, and the codes of groups, are in the order in which these pairs meet them.
+        Returns
+        -------
+        EpisodeSet
+            The same choices. Items, and the codes of groups, are in the order in which the pairs meet them.
         """
         if self.features is not None and not in_memory(self.features):
             used = self.compact()
@@ -430,9 +439,14 @@ class EpisodeSet(Sequence[Episode]):
         return self._with(chosen=ends[0], rejected=ends[1])
 
     def in_order_of_rows(self) -> EpisodeSet:
-        """The same choices, users in the order of their first items: whose neighbours read neighbouring features.
+        """Put users into the order of their first items: neighbours then read neighbouring features.
 
         Only which rows are chosen over which decides, so that features are not read for it.
+
+        Returns
+        -------
+        EpisodeSet
+            The same choices, over the same features.
         """
         order = canonical_order(self._choices(), None, self.n_items)
         first = np.full(self.n_users, self.n_items)

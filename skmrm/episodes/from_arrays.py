@@ -52,7 +52,7 @@ def episodes_from_arrays(
         The user of each pair, in any order.
     groups : (n_pairs,) sequence of hashables, optional
         Pairs of one group never end on both sides of a support/query split. None makes each pair a group of its own.
-    shared_groups : bool or "auto"
+    shared_groups : bool or "auto", default="auto"
         Whether groups mean the same for all users, as numbers of prompts or topics do. If not, they are each user's
         own: 0 of one user and 0 of another are two groups. "auto" takes them so, unless they are a column of a set
         whose users share groups.

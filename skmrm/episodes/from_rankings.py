@@ -54,10 +54,11 @@ def episodes_from_rankings(
 
     Parameters
     ----------
-    data : any table that :func:`skmrm.episodes_from_frame` takes
-    user, prompt : str
+    data : data frame, table, dict of columns, list of dicts, or path
+        Any table that :func:`skmrm.episodes_from_frame` takes.
+    user, prompt : str, default="user_id" and "prompt"
         Columns with users' ids and prompts, as there; ``prompt=None`` if there is none.
-    responses : str
+    responses : str, default="responses"
         Column with a list of responses in each row: best first, unless `ranks` or `best` says otherwise.
     ranks : str, optional
         Column with a list of numbers in each row, the smallest of the best response; equal ones are a tie, and a
@@ -70,8 +71,10 @@ def episodes_from_rankings(
         empty.
     time : str, optional
         Column with when each ranking was made.
-    shared_groups, min_pairs
-        As of :func:`skmrm.episodes_from_frame`.
+    shared_groups : bool or "auto", default="auto"
+        Whether a value of `group` means one group whoever the user is, as of :func:`skmrm.episodes_from_frame`.
+    min_pairs : int, default=1
+        Fewest pairs that a user may have.
 
     Returns
     -------

@@ -37,24 +37,27 @@ def episodes_from_ratings(
 
     Parameters
     ----------
-    data : any table that :func:`skmrm.episodes_from_frame` takes
-    user, prompt : str
+    data : data frame, table, dict of columns, list of dicts, or path
+        Any table that :func:`skmrm.episodes_from_frame` takes.
+    user, prompt : str, default="user_id" and "prompt"
         Columns with users' ids and prompts, as there; ``prompt=None`` if there is none: of lists of messages, all but
         the last turn is then the prompt.
-    response : str
+    response : str, default="response"
         Column with responses: texts, lists of messages, or feature vectors.
-    rating : str
+    rating : str, default="rating"
         Column with what each user said of each response: numbers (stars, scores from 0 to 100), True and False (thumbs)
         or words for them, or labels.
     scale : sequence of numbers or labels, optional
         From the worst level to the best: what each begins at, or is called; needed for labels. None takes each number
         as a level (up to twenty, with all between where they are whole), and makes twenty levels, equally frequent, of
         more. Pass ``scale=model.rating_scale_`` for the ratings of new users.
-    group, shared_groups
-        As of :func:`skmrm.episodes_from_frame`.
+    group : str or list of str, optional
+        Columns whose values tell groups, which no split divides; None groups by prompt.
     weight, time : str, optional
         Columns with how often each rating counts, and when it was given.
-    min_pairs : int
+    shared_groups : bool or "auto", default="auto"
+        Whether a value of `group` means one group whoever the user is, as of :func:`skmrm.episodes_from_frame`.
+    min_pairs : int, default=1
         Fewest ratings that a user may have.
 
     Returns

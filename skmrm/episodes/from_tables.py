@@ -57,15 +57,15 @@ def episodes_from_frame(
     data : pandas or polars DataFrame, pyarrow Table, datasets.Dataset, list of dicts, or dict of columns
         The table. Columns go by their names, whatever these are: in pandas numbers, where a file has no header, and
         tuples of several levels.
-    user : str
+    user : str, default="user_id"
         Column with users' ids: strings, numbers, or anything hashable. "001" and 1 are two users: read ids of a file
         as strings (``pandas.read_csv(..., dtype=str)``) unless all are plain numbers.
-    prompt : str or None
+    prompt : str or None, default="prompt"
         Column with prompts (texts or lists of messages). None if there is none: then the start that chosen and
         rejected share is the prompt (message by message; in texts word by word), unless `implicit_prompt` is False.
         A text prompt beside message lists that begin with the prompt themselves is read from those lists; a prompt of
         messages that they repeat is cut from them. With feature vectors, prompts only group the pairs.
-    chosen, rejected : str
+    chosen, rejected : str, default="chosen" and "rejected"
         Columns with the preferred response and the one it was preferred to. Rows in which both are equal are kept:
         their gap is zero, so that they say nothing.
     group : str or sequence of str, optional
@@ -90,13 +90,13 @@ def episodes_from_frame(
         Column with when each pair was said: dates, texts of dates (ISO 8601), or numbers in any unit.
     words : mapping, optional
         What further words of `winner` ("a", "b", "tie") or of `outcome` ("chosen", "tie") mean.
-    shared_groups : bool or "auto"
+    shared_groups : bool or "auto", default="auto"
         Whether a group is one and the same for all users: True for topics, items or questions that all were asked
         about. "auto" says so of prompts, where equal texts are one group, and takes the values of `group` columns for
         each user's own, as numbers of conversations are. False takes prompts for each user's own as well.
-    implicit_prompt : bool
+    implicit_prompt : bool, default=True
         With ``prompt=None``, whether to look for a shared start; False takes responses whole.
-    min_pairs : int
+    min_pairs : int, default=1
         Fewest pairs that a user may have.
 
     Returns

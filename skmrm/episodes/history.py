@@ -43,7 +43,22 @@ class History:
 
     @classmethod
     def of(cls, episodes: EpisodeSet, rewards: NDArray[Any], bar: NDArray[Any] | None) -> History:
-        """Of a set, with the base rewards (n_items, n_bases) of its items and those of the bar (n_bases,)."""
+        """Take the choices of a set.
+
+        Parameters
+        ----------
+        episodes : EpisodeSet
+            What users said.
+        rewards : array of shape (n_items, n_bases)
+            Base rewards of its items.
+        bar : array of shape (n_bases,) or None
+            Base rewards of the bar that ratings are held against; None leaves ratings out.
+
+        Returns
+        -------
+        History
+            Of the users of the set, in its order.
+        """
         gaps = rewards[episodes.chosen] - rewards[episodes.rejected]
         said = dict(episodes.said)
         if not episodes.n_rated or bar is None:
@@ -55,7 +70,19 @@ class History:
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, NDArray[Any]], n_bases: int) -> History:
-        """Of one user, from what :attr:`arrays` gave.
+        """Read the choices of one user from what :attr:`arrays` gave.
+
+        Parameters
+        ----------
+        arrays : mapping of str to array
+            ``gaps``, ``shift`` if there is one, and what was said.
+        n_bases : int
+            Base reward functions of the model that reads them.
+
+        Returns
+        -------
+        History
+            Of one user.
 
         Raises
         ------
@@ -76,7 +103,25 @@ class History:
 
     @classmethod
     def from_bytes(cls, content: bytes, n_bases: int) -> History:
-        """Of one user, from what :meth:`to_bytes` gave; a ValueError as of :meth:`of_arrays`, or if it is damaged."""
+        """Read the choices of one user from what :meth:`to_bytes` gave.
+
+        Parameters
+        ----------
+        content : bytes
+            A safetensors file.
+        n_bases : int
+            Base reward functions of the model that reads them.
+
+        Returns
+        -------
+        History
+            Of one user.
+
+        Raises
+        ------
+        ValueError
+            As of :meth:`of_arrays`, or if it is damaged.
+        """
         from safetensors import SafetensorError
         from safetensors.numpy import load
 
@@ -86,14 +131,31 @@ class History:
             raise ValueError(f"these are not the choices of a user, or they are damaged: {error}") from error
 
     def to_bytes(self) -> bytes:
-        """One user's choices as safetensors: nothing in it is executed when it is read."""
+        """Write one user's choices as safetensors: nothing in it is executed when it is read.
+
+        Returns
+        -------
+        bytes
+            What :meth:`from_bytes` reads.
+        """
         from safetensors.numpy import save
 
         return save({name: np.ascontiguousarray(column) for name, column in self.arrays.items()})
 
     @classmethod
     def stacked(cls, parts: Sequence[History]) -> History:
-        """Of the users of several histories, one after the other."""
+        """Put the users of several histories one after the other.
+
+        Parameters
+        ----------
+        parts : sequence of History
+            Of different users, over the same base reward functions.
+
+        Returns
+        -------
+        History
+            Of all of them.
+        """
         first = np.cumsum([0, *(one.n_users for one in parts)])
         user = np.concatenate([one.user + start for one, start in zip(parts, first[:-1], strict=True)])
         said = joined_said([(len(one.user), one.said) for one in parts])
@@ -104,7 +166,13 @@ class History:
         return cls(gaps, user, int(first[-1]), said, shift)
 
     def each(self) -> Iterator[dict[str, NDArray[Any]]]:
-        """:attr:`arrays` of each user by itself."""
+        """Give :attr:`arrays` of each user by itself.
+
+        Yields
+        ------
+        dict of str to ndarray
+            One user's, in the order of users.
+        """
         offsets = np.searchsorted(self.user, np.arange(self.n_users + 1)).tolist()
         columns = {"gaps": self.gaps, **self.said}
         for row, (start, stop) in enumerate(pairwise(offsets)):
@@ -122,7 +190,18 @@ class History:
         return np.bincount(self.user, minlength=self.n_users)
 
     def take(self, users: NDArray[np.intp]) -> History:
-        """Those of some users, in that order."""
+        """Take the choices of some users.
+
+        Parameters
+        ----------
+        users : (n,) int array
+            Their rows.
+
+        Returns
+        -------
+        History
+            Of these users, in that order.
+        """
         offsets = np.searchsorted(self.user, np.arange(self.n_users + 1))
         counts = np.diff(offsets)[users]
         begins = np.cumsum(counts) - counts
@@ -132,9 +211,21 @@ class History:
         return History(self.gaps[rows], np.repeat(np.arange(len(users)), counts), len(users), said, shift)
 
     def joined(self, later: History, rows: NDArray[np.intp] | None = None, n_users: int | None = None) -> History:
-        """With what was said later, by users in these rows of so many; by the same users, if none are given.
+        """Add what was said later.
 
-        What is known of users by their features is what is given later, if anything is.
+        Parameters
+        ----------
+        later : History
+            Over the same base reward functions. What it knows of users by their features replaces what was known.
+        rows : (later.n_users,) int array, optional
+            Rows of its users among all; None for the same users.
+        n_users : int, optional
+            Number of all users; None for as many as here.
+
+        Returns
+        -------
+        History
+            Of all users, earlier choices first.
         """
         n_users = self.n_users if n_users is None else n_users
         user = np.concatenate([self.user, later.user if rows is None else rows[later.user]])
@@ -155,7 +246,12 @@ class History:
         Parameters
         ----------
         half_life : float > 0 or timedelta, optional
-            h, in the unit of the times; seconds where these are dates. None changes nothing.
+            The h, in the unit of the times; seconds where these are dates. None changes nothing.
+
+        Returns
+        -------
+        History
+            With other weights; this one is unchanged.
 
         Raises
         ------

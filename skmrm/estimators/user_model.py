@@ -124,6 +124,7 @@ class UserRewardModel(OnnxExport, RewardScorer):
         Parameters
         ----------
         prompt : str, list of chat messages, or a sequence of either
+            What the responses answer.
         response : str, or a sequence of str
             With one prompt and several responses, each is scored as an answer to that prompt.
 
@@ -145,6 +146,7 @@ class UserRewardModel(OnnxExport, RewardScorer):
         Parameters
         ----------
         X : list of (prompt, response), or array of shape (n, n_features)
+            Responses to judge.
 
         Returns
         -------
@@ -173,7 +175,7 @@ class UserRewardModel(OnnxExport, RewardScorer):
             Responses to the prompt `context`; or with their prompts, of which those to one prompt are compared; or
             pairs to choose from. With feature vectors, an array of shape (n_candidates, n_features), or of pairs
             (n_pairs, 2, n_features). Of more than a million pairs as many are looked at.
-        n : int
+        n : int, default=1
             How many questions, at most; none repeats what another asks.
         context : str, list of messages, or sequence of hashables, optional
             With texts, the prompt. With feature vectors, what tells which candidates belong together (n_candidates,);
@@ -222,9 +224,9 @@ class UserRewardModel(OnnxExport, RewardScorer):
         items : list of (prompt, response), array of shape (n_items, n_features), or episodes, optional
             Responses to look at; those that gain most and lose most against the crowd are shown. None takes the
             moments that the model kept of the responses in fit; their texts it did not keep.
-        n : int
+        n : int, default=5
             How many effects, gains and losses to state at most.
-        level : float
+        level : float, default=0.95
             Coverage of each interval, between 0 and 1.
 
         Returns
@@ -271,7 +273,8 @@ class UserRewardModel(OnnxExport, RewardScorer):
         Parameters
         ----------
         path : str or path
-        device : str
+            The folder.
+        device : str, default="auto"
             Where to compute, as for :class:`skmrm.MetaRewardModel`.
 
         Raises

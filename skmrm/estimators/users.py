@@ -208,6 +208,7 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
         Parameters
         ----------
         ids : hashable, or list of hashable
+            Who is left out.
 
         Returns
         -------
@@ -235,6 +236,7 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
         Parameters
         ----------
         ids : hashable, or list of hashable
+            Who is forgotten.
 
         Raises
         ------
@@ -287,6 +289,7 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
         Parameters
         ----------
         path : str or path
+            The file.
         model : fitted MetaRewardModel or baseline
             The one that adapted the users, or the same saved and loaded.
 
@@ -351,6 +354,7 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
         Parameters
         ----------
         X : list of (prompt, response), or array of shape (n, n_features)
+            Responses to judge.
 
         Returns
         -------
@@ -386,6 +390,7 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
         Parameters
         ----------
         path : str or path
+            The file; one that is there is replaced.
 
         Raises
         ------
@@ -447,6 +452,7 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
         Parameters
         ----------
         episodes : EpisodeSet or list of Episode
+            Pairs of users that were adapted.
 
         Returns
         -------
@@ -461,6 +467,7 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
         Parameters
         ----------
         episodes : EpisodeSet or list of Episode
+            Pairs of users that were adapted.
 
         Returns
         -------

@@ -24,22 +24,24 @@ class UserRewardConfig(PretrainedConfig):
     ----------
     backbone_config : PretrainedConfig or dict
         Of the network whose last hidden states are pooled.
-    pooling : {"mean", "cls", "last"}
+    pooling : {"mean", "cls", "last"}, default="mean"
         Mean over all tokens, the first, or the last.
-    normalize : bool
+    normalize : bool, default=False
         Whether pooled states get unit length.
-    n_features : int
+    n_features : int, default=1
         Width of the pooled states.
-    n_landmarks : int
+    n_landmarks : int, default=0
         Landmarks of the kernel of the base reward functions.
-    prefix_ids, suffix_ids : sequence of int
+    prefix_ids, suffix_ids : sequence of int, default=()
         Special tokens that the encoder's tokenizer puts around a text.
     max_tokens : int, optional
         Most tokens of a text, special ones included.
-    truncation_side : {"left", "right"}
+    truncation_side : {"left", "right"}, default="right"
         Which end of a longer text is cut.
     padding_at_end : int, optional
         Token that is padding at the end of a text wherever it comes from, as in transformers' own classifiers.
+    **kwargs : any
+        Of every configuration of transformers.
     """
 
     model_type = "skmrm_user_reward"
@@ -137,6 +139,7 @@ class UserRewardModelForSequenceClassification(PreTrainedModel):
         Parameters
         ----------
         input_ids : (n, tokens) int tensor
+            Texts as the encoder's tokenizer makes them, with or without its special tokens.
         attention_mask : (n, tokens) tensor, optional
             1 for tokens, 0 for padding; None takes tokens that are not that of padding.
         return_dict : bool, optional
@@ -155,7 +158,15 @@ class UserRewardModelForSequenceClassification(PreTrainedModel):
         return (logits,) if return_dict is False else SequenceClassifierOutput(logits=logits)
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
-        """Write the model, with its tokenizer if it has one; as transformers does otherwise."""
+        """Write the model, with its tokenizer if it has one; as transformers does otherwise.
+
+        Parameters
+        ----------
+        save_directory : str or path
+            The folder.
+        *args, **kwargs : any
+            As of any model of transformers.
+        """
         super().save_pretrained(save_directory, *args, **kwargs)
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(save_directory)

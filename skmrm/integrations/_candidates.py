@@ -36,11 +36,11 @@ def score_dataset(
         Rows with a prompt and one completion, or a list of completions; each a text or a list of messages.
     model_or_users : UserModels, UserRewardModel, fitted MetaRewardModel or baseline, or skmrm.serving.OnnxScorer
         Whose rewards; see :class:`skmrm.integrations.trl.UserReward`.
-    user, prompt, completion : str
+    user, prompt, completion : str, default="user_id", "prompt" and "completion"
         Columns. That of users need not be there where all rows are scored alike.
-    reward : str
+    reward : str, default="reward"
         The new column: a float or None a row, in logits, or a list of them where a row has several completions.
-    on_unknown_user : {"prior", "none", "error"}
+    on_unknown_user : {"prior", "none", "error"}, default="prior"
         Reward of users who were not adapted: that of the starting weights, None, or an error.
 
     Returns
@@ -95,12 +95,12 @@ def best_of_n(
         and prompt belong together, in any order. Texts, or lists of messages.
     model_or_users : UserModels, UserRewardModel, fitted MetaRewardModel or baseline, or skmrm.serving.OnnxScorer
         Whose rewards; see :class:`skmrm.integrations.trl.UserReward`.
-    user, prompt, completion : str
+    user, prompt, completion : str, default="user_id", "prompt" and "completion"
         Columns. That of users need not be there where all rows are scored alike.
-    min_margin : float
+    min_margin : float, default=0.0
         Pairs whose rewards differ by this much or less, in logits, are left out: by default those that differ by
         nothing, and so say nothing.
-    on_unknown_user : {"prior", "none", "error"}
+    on_unknown_user : {"prior", "none", "error"}, default="prior"
         What decides for users who were not adapted: the starting weights; nothing, so that they get no pairs; or that
         is an error.
 

@@ -48,13 +48,13 @@ def from_trl_dataset(
     dataset : datasets.Dataset, or any table that :func:`skmrm.episodes_from_frame` takes
         With columns ``chosen`` and ``rejected``, or ``completion`` and ``label``, and perhaps ``prompt``: texts or
         lists of messages.
-    user_column : str
+    user_column : str, default="user_id"
         Column with users' ids.
     group : str or sequence of str, optional
         Columns whose values tell groups, which no split divides; None groups by prompt.
-    shared_groups : bool or "auto"
+    shared_groups : bool or "auto", default="auto"
         As of :func:`skmrm.episodes_from_frame`: whether a group is one and the same for all users.
-    min_pairs : int
+    min_pairs : int, default=1
         Fewest pairs that a user may have.
 
     Returns

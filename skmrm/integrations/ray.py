@@ -66,7 +66,7 @@ def encode_dataset(
         ``response``, or ``prompt``, ``chosen`` and ``rejected``: texts, or lists of messages.
     store : EmbeddingStore
         With an encoder. Its `rows_per_shard` is the number of texts that an actor encodes at a time.
-    concurrency : int or (int, int)
+    concurrency : int or (int, int), default=1
         Number of actors; or the fewest and the most, between which Ray Data chooses.
     num_gpus : float, optional
         GPUs of each actor. None is 1 where the cluster has GPUs and the encoder has a `device` that is not "cpu", else
@@ -76,7 +76,7 @@ def encode_dataset(
     ray_remote_args : mapping, optional
         More options of ``ray.data.Dataset.map_batches`` for the actors: ``resources``, ``accelerator_type``,
         ``runtime_env``, ``label_selector``.
-    verbose : bool
+    verbose : bool, default=True
         Show a progress bar, with tokens per second of all actors together.
 
     Returns

@@ -35,12 +35,12 @@ class UserReward:
         Adapted users, from ``model.adapt_many``: the column of users says whose reward a row is. One user, or an
         exported bundle of one: all rows are that user's. A model: all rows have the reward before adaptation. Where
         all rows are alike, the column of users need not be there. Fitted on texts.
-    user_column : str
+    user_column : str, default="user_id"
         Column of the training data with users' ids, of the type they had when the users were adapted.
-    on_unknown_user : {"prior", "none", "error"}
+    on_unknown_user : {"prior", "none", "error"}, default="prior"
         What rows of users who were not adapted get, users who are missing (None) included. "prior" is the reward of
         the starting weights; "none" is None, which TRL takes for "does not apply"; "error" is an error.
-    name : str
+    name : str, default="user_reward"
         What TRL logs it as: ``rewards/<name>/mean``, and ``<name>/unknown_users``, the share of rows whose user was
         not adapted.
 

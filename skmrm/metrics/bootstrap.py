@@ -63,13 +63,14 @@ def bootstrap_interval(
     other : array-like of shape (n_users,), optional
         The same metric of the same users under another model: the interval is of the statistic of `values` minus that
         of `other`.
-    statistic : callable
+    statistic : callable, default=mean
         From an (n,) array of users' values to a number, such as :func:`worst_decile`. The mean is fastest.
-    level : float
+    level : float, default=0.95
         Between 0 and 1.
-    n_resamples : int
+    n_resamples : int, default=2000
         At least 1.
-    random_state : int, numpy Generator, RandomState, or None
+    random_state : int, numpy Generator, RandomState, or None, default=0
+        Of the resamples. The same integer gives the same interval.
 
     Returns
     -------
@@ -120,13 +121,14 @@ def simultaneous_intervals(
         A metric of each user, such as the accuracy after each number of choices. NaN where a user has none.
     other : array-like of shape (n_quantities, n_users), optional
         The same under another model: the intervals are of differences.
-    statistic : callable
+    statistic : callable, default=mean
         From an (n,) array of users' values to a number.
-    level : float
+    level : float, default=0.95
         Between 0 and 1.
-    n_resamples : int
+    n_resamples : int, default=2000
         At least 1.
-    random_state : int, numpy Generator, RandomState, or None
+    random_state : int, numpy Generator, RandomState, or None, default=0
+        Of the resamples. The same integer gives the same interval.
 
     Returns
     -------

@@ -62,7 +62,7 @@ def reliability(
         Reward of the chosen minus reward of the rejected response, in logits.
     user : sequence of hashables of shape (n_pairs,), optional
         User of each pair: rows, or ids of any kind. With it every user counts alike, without it every pair.
-    n_bins : int
+    n_bins : int, default=10
         Bins of equal width over [0.5, 1].
     outcome, thresholds : array-like, optional
         As of :func:`skmrm.metrics.user_log_losses`; ties count half where the model has thresholds, and are left out
@@ -126,7 +126,7 @@ def expected_calibration_error(margins: ArrayLike, user: Any = None, n_bins: int
         In logits.
     user : sequence of hashables of shape (n_pairs,), optional
         With it every user counts alike, without it every pair.
-    n_bins : int
+    n_bins : int, default=10
         Bins of equal width over [0.5, 1].
 
     Returns

@@ -93,9 +93,10 @@ def tie_calibration_error(
     outcome : array-like of int of shape (n_pairs,)
         0 for a tie.
     thresholds : array-like of shape (n_grades,) or (n_pairs, n_grades)
+        ``thresholds_`` of the model, or what each pair is held against, in logits.
     user : sequence of hashables of shape (n_pairs,), optional
         With it every user counts alike, without it every pair.
-    n_bins : int
+    n_bins : int, default=10
         Bins of equal width between 0 and the largest probability of a tie.
 
     Returns

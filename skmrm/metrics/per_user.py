@@ -64,7 +64,9 @@ def user_log_losses(
     margins : array-like of shape (n_pairs,)
         In logits.
     user : array-like of int of shape (n_pairs,)
+        Row of the user of each pair, from 0.
     n_users : int, optional
+        Number of users; None for one more than the largest row.
     outcome : array-like of int of shape (n_pairs,), optional
         Ties and strengths, as ``EpisodeSet.outcome``.
     thresholds : array-like of shape (n_grades,) or (n_pairs, n_grades), optional
@@ -102,10 +104,16 @@ def user_level_accuracy(margins: ArrayLike, user: Any, outcome: ArrayLike | None
     Parameters
     ----------
     margins : array-like of shape (n_pairs,)
+        Reward of the chosen minus reward of the rejected response, in logits.
     user : sequence of hashables of shape (n_pairs,)
         User of each pair: rows, or ids of any kind.
     outcome : array-like of int of shape (n_pairs,), optional
         As of `user_accuracies`.
+
+    Returns
+    -------
+    float
+        A fraction; 0.5 is that of a coin.
 
     Examples
     --------
@@ -122,10 +130,21 @@ def worst_decile_accuracy(margins: ArrayLike, user: Any, outcome: ArrayLike | No
     Parameters
     ----------
     margins : array-like of shape (n_pairs,)
+        Reward of the chosen minus reward of the rejected response, in logits.
     user : sequence of hashables of shape (n_pairs,)
         User of each pair: rows, or ids of any kind.
     outcome : array-like of int of shape (n_pairs,), optional
         As of `user_accuracies`.
+
+    Returns
+    -------
+    float
+        A fraction.
+
+    Examples
+    --------
+    >>> worst_decile_accuracy([1.0, 1.0, 1.0, -1.0], [0, 0, 0, 1])
+    0.0
     """
     margin = finite_margins(margins)
     return worst_decile(user_accuracies(margin, user_codes(margin, user), outcome=outcome))
@@ -138,6 +157,11 @@ def worst_decile(values: ArrayLike) -> float:
     ----------
     values : array-like of shape (n_users,)
         A metric of each user, the larger the better. Users with NaN are left out.
+
+    Returns
+    -------
+    float
+        In the unit of the metric.
 
     Examples
     --------
@@ -157,10 +181,21 @@ def log_loss(
     Parameters
     ----------
     margins : array-like of shape (n_pairs,)
+        Reward of the chosen minus reward of the rejected response, in logits.
     user : sequence of hashables of shape (n_pairs,)
         User of each pair: rows, or ids of any kind.
     outcome, thresholds : array-like, optional
         As of `user_log_losses`.
+
+    Returns
+    -------
+    float
+        In nats; log 2, 0.693, is that of a coin.
+
+    Examples
+    --------
+    >>> print(f"{log_loss([0.0, 3.0], [0, 1]):.3f}")
+    0.371
     """
     margin = finite_margins(margins)
     return float(known_users(user_log_losses(margin, user_codes(margin, user), None, outcome, thresholds)).mean())

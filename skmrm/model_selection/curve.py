@@ -128,12 +128,12 @@ def compare(
     ----------
     curve, baseline : AdaptationCurve
         Of two models, on the same episodes, sizes and `random_state`.
-    level : float
+    level : float, default=0.95
         Between 0 and 1.
-    simultaneous : bool
+    simultaneous : bool, default=False
         False: each interval covers by itself. True: the intervals of a metric cover at all sizes at once
         (:func:`skmrm.metrics.simultaneous_intervals`), so that any size may be quoted.
-    random_state : int, numpy Generator, or None
+    random_state : int, numpy Generator, or None, default=0
         Of the bootstrap.
 
     Returns

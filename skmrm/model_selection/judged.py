@@ -58,11 +58,11 @@ def adaptation_curve(
         changed.
     episodes : EpisodeSet or list of Episode
         Users that were not in fit; this cannot be checked here. With `known`, new choices of users who were.
-    support_sizes : sequence of int or None
+    support_sizes : sequence of int or None, default=(0, 1, 3, 5, 10, 20, None)
         Numbers of support pairs, 0 for the model before adaptation, None for all.
-    n_splits : int
+    n_splits : int, default=3
         Number of random splits, over which each user's metrics are averaged.
-    support_fraction : float
+    support_fraction : float, default=0.5
         Share of a user's pairs that are support, between 0 and 1. Not used with `query`.
     query : (n_pairs,) bool array, optional
         The pairs that may be judged; all others are support. Splits then differ in the order of supports only. Such as
@@ -73,13 +73,13 @@ def adaptation_curve(
         differ in the order of supports only. Not with `query`.
     user_features : array of shape (n_users, n_user_features), data frame, or mapping of users to rows, optional
         What is known of these users, for a model that had it in fit; as ``adapt_many`` takes it.
-    by_time : bool
+    by_time : bool, default=False
         Adapt on the past, judge on the future: the support is the first `support_fraction` of a user's pairs by their
         `time`, the query what came later, and pairs of one time stay on one side. Adapted on n pairs, a user is adapted
         on the *latest* n before the cut, so that None is all of the past. Later pairs of a group that has earlier ones
         are on neither side, so that no group is on both; where related pairs should rather be judged than left out,
         pass finer groups. There is one such split, whatever `n_splits`. Not with `query` or `known`.
-    random_state : int, numpy Generator, RandomState, or None
+    random_state : int, numpy Generator, RandomState, or None, default=0
         The same integer and episodes give the same splits for every model.
 
     Returns
@@ -169,13 +169,17 @@ def adaptation_scorer(
 
     Parameters
     ----------
-    metric : {"accuracy", "log_loss", "worst_decile"}
+    metric : {"accuracy", "log_loss", "worst_decile"}, default="accuracy"
         Mean user-level accuracy, minus the mean log loss, or mean accuracy of the worst tenth of users: the larger the
         better.
     n_support : int, optional
         Number of choices to adapt on; users with fewer are left out. None takes all support pairs.
-    n_splits, support_fraction, random_state
-        As in :func:`adaptation_curve`. An integer, so that all candidates are judged on the same splits.
+    n_splits : int, default=3
+        Random splits of each user's pairs, over which metrics are averaged.
+    support_fraction : float, default=0.5
+        Share of a user's pairs that are support, between 0 and 1.
+    random_state : int, default=0
+        Of the splits: an integer, so that all candidates are judged on the same ones.
 
     Returns
     -------

@@ -45,12 +45,12 @@ class AdaptationCurveDisplay:
         user has so many choices.
     n_users : array-like of int of shape (n_sizes,)
         Users judged at each size.
-    metric : {"accuracy", "log_loss"}
+    metric : {"accuracy", "log_loss"}, default="accuracy"
     relative_to : str, optional
         Name of the model that the values are differences from; None for the values themselves.
-    level : float
+    level : float, default=0.95
         Nominal coverage of the intervals.
-    simultaneous : bool
+    simultaneous : bool, default=False
         Whether the intervals of a curve hold at all sizes at once, or each by itself.
 
     Attributes
@@ -191,16 +191,17 @@ class AdaptationCurveDisplay:
         ----------
         curves : dict of str to AdaptationCurve
             From names to curves over the same users and sizes.
-        metric : {"accuracy", "log_loss"}
+        metric : {"accuracy", "log_loss"}, default="accuracy"
             What to draw.
         relative_to : str, optional
             Name of a curve to draw the others' differences from, user by user: in points of accuracy, or nats.
-        level : float
+        level : float, default=0.95
             Coverage of the intervals: bootstrap over users.
-        simultaneous : bool
+        simultaneous : bool, default=False
             False: each interval covers by itself (:func:`skmrm.metrics.bootstrap_interval`). True: those of a curve
             cover at all sizes at once (:func:`skmrm.metrics.simultaneous_intervals`), so that any size may be quoted.
         ax : matplotlib.axes.Axes, optional
+            Where to; None makes a figure.
         line_kw, fill_between_kw : dict, optional
             As in :meth:`plot`.
 
@@ -266,12 +267,22 @@ class AdaptationCurveDisplay:
         baseline : fitted estimator, optional
             None takes ``model.pooled_model_`` where there is one. Its curve is named "pooled", one that is passed
             "baseline".
-        support_sizes : sequence of int or None
+        support_sizes : sequence of int or None, default=(0, 1, 3, 5, 10, 20, None)
             Numbers of choices; None is all.
-        metric, relative_to, level, simultaneous, ax, line_kw, fill_between_kw
-            As in :meth:`from_curves`.
+        metric : {"accuracy", "log_loss"}, default="accuracy"
+            What to draw.
+        relative_to : str, optional
+            Name of a curve to draw the other's difference from, as in :meth:`from_curves`.
+        level : float, default=0.95
+            Coverage of the intervals.
+        simultaneous : bool, default=False
+            Whether the intervals of a curve cover at all sizes at once, as in :meth:`from_curves`.
         curve_kw : dict, optional
             More arguments of :func:`skmrm.model_selection.adaptation_curve`, such as ``n_splits`` or ``random_state``.
+        ax : matplotlib.axes.Axes, optional
+            Where to; None makes a figure.
+        line_kw, fill_between_kw : dict, optional
+            As in :meth:`plot`.
 
         Returns
         -------

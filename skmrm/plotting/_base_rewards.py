@@ -44,7 +44,7 @@ class BaseRewardDisplay:
         Name of each column.
     effects : array-like of shape (n_bases,)
         Root mean square of what each base reward function adds to a reward, in logits.
-    examples : sequence of Example
+    examples : sequence of Example, default=()
         Highest- and lowest-scored responses.
 
     Attributes
@@ -128,7 +128,7 @@ class BaseRewardDisplay:
         ----------
         ax : matplotlib.axes.Axes, optional
             For the heat map; None makes a figure for both.
-        n_statistics : int
+        n_statistics : int, default=8
             Rows to show, those with the largest absolute correlation.
         examples_ax : matplotlib.axes.Axes, optional
             For the examples. With `ax` alone they are left out.
@@ -206,19 +206,22 @@ class BaseRewardDisplay:
         Parameters
         ----------
         model : fitted MetaRewardModel or baseline
+            Whose base reward functions to read.
         episodes : EpisodeSet or list of Episode
             Whose items to score; training users will do. Of texts, the statistics are those of
             :class:`skmrm.encoders.TextStatistics`, of arrays the features themselves.
-        n_examples : int
+        n_examples : int, default=2
             Highest, and lowest, responses of each base reward function; 0 for none.
-        n_statistics : int
+        n_statistics : int, default=8
             As in :meth:`plot`.
         n_bases : int, optional
             Show so many base reward functions, those with the largest effect. None shows all that have any.
         feature_names : sequence of str, optional
             Names of the features of a model that was fitted on arrays; the default is those of the data frame that
             it was fitted on, and numbers them where there was none.
-        ax, examples_ax, image_kw
+        ax, examples_ax : matplotlib.axes.Axes, optional
+            Where to, as in :meth:`plot`; None makes a figure.
+        image_kw : dict, optional
             As in :meth:`plot`.
 
         Returns

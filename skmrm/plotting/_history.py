@@ -106,6 +106,7 @@ class TrainingHistoryDisplay:
         history : list of dict
             With ``epoch``, ``training_loss`` and ``validation_loss``; a loss is None where unknown.
         ax : matplotlib.axes.Axes, optional
+            Where to; None makes a figure.
         line_kw : dict, optional
             As in :meth:`plot`.
 
@@ -140,7 +141,9 @@ class TrainingHistoryDisplay:
         Parameters
         ----------
         model : fitted MetaRewardModel or LowRankRewards
+            Whose outer loop ran.
         ax : matplotlib.axes.Axes, optional
+            Where to; None makes a figure.
         line_kw : dict, optional
             As in :meth:`plot`.
 

@@ -70,7 +70,7 @@ class ReliabilityDisplay:
             Where to, such as the ``ax_`` of another display to compare with; None makes a figure.
         line_kw : dict, optional
             For the line (``Axes.plot``).
-        ref_line : bool
+        ref_line : bool, default=True
             Draw the diagonal; once is enough where several curves share axes.
 
         Returns
@@ -119,12 +119,17 @@ class ReliabilityDisplay:
         Parameters
         ----------
         curve : AdaptationCurve
+            Of :func:`skmrm.model_selection.adaptation_curve`.
         n_support : int, optional
             One of its ``support_sizes``; None is all choices.
         name : str, optional
             The default says the number of choices.
-        ax, line_kw, ref_line
+        ax : matplotlib.axes.Axes, optional
+            Where to; None makes a figure.
+        line_kw : dict, optional
             As in :meth:`plot`.
+        ref_line : bool, default=True
+            Draw the diagonal.
 
         Returns
         -------
@@ -162,14 +167,21 @@ class ReliabilityDisplay:
         Parameters
         ----------
         model : fitted estimator
+            Such as :class:`skmrm.MetaRewardModel`.
         episodes : EpisodeSet or list of Episode
             Users who were not in fit.
         n_support : int, optional
             Choices to adapt on; None is all.
-        name, ax, line_kw, ref_line
-            As in :meth:`from_curve`.
+        name : str, optional
+            The default says the number of choices.
         curve_kw : dict, optional
             More arguments of :func:`skmrm.model_selection.adaptation_curve`, such as ``n_splits`` or ``random_state``.
+        ax : matplotlib.axes.Axes, optional
+            Where to; None makes a figure.
+        line_kw : dict, optional
+            As in :meth:`plot`.
+        ref_line : bool, default=True
+            Draw the diagonal.
 
         Returns
         -------

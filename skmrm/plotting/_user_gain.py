@@ -35,7 +35,7 @@ class UserGainDisplay:
         Of the mean gain.
     n_support : int or None
         Number of choices adapted on; None is all.
-    baseline_name : str
+    baseline_name : str, default="the baseline"
         What the gains are over, for labels.
 
     Attributes
@@ -146,11 +146,12 @@ class UserGainDisplay:
             Over the same users and sizes.
         n_support : int, optional
             One of their ``support_sizes``; None is all choices.
-        level : float
+        level : float, default=0.95
             Coverage of the interval of the mean: paired percentile bootstrap over users.
-        baseline_name : str
+        baseline_name : str, default="the baseline"
             For labels.
         ax : matplotlib.axes.Axes, optional
+            Where to; None makes a figure.
         area_kw, line_kw : dict, optional
             As in :meth:`plot`.
 
@@ -190,16 +191,21 @@ class UserGainDisplay:
         Parameters
         ----------
         model : fitted estimator
+            Such as :class:`skmrm.MetaRewardModel`.
         episodes : EpisodeSet or list of Episode
             Users who were not in fit.
         n_support : int, optional
             Choices to adapt on; None is all.
         baseline : fitted estimator, optional
             None takes ``model.pooled_model_`` where there is one, else the model itself before adapting.
-        level, ax, area_kw, line_kw
-            As in :meth:`from_curves`.
+        level : float, default=0.95
+            Coverage of the interval of the mean.
         curve_kw : dict, optional
             More arguments of :func:`skmrm.model_selection.adaptation_curve`, such as ``n_splits`` or ``random_state``.
+        ax : matplotlib.axes.Axes, optional
+            Where to; None makes a figure.
+        area_kw, line_kw : dict, optional
+            As in :meth:`plot`.
 
         Returns
         -------

@@ -83,7 +83,7 @@ class PersonalizationReport:
         ----------
         ax : matplotlib.axes.Axes, optional
             Where to; None makes a figure.
-        gain : bool
+        gain : bool, default=False
             False: the accuracy of the model and that of the reference. True: their difference, in points, with the
             very intervals of the table; bands of accuracies that overlap say little about it.
 
@@ -182,11 +182,11 @@ def personalization_report(
     baseline : fitted estimator, optional
         What to compare with, adapted on the same pairs. The default is the model's ``pooled_model_``, one reward for
         everybody, where there is one, and otherwise the model before adaptation. The report says which.
-    support_sizes : sequence of int or None
+    support_sizes : sequence of int or None, default=(0, 1, 3, 5, 10, 20, None)
         Numbers of choices to adapt on, None for all support pairs.
-    n_splits : int
+    n_splits : int, default=3
         Number of random splits, over which each user's metrics are averaged.
-    support_fraction : float
+    support_fraction : float, default=0.5
         Share of a user's pairs that are support, between 0 and 1. Not used with `query`.
     query : (n_pairs,) bool array, optional
         The pairs that may be judged; all others are support.
@@ -197,13 +197,13 @@ def personalization_report(
     user_features : array of shape (n_users, n_user_features), data frame, or mapping of users to rows, optional
         What is known of the users, for a model that had it in fit: the model adapts from there, and the report says
         what it brings before the first choice.
-    by_time : bool
+    by_time : bool, default=False
         Adapt on the past and judge on the future, as in :func:`skmrm.model_selection.adaptation_curve`; n choices are
         the latest n. The verdict ends with whether old choices still help: all of the past against the latest half of
         it, on the same later pairs, by accuracy and log loss. Not with `query` or `known`.
-    level : float
+    level : float, default=0.95
         Coverage of the intervals, between 0 and 1.
-    random_state : int, numpy Generator, RandomState, or None
+    random_state : int, numpy Generator, RandomState, or None, default=0
         Of the splits and the bootstrap. With the same integer, curves are those of
         :func:`skmrm.model_selection.adaptation_curve`.
 

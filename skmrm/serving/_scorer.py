@@ -81,7 +81,7 @@ class OnnxScorer:
     ----------
     bundle : path, mapping of str to bytes, or bytes
         The folder that ``export_onnx`` wrote; or its files by name; or the bytes of a zip archive of it.
-    intra_op_threads : int
+    intra_op_threads : int, default=1
         Threads of one call; 0 takes all cores. Services run better on few threads a call and several calls at a time.
     max_length : int, optional
         Tokens of a text that are read, at most; None takes what the model was exported with. Only for graphs that
@@ -240,6 +240,7 @@ class OnnxScorer:
         Parameters
         ----------
         prompt : str, list of chat messages, or a sequence of either
+            What the responses answer.
         response : str, or a sequence of str
             With one prompt and several responses, each is scored as an answer to that prompt.
         weights : array of shape (n_bases,) or (n, n_bases), optional
@@ -267,6 +268,7 @@ class OnnxScorer:
         prompt : str or list of chat messages
             For a model fitted on arrays: None.
         responses : sequence of str, or array of shape (n, n_features)
+            What to order.
         weights : array of shape (n_bases,), optional
             As for :meth:`predict`.
 
@@ -284,6 +286,7 @@ class OnnxScorer:
         Parameters
         ----------
         X : list of (prompt, response), or array of shape (n, n_features)
+            Responses.
 
         Returns
         -------
@@ -386,8 +389,12 @@ class OnnxScorer:
 
         Parameters
         ----------
-        candidates, n, context
-            As there.
+        candidates : sequence of str, of (prompt, response) or of (prompt, response, response), or array
+            Responses, or pairs of them, to choose from, as there.
+        n : int, default=1
+            How many questions, at most.
+        context : str, list of messages, or sequence of hashables, optional
+            With texts, the prompt. With feature vectors, what tells which candidates belong together.
         earlier : History, optional
             What the user said so far, as :meth:`history` gave it; None for nothing.
 
@@ -434,10 +441,12 @@ class OnnxScorer:
         items : list of (prompt, response), array of shape (n_items, n_features), or episodes, optional
             As there; None takes moments of the responses in fit, which the bundle of a model has. Episodes of feature
             vectors need scipy.
-        n, level
-            As there.
+        n : int, default=5
+            How many effects, gains and losses to state at most.
         earlier : History, optional
             What the user said, as :meth:`history` gave it; None for nothing.
+        level : float, default=0.95
+            Coverage of each interval, between 0 and 1.
 
         Returns
         -------

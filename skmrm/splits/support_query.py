@@ -86,7 +86,7 @@ def support_query_split(
     ----------
     episodes : EpisodeSet or list of Episode
         The users and their pairs.
-    support_fraction : float
+    support_fraction : float, default=0.5
         Share of a user's pairs to aim at, between 0 and 1.
     random_state : int, numpy Generator, RandomState, or None
         The same integer gives the same split of the same choices, in whatever order they come; None a new one each

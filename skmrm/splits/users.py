@@ -27,7 +27,7 @@ def split_users(
     ----------
     episodes : EpisodeSet or list of Episode
         The users and their pairs.
-    test_size : float or int
+    test_size : float or int, default=0.25
         Share of users (rounded up) or number of users for the test side; each side gets at least one.
     random_state : int, numpy Generator, RandomState, or None
         The same integer gives the same split of the same choices, in whatever order they come; None a new one each
@@ -68,9 +68,9 @@ def split_users_and_groups(
     ----------
     episodes : EpisodeSet or list of Episode
         The users and their pairs.
-    test_size : float or int
+    test_size : float or int, default=0.25
         Share of users (rounded up) or number of users for the test side; each side gets at least one.
-    group_test_size : float or int
+    group_test_size : float or int, default=0.5
         Share of groups (rounded up) or number of groups to hold out; each side gets at least one.
     random_state : int, numpy Generator, RandomState, or None
         The same integer gives the same split of the same choices, in whatever order they come; None a new one each

@@ -29,16 +29,16 @@ class HashedTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
     Parameters
     ----------
-    n_components : int
+    n_components : int, default=64
         Most components to keep. Fewer are kept if the texts of `fit` span fewer.
-    word_ngrams : (int, int) or None
+    word_ngrams : (int, int) or None, default=(1, 2)
         Shortest and longest word n-grams; None for none.
-    char_ngrams : (int, int) or None
+    char_ngrams : (int, int) or None, default=(3, 5)
         Shortest and longest character n-grams, inside words with their surrounding spaces; None for none.
-    n_hashes : int
+    n_hashes : int, default=32768
         Columns into which the n-grams of each kind are hashed. The fitted encoder holds
         ``n_components * n_hashes`` float32 numbers for each kind.
-    random_state : int, RandomState instance or None
+    random_state : int, RandomState instance or None, default=0
         Seed of the randomised SVD.
 
     Attributes

@@ -64,15 +64,15 @@ class HFEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     ----------
     model : str or path
         A folder that transformers or sentence-transformers wrote, or the id of such a model on the Hugging Face Hub.
-    pooling : {"auto", "mean", "cls", "last"}
+    pooling : {"auto", "mean", "cls", "last"}, default="auto"
         Mean of the last hidden states over all tokens, special ones included; the state of the first token; or that of
         the last one that is not the model's padding token, which is where transformers reads out rewards. "auto" does
         what sentence-transformers wrote beside the model; without such files it takes the last token of causal models,
         reward models included, and the mean of others. It refuses what it would get wrong: other modules of
         sentence-transformers, and classifiers that are not causal.
-    normalize : bool or "auto"
+    normalize : bool or "auto", default="auto"
         Scale vectors to unit length. "auto" does where sentence-transformers would.
-    reward_head : bool
+    reward_head : bool, default=False
         Append the model's own reward of prompt and response, in logits, as last column. For reward models with one
         output.
     chat_template : str, optional
@@ -87,13 +87,13 @@ class HFEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         Tokens at a time, padding included, of texts of like length; a longer text is on its own. It changes no number
         beyond rounding. None is 1,024 on a CPU, whose caches hold little more, and 16,384 elsewhere: the more the
         faster, until memory is full.
-    prefix_caching : bool
+    prefix_caching : bool, default=True
         Compute what responses to one prompt share at the start once, and go on from the network's key-value cache. Done
         only where that is exact: `fit` tries it.
-    dtype : {"auto", "float32", "bfloat16", "float16"}
+    dtype : {"auto", "float32", "bfloat16", "float16"}, default="auto"
         Precision of weights and arithmetic; vectors are float32 in any case. "auto" is float32 on a CPU, and on a GPU
         what the weights were saved in.
-    device : str
+    device : str, default="auto"
         "auto" (the GPU where there is one), "cpu", "cuda", "cuda:1" ...
     device_map : str or dict, optional
         Of transformers, in place of `device`: spreads a model over several devices (needs accelerate).
@@ -101,7 +101,7 @@ class HFEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         Of transformers: "sdpa", "eager", "flash_attention_2" ... None lets transformers choose.
     revision : str, optional
         Branch, tag or commit of a model on the Hub. A fitted encoder keeps to the commit of its fit.
-    trust_remote_code : bool
+    trust_remote_code : bool, default=False
         Run Python files that come with the model, with all that you may do on this machine. Read them before, and name
         the commit that you read as `revision`.
 

@@ -35,14 +35,18 @@ TESTS = Path(__file__).parent
 LONG = (
     "integrations/test_ray.py",
     "examples",
+    "service",
     "test_docs.py",
     "integrations/test_trl.py",
     "test_convargs.py",
     "benchmarks",
 )
 
-# They subclass what transformers has, and hold no doctests.
-NEED_TRANSFORMERS = ("export/huggingface.py", "export/modeling_user_reward.py", "integrations/huggingface.py")
+# They subclass what these libraries have, and hold no doctests.
+NEED = {
+    "transformers": ("export/huggingface.py", "export/modeling_user_reward.py", "integrations/huggingface.py"),
+    "fastapi": ("service",),
+}
 
 
 def pytest_addoption(parser):
@@ -58,9 +62,10 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "full: repeats at length what a shorter test shows; runs with --full")
-    if find_spec("transformers") is None:
-        package = TESTS.parent / "skmrm"
-        config.option.ignore = [*(config.option.ignore or []), *(str(package / name) for name in NEED_TRANSFORMERS)]
+    package = TESTS.parent / "skmrm"
+    for library, names in NEED.items():
+        if find_spec(library) is None:
+            config.option.ignore = [*(config.option.ignore or []), *(str(package / name) for name in names)]
 
 
 def pytest_collection_modifyitems(config, items):

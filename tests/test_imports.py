@@ -91,7 +91,7 @@ FLOORS = (
     ("encoders", "splits", "base_rewards"),
     ("embeddings", "datasets", "explanation", "model_selection"),
     ("serving",),
-    ("export", "plotting"),
+    ("export", "plotting", "service"),
     ("estimators", "report"),
     ("baselines", "integrations"),
     ("model",),

@@ -1,4 +1,4 @@
-"""The example service on loopback: adapting and scoring through it, next to the same calls without HTTP."""
+"""The service on loopback: adapting and scoring through it, next to the same calls without HTTP."""
 
 from __future__ import annotations
 
@@ -21,12 +21,11 @@ from skmrm.serving import OnnxScorer
 
 __all__ = ["service"]
 
-_APP = Path(__file__).resolve().parents[2] / "examples" / "serve_scorers" / "app.py"
 _PATIENCE = 60.0  # seconds
 
 
 def service(folder: Path, quick: bool) -> Found:
-    """Adapting a user of 20 pairs through numpy, and through the example's HTTP service."""
+    """Adapting a user of 20 pairs through numpy, and through the HTTP service."""
     data = make_user_preferences(n_users=60, n_pairs=20, n_features=N_FEATURES, random_state=0)
     model = MetaRewardModel(max_epochs=0, random_state=0).fit(data.episodes[:50])
     model.export_onnx(folder / "service")
@@ -64,7 +63,7 @@ def _running_service(bundle: Path, database: Path) -> Iterator[Callable[[str, by
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     arguments = ["--bundle", str(bundle), "--database", str(database), "--port", str(port)]
-    process = subprocess.Popen([sys.executable, str(_APP), *arguments], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-m", "skmrm.service", *arguments], stderr=subprocess.DEVNULL)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
             _wait_for(client, process)

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from limits import Limits
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from skmrm.service.limits import Limits
 
 _LARGEST = 1e9  # of a feature, so that no product overflows
 _LATEST = 1e18  # of times in whatever unit: nanoseconds of this century are
@@ -17,22 +18,30 @@ Time = Annotated[
 
 
 class Adapted(BaseModel):
+    """What the weights of a user are made from."""
+
     user_id: str
     n_pairs: int = Field(description="Pairs and ratings that the weights are made from")
     n_bases: int = Field(description="Weights of a user, one for each base reward function")
 
 
 class Scores(BaseModel):
+    """Rewards of responses."""
+
     rewards: list[float] = Field(description="In the order of the request; only differences mean anything")
-    units: Literal["logits"] = Field("logits", description="A difference of 1 is odds of e")
+    units: Literal["logits"] = Field(default="logits", description="A difference of 1 is odds of e")
     known_user: bool = Field(description="False: these are the rewards of a user without choices")
 
 
 class Ranking(Scores):
+    """Rewards of responses to one prompt, and their order."""
+
     order: list[int] = Field(description="Indices into the responses, best first; ties keep their order")
 
 
 class AskedPair(BaseModel):
+    """A comparison to ask for."""
+
     prompt: str | None = Field(description="What both answer; null for feature vectors")
     response_a: str | list[float]
     response_b: str | list[float]
@@ -42,12 +51,16 @@ class AskedPair(BaseModel):
 
 
 class Questions(BaseModel):
+    """Comparisons that would teach most about a user."""
+
     questions: list[AskedPair] = Field(description="The most telling first, each beside the answers to those before")
     n_pairs: int = Field(description="Pairs and ratings of the user that were taken into account")
     known_user: bool = Field(description="False: these are for a user without choices")
 
 
 class ToldEffect(BaseModel):
+    """A statistic of responses that the user likes more, or less, than the crowd does."""
+
     words: str = Field(description="What the user likes better than the crowd does", examples=["shorter answers"])
     per: str = Field(description="For which step", examples=["for half the words"])
     statistic: str
@@ -61,6 +74,8 @@ class ToldEffect(BaseModel):
 
 
 class ToldResponse(BaseModel):
+    """A response that gains or loses under the user's taste."""
+
     item: int = Field(description="Place among the responses that were sent, each counted once")
     prompt: str | None
     response: str | None
@@ -70,6 +85,8 @@ class ToldResponse(BaseModel):
 
 
 class Explained(BaseModel):
+    """What has been learnt of a user."""
+
     text: str = Field(description="All of it, to be read")
     headline: str
     effects: list[ToldEffect] = Field(description="Those that are stated, those that are likely, then all others")
@@ -82,21 +99,27 @@ class Explained(BaseModel):
     explained: float | None = Field(description="Share of the difference from the crowd that what is stated explains")
     explainable: float | None = Field(description="Share that all statistics explain together")
     adaptive: bool = Field(description="Whether the model found any differences between users")
-    units: Literal["logits"] = Field("logits", description="Of effects and differences")
+    units: Literal["logits"] = Field(default="logits", description="Of effects and differences")
     known_user: bool = Field(description="False: this is a user without choices")
 
 
 class ListedUser(BaseModel):
+    """A user and how much was said."""
+
     user_id: str
     n_pairs: int = Field(description="Pairs and ratings that the weights are made from")
 
 
 class UserList(BaseModel):
+    """A page of users."""
+
     users: list[ListedUser] = Field(description="In the order of ids")
     after: str | None = Field(description="What to pass as `after` for the next page; null on the last one")
 
 
 class UserData(ListedUser):
+    """All that is kept of a user."""
+
     weights: list[float] = Field(description="One for each base reward function")
     gaps: list[list[float]] | None = Field(
         description="Of each choice, base rewards of the chosen response less those of the rejected one (of a rated "
@@ -106,6 +129,8 @@ class UserData(ListedUser):
 
 
 class Health(BaseModel):
+    """What is served."""
+
     status: Literal["ok"] = "ok"
     kind: Literal["text", "features"] = Field(description="What the bundle scores")
     n_features: int
@@ -164,6 +189,9 @@ class _Rated(_Strict):
 
 class _Adapt(_Strict):
     """What the user has said: choices of two, and ratings of one."""
+
+    pairs: list[Any] = []
+    ratings: list[Any] = []
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
@@ -261,10 +289,11 @@ def feature_forms(limits: Limits, n_features: int) -> Forms:
             rated = [one.model_dump() | {"response": np.array(one.response)} for one in self.ratings]
             return _said(pairs + rated)
 
-    class Score(_Strict):
-        """Feature vectors of responses."""
-
+    class Vectors(_Strict):
         features: list[vector] = Field(min_length=1, max_length=limits.items)
+
+    class Score(Vectors):
+        """Feature vectors of responses."""
 
         def read(self) -> np.ndarray:
             return np.array(self.features)
@@ -272,7 +301,7 @@ def feature_forms(limits: Limits, n_features: int) -> Forms:
     class Rank(Score):
         """Feature vectors of responses to one prompt."""
 
-    class Ask(Score):
+    class Ask(Vectors):
         """Feature vectors of candidates for a comparison."""
 
         n: int = Field(1, ge=1, le=limits.questions, description="How many comparisons")

@@ -1,6 +1,6 @@
 """One shared graph and a table of users' weights as an HTTP service, without torch and scikit-learn.
 
-python examples/serve_scorers/app.py --bundle scorer --database users.sqlite
+python -m skmrm.service --bundle scorer --database users.sqlite
 """
 
 # No `from __future__ import annotations` here: FastAPI has to see the types of what a function defines.
@@ -16,11 +16,16 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import uvicorn
-from bodies import JsonRoute
-from errors import ServiceError, StartError, documented, handle_errors
 from fastapi import FastAPI, Path, Query
-from limits import Limits, RequestLimits
-from schemas import (
+
+from skmrm.episodes.history import History
+from skmrm.episodes.questions import Question
+from skmrm.exceptions import EpisodeError, ModelFileError
+from skmrm.explanation import Explanation
+from skmrm.service.bodies import JsonRoute
+from skmrm.service.errors import ServiceError, StartError, documented, handle_errors
+from skmrm.service.limits import Limits, RequestLimits
+from skmrm.service.schemas import (
     Adapted,
     AskedPair,
     Explained,
@@ -34,12 +39,7 @@ from schemas import (
     feature_forms,
     text_forms,
 )
-from store import Kept, WeightStore
-
-from skmrm.episodes.history import History
-from skmrm.episodes.questions import Question
-from skmrm.exceptions import EpisodeError, ModelFileError
-from skmrm.explanation import Explanation
+from skmrm.service.store import Kept, WeightStore
 from skmrm.serving import OnnxScorer
 
 _SAFE_ID = r"^[A-Za-z0-9][A-Za-z0-9._@-]*$"
@@ -89,7 +89,7 @@ def create_app(bundle: Any, database: str | os.PathLike[str], limits: Limits = _
 
     # Plain functions run in threads, as work on a CPU should.
     @app.post("/users/{user_id}/adapt", responses=documented(400, 413, 422, 503))
-    def adapt(user_id: UserId, body: forms.adapt, half_life: HalfLife = None) -> Adapted:
+    def adapt(user_id: UserId, body: forms.adapt, half_life: HalfLife = None) -> Adapted:  # type: ignore[name-defined]
         """Learn a user's taste from pairs of a chosen and a rejected response, and from ratings of single ones.
 
         Send all pairs of the user and all ratings: the weights are replaced by what these say, and what was said before
@@ -101,7 +101,7 @@ def create_app(bundle: Any, database: str | os.PathLike[str], limits: Limits = _
         return Adapted(user_id=user_id, n_pairs=kept.n_pairs, n_bases=scorer.n_bases)
 
     @app.post("/users/{user_id}/update", responses=documented(400, 409, 413, 422, 503))
-    def update(user_id: UserId, body: forms.adapt, half_life: HalfLife = None) -> Adapted:
+    def update(user_id: UserId, body: forms.adapt, half_life: HalfLife = None) -> Adapted:  # type: ignore[name-defined]
         """Learn from more pairs and ratings: the same as adapting on all of them, the earlier ones included.
 
         Of a user whom nobody adapted these are the first. `half_life` is not remembered: pass it each time.
@@ -122,7 +122,10 @@ def create_app(bundle: Any, database: str | os.PathLike[str], limits: Limits = _
 
     @app.post("/users/{user_id}/question", responses=documented(400, 404, 409, 413, 422, 503))
     def question(
-        user_id: UserId, body: forms.ask, on_unknown: OnUnknown = "prior", half_life: HalfLife = None
+        user_id: UserId,
+        body: forms.ask,  # type: ignore[name-defined]
+        on_unknown: OnUnknown = "prior",
+        half_life: HalfLife = None,
     ) -> Questions:
         """The comparisons of candidates whose answers would teach most about the user.
 
@@ -136,13 +139,13 @@ def create_app(bundle: Any, database: str | os.PathLike[str], limits: Limits = _
         return Questions(questions=[_asked(one) for one in found], n_pairs=n_pairs, known_user=history is not None)
 
     @app.post("/users/{user_id}/score", responses=documented(400, 404, 413, 422, 503))
-    def score(user_id: UserId, body: forms.score, on_unknown: OnUnknown = "prior") -> Scores:
+    def score(user_id: UserId, body: forms.score, on_unknown: OnUnknown = "prior") -> Scores:  # type: ignore[name-defined]
         """Rewards of responses under the user's taste."""
         rewards, known = rewards_for(user_id, body.read(), on_unknown)
         return Scores(rewards=rewards.tolist(), known_user=known)
 
     @app.post("/users/{user_id}/rank", responses=documented(400, 404, 413, 422, 503))
-    def rank(user_id: UserId, body: forms.rank, on_unknown: OnUnknown = "prior") -> Ranking:
+    def rank(user_id: UserId, body: forms.rank, on_unknown: OnUnknown = "prior") -> Ranking:  # type: ignore[name-defined]
         """Order responses to a prompt under the user's taste, best first."""
         rewards, known = rewards_for(user_id, body.read(), on_unknown)
         order = np.argsort(-rewards, kind="stable")
@@ -167,7 +170,7 @@ def create_app(bundle: Any, database: str | os.PathLike[str], limits: Limits = _
     @app.post("/users/{user_id}/explain", responses=documented(400, 404, 409, 413, 422, 503))
     def explain_on(
         user_id: UserId,
-        body: forms.score,
+        body: forms.score,  # type: ignore[name-defined]
         n: Most = 5,
         level: Level = 0.95,
         on_unknown: OnUnknown = "prior",
@@ -232,6 +235,7 @@ def from_environment() -> FastAPI:
 
 
 def main() -> None:
+    """Start the service that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--bundle", required=True, help="folder that MetaRewardModel.export_onnx wrote")
     parser.add_argument("--database", required=True, help="SQLite file of users' weights; made if it is not there")
@@ -296,7 +300,3 @@ def _refused(code: str) -> Iterator[None]:
 
 def _unknown(user_id: str) -> ServiceError:
     return ServiceError(404, "unknown_user", f"nobody is known as {user_id!r}: adapt the user first")
-
-
-if __name__ == "__main__":
-    main()

@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from os import PathLike
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from errors import ServiceError, StartError
+
+from skmrm.service.errors import ServiceError, StartError
 
 _TABLES = {
     "meta": "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
@@ -126,6 +127,7 @@ class WeightStore:
         return self._read("SELECT count(*) FROM users")[0][0]
 
     def close(self) -> None:
+        """Close the file; what was acknowledged is in it."""
         with self._lock:
             while self._readers:
                 self._readers.pop().close()
@@ -134,7 +136,7 @@ class WeightStore:
     def _connect(self, patience: float) -> sqlite3.Connection:
         return sqlite3.connect(self._file, timeout=patience, check_same_thread=False, isolation_level=None)
 
-    def _read(self, sql: str, *values: object) -> list[tuple]:
+    def _read(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         with _told_when_busy():
             try:
                 reader = self._readers.pop()
@@ -196,7 +198,7 @@ def _names_of_tables(database: sqlite3.Connection) -> set[str]:
     return {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()}
 
 
-def _kept(rows: list[tuple]) -> Kept | None:
+def _kept(rows: list[tuple[Any, ...]]) -> Kept | None:
     return Kept(np.frombuffer(rows[0][0], _FLOATS), *rows[0][1:]) if rows else None
 
 

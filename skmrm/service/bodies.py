@@ -1,7 +1,7 @@
 """Bodies read with pydantic's JSON parser: five times as fast as Python's own on a few hundred kB of numbers."""
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import Request, Response
@@ -22,7 +22,8 @@ class _JsonRequest(Request):
 class JsonRoute(APIRoute):
     """A route of the service; ``app.router.route_class`` makes all of them such."""
 
-    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """What answers a request whose body is read with the fast parser."""
         handle = super().get_route_handler()
 
         async def read_and_handle(request: Request) -> Response:

@@ -1,11 +1,9 @@
-"""The example service: its answers are the live model's, it keeps what it acknowledged, and it says no in one form."""
+"""The service: its answers are the live model's, it keeps what it acknowledged, and it says no in one form."""
 
 import asyncio
-import importlib
 import json
 import os
 import re
-import runpy
 import socket
 import sqlite3
 import subprocess
@@ -17,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -32,8 +29,10 @@ httpx = pytest.importorskip("httpx", reason="needs httpx: pip install 'skmrm[dev
 for needed in ("fastapi", "uvicorn", "onnx", "onnxruntime"):
     pytest.importorskip(needed, reason=f"needs {needed}: pip install 'skmrm[dev]'")
 
-FOLDER = Path(__file__).parents[2] / "examples" / "serve_scorers"
-MODULES = ("app", "bodies", "errors", "limits", "schemas", "store")
+import skmrm.service.app  # noqa: E402
+from skmrm import service  # noqa: E402
+
+ROOT = Path(skmrm.__file__).parents[1]
 BLOCKER = """
 import sys
 class Blocker:
@@ -70,17 +69,7 @@ def environment(tmp_path_factory):
     """A place in which the heavy libraries cannot be imported."""
     folder = tmp_path_factory.mktemp("blocked")
     (folder / "sitecustomize.py").write_text(BLOCKER)
-    return {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
-
-
-@pytest.fixture(scope="module")
-def modules():
-    """The example's modules, imported as its script imports them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(FOLDER))
-        yield SimpleNamespace(**{name: importlib.import_module(name) for name in MODULES})
-    for name in MODULES:
-        del sys.modules[name]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]), "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -104,13 +93,10 @@ def feature_service(bundles, environment, tmp_path_factory):
 
 def arguments(bundle, database, port, limits=None):
     if limits is None:
-        return [str(FOLDER / "app.py"), "--bundle", str(bundle), "--database", str(database), "--port", str(port)]
+        return ["-m", "skmrm.service", "--bundle", str(bundle), "--database", str(database), "--port", str(port)]
     code = f"""
-import sys
-sys.path.insert(0, {str(FOLDER)!r})
 import uvicorn
-from app import create_app
-from limits import Limits
+from skmrm.service import Limits, create_app
 uvicorn.run(create_app({str(bundle)!r}, {str(database)!r}, {limits}), port={port}, access_log=False)
 """
     return ["-c", code]
@@ -169,7 +155,7 @@ def query(**given):
 
 def workers(port):
     """Arguments of two processes that share a database."""
-    where = ["--app-dir", str(FOLDER), "--factory", "app:from_environment", "--port", str(port)]
+    where = ["--factory", "skmrm.service.app:from_environment", "--port", str(port)]
     return ["-m", "uvicorn", *where, "--workers", "2", "--no-access-log"]
 
 
@@ -423,14 +409,14 @@ def test__question__feature_vectors__are_those_of_the_live_user(feature_service,
         same_questions(found["questions"], live.suggest_pairs(episodes[6].chosen, 4))
 
 
-def test__model_without_posterior__explains_and_does_not_ask(modules, episodes, tmp_path):
+def test__model_without_posterior__explains_and_does_not_ask(episodes, tmp_path):
     model = MetaRewardModel(n_bases=2, adaptation="gradient", max_epochs=1, random_state=0, device="cpu")
     model.fit(episodes).export_onnx(tmp_path / "bundle")
-    app = modules.app.create_app(tmp_path / "bundle", tmp_path / "users.sqlite")
+    app = service.app.create_app(tmp_path / "bundle", tmp_path / "users.sqlite")
     body = {"features": episodes[0].chosen.tolist()}
     response = asyncio.run(in_process(app, "POST", "/users/ann/question", json=body))
     assert "defines none" in refusal(response, 422, "cannot_ask")["message"]
-    app = modules.app.create_app(tmp_path / "bundle", tmp_path / "users.sqlite")
+    app = service.app.create_app(tmp_path / "bundle", tmp_path / "users.sqlite")
     found = asyncio.run(in_process(app, "GET", "/users/ann/explain")).json()
     assert [effect["low"] for effect in found["effects"]] == [None] * len(found["effects"])
     same_explanation(found, model.adapt([]).explain())
@@ -479,8 +465,8 @@ def test__explain__feature_vectors__is_that_of_the_live_user(feature_service, mo
         same_explanation(found, live.explain(episodes[6].chosen, level=0.8))
 
 
-def test__users__are_listed_in_pages(modules, bundles, episodes, tmp_path):
-    app = modules.app.create_app(bundles / "features", tmp_path / "users.sqlite", modules.limits.Limits(users=3))
+def test__users__are_listed_in_pages(bundles, episodes, tmp_path):
+    app = service.app.create_app(bundles / "features", tmp_path / "users.sqlite", service.limits.Limits(users=3))
     counts = {f"u{row}": 1 + row for row in (3, 1, 0, 2, 4)}
 
     async def visit():
@@ -748,8 +734,8 @@ def test__workers__several__share_the_users(bundles, environment, episodes, tmp_
     assert len({tuple(found) for found in rewards}) == 20
 
 
-def test__start__of_what_cannot_be_served__says_why_and_ends(bundles, tmp_path, modules, monkeypatch):
-    modules.store.WeightStore(tmp_path / "other.sqlite", "another model", 3).close()
+def test__start__of_what_cannot_be_served__says_why_and_ends(bundles, tmp_path, monkeypatch):
+    service.store.WeightStore(tmp_path / "other.sqlite", "another model", 3).close()
     (tmp_path / "garbage.sqlite").write_bytes(b"no database, but longer than the header of one " * 10)
     with closing(sqlite3.connect(tmp_path / "shop.sqlite")) as database:
         database.execute("CREATE TABLE orders (id)")
@@ -762,9 +748,9 @@ def test__start__of_what_cannot_be_served__says_why_and_ends(bundles, tmp_path, 
         ("one_user", "new.sqlite", "this bundle cannot adapt"),
         ("missing", "new.sqlite", "config.json is missing"),
     ):
-        monkeypatch.setattr(sys, "argv", arguments(bundles / bundle, tmp_path / database, 0))
+        monkeypatch.setattr(sys, "argv", arguments(bundles / bundle, tmp_path / database, 0)[1:])
         with pytest.raises(SystemExit) as caught:
-            modules.app.main()
+            service.app.main()
         assert re.match(f"cannot serve: .*{message}", caught.value.code), caught.value.code
     assert (tmp_path / "shop.sqlite").read_bytes() == before
     assert not (tmp_path / "new.sqlite").exists()
@@ -816,12 +802,12 @@ def test__openapi__lists_all_paths__with_limits_descriptions_and_errors(text_ser
     assert feature_service.get("/docs").status_code == 200
 
 
-def test__errors__of_the_scorer__have_the_same_form(modules, bundles, tmp_path, monkeypatch):
+def test__errors__of_the_scorer__have_the_same_form(bundles, tmp_path, monkeypatch):
     body = {"pairs": [{"chosen": [0.0] * 4, "rejected": [1.0] * 4}]}
 
     def adapt(raised):
         monkeypatch.undo()
-        app = modules.app.create_app(bundles / "features", tmp_path / "users.sqlite")
+        app = service.app.create_app(bundles / "features", tmp_path / "users.sqlite")
 
         def fail(scorer, pairs):
             raise raised
@@ -834,9 +820,9 @@ def test__errors__of_the_scorer__have_the_same_form(modules, bundles, tmp_path, 
     assert "secret" not in refusal(adapt(RuntimeError("secret")), 500, "internal_server_error")["message"]
 
 
-def test__fingerprint__of_two_exports_of_one_model__is_the_same(modules, model, text_model, bundles, tmp_path):
+def test__fingerprint__of_two_exports_of_one_model__is_the_same(model, text_model, bundles, tmp_path):
     def fingerprint(folder):
-        return modules.app.fingerprint(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        return service.app.fingerprint(json.loads((folder / "config.json").read_text(encoding="utf-8")))
 
     for name, served in (("features", model), ("text", text_model)):
         served.export_onnx(tmp_path / name)
@@ -844,18 +830,18 @@ def test__fingerprint__of_two_exports_of_one_model__is_the_same(modules, model, 
     assert fingerprint(bundles / "features") != fingerprint(bundles / "text")
 
 
-def test__store__keeps_bits__replaces_and_forgets(modules, tmp_path):
+def test__store__keeps_bits__replaces_and_forgets(tmp_path):
     rng = np.random.default_rng(0)
     weights = {f"user{number}": rng.standard_normal(3) for number in range(20)}
     file = tmp_path / "users.sqlite"
-    with closing(modules.store.WeightStore(file, "model", 3)) as store:
+    with closing(service.store.WeightStore(file, "model", 3)) as store:
         assert len(store) == 0
         assert store.get("user0") is None
         store.put("user0", rng.standard_normal(3), 1)
         for user, own in weights.items():
             store.put(user, own, 2)
         assert len(store) == 20
-    with closing(modules.store.WeightStore(file, "model", 3)) as store:
+    with closing(service.store.WeightStore(file, "model", 3)) as store:
         for user, own in weights.items():
             np.testing.assert_array_equal(store.get(user), own)
         assert store.forget("user7")
@@ -866,14 +852,14 @@ def test__store__keeps_bits__replaces_and_forgets(modules, tmp_path):
         assert database.execute("SELECT n_pairs FROM users WHERE id = 'user0'").fetchall() == [(2,)]
 
 
-def test__store__after_forget__no_file_holds_the_user(modules, tmp_path):
+def test__store__after_forget__no_file_holds_the_user(tmp_path):
     file = tmp_path / "users.sqlite"
 
     def holds(content):
         return any(content in path.read_bytes() for path in tmp_path.iterdir())
 
     weights = [np.random.default_rng(seed).standard_normal(6) for seed in (0, 1)]
-    with closing(modules.store.WeightStore(file, "model", 6)) as store:
+    with closing(service.store.WeightStore(file, "model", 6)) as store:
         for own in weights:
             store.put("the-one-who-leaves", own, 5, b"what was said" + own.tobytes() * 1000)  # more than a page
         store.change("the-one-who-leaves", lambda kept: kept._replace(history=kept.history + b"and said later"))
@@ -884,12 +870,12 @@ def test__store__after_forget__no_file_holds_the_user(modules, tmp_path):
             assert not holds(content)
 
 
-def test__store__many_users__no_file_holds_one_who_left(modules, tmp_path):
+def test__store__many_users__no_file_holds_one_who_left(tmp_path):
     """Rows are moved when pages are divided and joined, and SQLite overwrites what it deletes, not what it moved."""
     rng = np.random.default_rng(0)
     users = {f"user-{place:04}-{'x' * int(rng.integers(90))}": rng.standard_normal(8) for place in rng.permutation(400)}
     said = {user: rng.bytes(int(rng.integers(8, 3000))) for user in users}
-    with closing(modules.store.WeightStore(tmp_path / "users.sqlite", "model", 8)) as store:
+    with closing(service.store.WeightStore(tmp_path / "users.sqlite", "model", 8)) as store:
         for user, own in users.items():
             store.put(user, own, 3, said[user])
         for user in rng.permutation(list(users))[:60]:
@@ -901,8 +887,8 @@ def test__store__many_users__no_file_holds_one_who_left(modules, tmp_path):
         assert len(store) == 340
 
 
-def test__delete__after_updates__no_file_holds_a_choice(modules, bundles, model, episodes, tmp_path):
-    app = modules.app.create_app(bundles / "features", tmp_path / "users.sqlite")
+def test__delete__after_updates__no_file_holds_a_choice(bundles, model, episodes, tmp_path):
+    app = service.app.create_app(bundles / "features", tmp_path / "users.sqlite")
     scorer = OnnxScorer(bundles / "features")
     pairs = feature_pairs(episodes[0])
     gaps = [scorer.history([pair]).gaps.tobytes() for pair in pairs]
@@ -938,12 +924,12 @@ def first_version(file, model, n_bases, users):
         database.executemany("INSERT INTO users VALUES (?, ?, ?)", rows)
 
 
-def test__database__of_the_first_version__serves_its_users(modules, bundles, environment, model, episodes, tmp_path):
+def test__database__of_the_first_version__serves_its_users(bundles, environment, model, episodes, tmp_path):
     file, body = tmp_path / "users.sqlite", {"features": episodes[0].chosen.tolist()}
     live = model.adapt(episodes[1])
     config = json.loads((bundles / "features" / "config.json").read_text(encoding="utf-8"))
     first_version(
-        file, modules.app.fingerprint(config), len(live.weights_), {"ann": live.weights_, "bo": live.weights_}
+        file, service.app.fingerprint(config), len(live.weights_), {"ann": live.weights_, "bo": live.weights_}
     )
     with serving(bundles / "features", file, environment) as client:
         rewards = post(client, "/users/ann/score?on_unknown=error", body)["rewards"]
@@ -962,30 +948,30 @@ def test__database__of_the_first_version__serves_its_users(modules, bundles, env
         assert client.get("/users").json()["users"] == [{"user_id": "ann", "n_pairs": 2 * len(episodes[1])}]
 
 
-def test__store__of_the_first_version__is_brought_up_to_date_once(modules, tmp_path):
+def test__store__of_the_first_version__is_brought_up_to_date_once(tmp_path):
     first_version(tmp_path / "users.sqlite", "model", 3, {"ann": np.ones(3)})
     before = (tmp_path / "users.sqlite").read_bytes()
-    with pytest.raises(modules.errors.StartError, match="weights of another model"):
-        modules.store.WeightStore(tmp_path / "users.sqlite", "other", 3)
+    with pytest.raises(service.errors.StartError, match="weights of another model"):
+        service.store.WeightStore(tmp_path / "users.sqlite", "other", 3)
     assert (tmp_path / "users.sqlite").read_bytes() == before
 
     def open_and_write(number):
-        with closing(modules.store.WeightStore(tmp_path / "users.sqlite", "model", 3)) as store:
+        with closing(service.store.WeightStore(tmp_path / "users.sqlite", "model", 3)) as store:
             store.put(f"user{number}", np.full(3, number), 1, b"history")
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(open_and_write, range(16)))
-    with closing(modules.store.WeightStore(tmp_path / "users.sqlite", "model", 3)) as store:
+    with closing(service.store.WeightStore(tmp_path / "users.sqlite", "model", 3)) as store:
         assert store.kept("ann").history is None
         assert store.kept("user3").history == b"history"
         assert len(store) == 17
 
 
-def test__store__change_that_fails__changes_nothing(modules, tmp_path):
+def test__store__change_that_fails__changes_nothing(tmp_path):
     def fail(kept):
         raise ZeroDivisionError
 
-    with closing(modules.store.WeightStore(tmp_path / "users.sqlite", "model", 3)) as store:
+    with closing(service.store.WeightStore(tmp_path / "users.sqlite", "model", 3)) as store:
         store.put("ann", np.ones(3), 1, b"history")
         for user in ("ann", "bo"):
             with pytest.raises(ZeroDivisionError):
@@ -1005,26 +991,26 @@ def transaction(file, begin, *statements):
 
 
 @pytest.fixture
-def impatient(modules, monkeypatch):
-    monkeypatch.setattr(modules.store, "_PATIENCE", 0.02)
+def impatient(monkeypatch):
+    monkeypatch.setattr(service.store, "_PATIENCE", 0.02)
 
 
 @pytest.mark.parametrize("log_is_empty", [False, True])
 @pytest.mark.parametrize("restarted", [False, True])
-def test__forget__while_another_reads__is_not_done_and_says_so(modules, impatient, tmp_path, log_is_empty, restarted):
+def test__forget__while_another_reads__is_not_done_and_says_so(impatient, tmp_path, log_is_empty, restarted):
     file, weights = tmp_path / "users.sqlite", np.random.default_rng(0).standard_normal(3)
 
     def holds(store):
         content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
         return b"the-one-who-leaves" in content or weights.tobytes() in content
 
-    store = modules.store.WeightStore(file, "model", 3)
+    store = service.store.WeightStore(file, "model", 3)
     store.put("the-one-who-leaves", weights, 5)
     if log_is_empty:
-        modules.store._empty_log(store._writer)
+        service.store._empty_log(store._writer)
     with transaction(file, "BEGIN", "SELECT count(*) FROM users"):
         for _ in range(2):
-            with pytest.raises(modules.errors.ServiceError, match=r"not yet forgotten.*delete the user again") as error:
+            with pytest.raises(service.errors.ServiceError, match=r"not yet forgotten.*delete the user again") as error:
                 store.forget("the-one-who-leaves")
             assert error.value.status == 503
             assert error.value.headers == {"Retry-After": "1"}
@@ -1033,48 +1019,48 @@ def test__forget__while_another_reads__is_not_done_and_says_so(modules, impatien
         assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 200_000  # tries leave nothing behind
         if restarted:
             store.close()
-            store = modules.store.WeightStore(file, "model", 3)
+            store = service.store.WeightStore(file, "model", 3)
     with closing(store):
         assert store.forget("the-one-who-leaves")
         assert not holds(store)
         assert not store.forget("the-one-who-leaves")
 
 
-def test__store__while_another_writes__readers_read_and_writers_are_told(modules, impatient, tmp_path):
+def test__store__while_another_writes__readers_read_and_writers_are_told(impatient, tmp_path):
     file = tmp_path / "users.sqlite"
-    with closing(modules.store.WeightStore(file, "model", 3)) as store:
+    with closing(service.store.WeightStore(file, "model", 3)) as store:
         store.put("bo", np.ones(3), 5)
         for begin in ("BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"):
             with transaction(file, begin), store._lock:  # a thread of this process waits for the other one
                 np.testing.assert_array_equal(store.get("bo"), np.ones(3))
                 assert len(store) == 1
-                with closing(modules.store.WeightStore(file, "model", 3)) as late:  # starts meanwhile
+                with closing(service.store.WeightStore(file, "model", 3)) as late:  # starts meanwhile
                     assert len(late) == 1
                     for write in (
                         lambda late=late: late.put("ann", np.ones(3), 5),
                         lambda late=late: late.forget("bo"),
                         lambda late=late: late.change("bo", lambda kept: kept),
                     ):
-                        with pytest.raises(modules.errors.ServiceError, match="others are writing") as error:
+                        with pytest.raises(service.errors.ServiceError, match="others are writing") as error:
                             write()
                         assert (error.value.status, error.value.headers) == (503, {"Retry-After": "1"})
-                with pytest.raises(modules.errors.ServiceError, match="others are writing"):
+                with pytest.raises(service.errors.ServiceError, match="others are writing"):
                     store.put("ann", np.ones(3), 5)
         store.put("ann", np.ones(3), 5)
         assert len(store) == 2
 
 
-def test__store__more_writers_than_may_wait__are_told_at_once(modules, tmp_path):
-    with closing(modules.store.WeightStore(tmp_path / "users.sqlite", "model", 3)) as store:
+def test__store__more_writers_than_may_wait__are_told_at_once(tmp_path):
+    with closing(service.store.WeightStore(tmp_path / "users.sqlite", "model", 3)) as store:
         store._waiting = threading.Semaphore(1)
-        with store._writing(), pytest.raises(modules.errors.ServiceError, match="others are writing"):
+        with store._writing(), pytest.raises(service.errors.ServiceError, match="others are writing"):
             store.put("ann", np.ones(3), 5)
         store.put("ann", np.ones(3), 5)
 
 
-def test__service__database_in_use__answers_503_with_retry_after(modules, impatient, bundles, episodes, tmp_path):
+def test__service__database_in_use__answers_503_with_retry_after(impatient, bundles, episodes, tmp_path):
     file = tmp_path / "users.sqlite"
-    app = modules.app.create_app(bundles / "features", file)
+    app = service.app.create_app(bundles / "features", file)
     pairs, body = {"pairs": feature_pairs(episodes[0])}, {"features": episodes[0].chosen.tolist()}
 
     async def visit():
@@ -1110,7 +1096,7 @@ def test__service__database_in_use__answers_503_with_retry_after(modules, impati
     asyncio.run(visit())
 
 
-def test__service__more_at_once_than_may_be__answers_503_with_retry_after(modules):
+def test__service__more_at_once_than_may_be__answers_503_with_retry_after():
     """Requests that wait for a signal, by their number and by the bytes of their bodies."""
 
     async def visit(limits, bodies):
@@ -1119,9 +1105,9 @@ def test__service__more_at_once_than_may_be__answers_503_with_retry_after(module
         async def slow(scope, receive, send):
             await receive()
             await go.wait()
-            await modules.errors.error_response(modules.errors.ServiceError(200, "done", ""))(scope, receive, send)
+            await service.errors.error_response(service.errors.ServiceError(200, "done", ""))(scope, receive, send)
 
-        app = modules.limits.RequestLimits(slow, modules.limits.Limits(**limits))
+        app = service.limits.RequestLimits(slow, service.limits.Limits(**limits))
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             tasks = [asyncio.create_task(client.post("/", content=b"x" * size)) for size in bodies]
@@ -1142,40 +1128,24 @@ def test__service__more_at_once_than_may_be__answers_503_with_retry_after(module
 
 
 @pytest.mark.parametrize(("model_name", "n_bases"), [("other", 3), ("model", 4)])
-def test__store__of_another_model__is_refused_and_left_alone(modules, tmp_path, model_name, n_bases):
+def test__store__of_another_model__is_refused_and_left_alone(tmp_path, model_name, n_bases):
     file = tmp_path / "users.sqlite"
-    with closing(modules.store.WeightStore(file, "model", 3)) as store:
+    with closing(service.store.WeightStore(file, "model", 3)) as store:
         store.put("ann", np.ones(3), 1)
-    with pytest.raises(modules.errors.StartError, match=r"weights of another model.*serve the bundle"):
-        modules.store.WeightStore(file, model_name, n_bases)
-    with closing(modules.store.WeightStore(file, "model", 3)) as store:
+    with pytest.raises(service.errors.StartError, match=r"weights of another model.*serve the bundle"):
+        service.store.WeightStore(file, model_name, n_bases)
+    with closing(service.store.WeightStore(file, "model", 3)) as store:
         np.testing.assert_array_equal(store.get("ann"), np.ones(3))
 
 
-def test__store__opened_by_many_at_once__is_made_once_and_loses_no_write(modules, tmp_path):
+def test__store__opened_by_many_at_once__is_made_once_and_loses_no_write(tmp_path):
     def write(number):
-        with closing(modules.store.WeightStore(tmp_path / "users.sqlite", "model", 2)) as store:
+        with closing(service.store.WeightStore(tmp_path / "users.sqlite", "model", 2)) as store:
             for place in range(5):
                 store.put(f"user{number}-{place}", np.full(2, number), place)
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(write, range(16)))
-    with closing(modules.store.WeightStore(tmp_path / "users.sqlite", "model", 2)) as store:
+    with closing(service.store.WeightStore(tmp_path / "users.sqlite", "model", 2)) as store:
         assert len(store) == 80
         assert all(store.get(f"user{number}-4")[0] == number for number in range(16))
-
-
-def test__make_bundle__writes_what_the_service_takes(modules, shared_fits, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["make_bundle.py", str(tmp_path / "scorer"), "--users", "40"])
-    runpy.run_path(str(FOLDER / "make_bundle.py"), run_name="__main__")
-    assert "differ from the live model's by at most" in capsys.readouterr().out
-    app = modules.app.create_app(tmp_path / "scorer", tmp_path / "users.sqlite")
-    assert asyncio.run(in_process(app, "GET", "/health")).json()["kind"] == "text"
-
-
-def test__readme__its_script__writes_a_bundle(shared_fits, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (script,) = re.findall(r"```python\n(.*?)```", (FOLDER / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
-    exec(script.replace("n_users=100", "n_users=40"), {})
-    assert capsys.readouterr().out.startswith("Parity(")
-    assert (tmp_path / "scorer" / "config.json").is_file()

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from errors import ServiceError, error_response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from skmrm.service.errors import ServiceError, error_response
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class RequestLimits:
         self._bodies: list[int] = []  # bytes of those that are at work
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse the request, or hand it on with its body."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

@@ -32,12 +32,16 @@ class StartError(ValueError):
 
 
 class ErrorDetail(BaseModel):
+    """What was refused, and why."""
+
     code: str = Field(description="For programs", examples=["invalid_request"])
     message: str = Field(description="For people: the rule, what came, the remedy")
     problems: list[str] = Field(description=f"Single mistakes, the first {_MOST_PROBLEMS}; empty where there is one")
 
 
 class ErrorBody(BaseModel):
+    """The body of every refusal."""
+
     error: ErrorDetail
 
 
@@ -54,6 +58,7 @@ class ServiceError(Exception):
 
 
 def error_response(error: ServiceError, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The answer that tells an error."""
     return JSONResponse(error.body.model_dump(), error.status, {**error.headers, **(headers or {})})
 
 

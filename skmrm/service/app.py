@@ -1,26 +1,20 @@
-"""One shared graph and a table of users' weights as an HTTP service, without torch and scikit-learn.
-
-python -m skmrm.service --bundle scorer --database users.sqlite
-"""
+"""One shared graph and a table of users' weights as an HTTP service, without torch and scikit-learn."""
 
 # No `from __future__ import annotations` here: FastAPI has to see the types of what a function defines.
-import argparse
 import hashlib
 import json
 import os
-import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import uvicorn
 from fastapi import FastAPI, Path, Query
 
 from skmrm.episodes.history import History
 from skmrm.episodes.questions import Question
-from skmrm.exceptions import EpisodeError, ModelFileError
+from skmrm.exceptions import EpisodeError
 from skmrm.explanation import Explanation
 from skmrm.service.bodies import JsonRoute
 from skmrm.service.errors import ServiceError, StartError, documented, handle_errors
@@ -232,21 +226,6 @@ def fingerprint(config: Mapping[str, Any]) -> str:
 def from_environment() -> FastAPI:
     """The service of $SCORER_BUNDLE and $SCORER_DATABASE: what uvicorn needs to start several workers."""
     return create_app(os.environ["SCORER_BUNDLE"], os.environ["SCORER_DATABASE"])
-
-
-def main() -> None:
-    """Start the service that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--bundle", required=True, help="folder that MetaRewardModel.export_onnx wrote")
-    parser.add_argument("--database", required=True, help="SQLite file of users' weights; made if it is not there")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000)
-    options = parser.parse_args()
-    try:
-        app = create_app(options.bundle, options.database)
-    except (ModelFileError, StartError) as error:
-        sys.exit(f"cannot serve: {error}")
-    uvicorn.run(app, host=options.host, port=options.port, access_log=False)  # its lines would hold users' ids
 
 
 def _open(bundle: Any) -> OnnxScorer:

@@ -1,5 +1,6 @@
 """The service: its answers are the live model's, it keeps what it acknowledged, and it says no in one form."""
 
+import argparse
 import asyncio
 import json
 import os
@@ -31,6 +32,7 @@ for needed in ("fastapi", "uvicorn", "onnx", "onnxruntime"):
 
 import skmrm.service.app  # noqa: E402
 from skmrm import service  # noqa: E402
+from skmrm.service.command import add_arguments, main  # noqa: E402
 
 ROOT = Path(skmrm.__file__).parents[1]
 BLOCKER = """
@@ -38,7 +40,7 @@ import sys
 class Blocker:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in {"torch", "sklearn", "transformers", "scipy"}:
-            raise ImportError(f"{name} is blocked")
+            raise ModuleNotFoundError(f"{name} is blocked", name=name)
 sys.meta_path.insert(0, Blocker())
 """
 SMALL_LIMITS = "Limits(pairs=3, items=3, questions=2, kept=5, characters=40, id_characters=8, body_bytes=2000)"
@@ -734,7 +736,7 @@ def test__workers__several__share_the_users(bundles, environment, episodes, tmp_
     assert len({tuple(found) for found in rewards}) == 20
 
 
-def test__start__of_what_cannot_be_served__says_why_and_ends(bundles, tmp_path, monkeypatch):
+def test__start__of_what_cannot_be_served__says_why_and_ends(bundles, tmp_path):
     service.store.WeightStore(tmp_path / "other.sqlite", "another model", 3).close()
     (tmp_path / "garbage.sqlite").write_bytes(b"no database, but longer than the header of one " * 10)
     with closing(sqlite3.connect(tmp_path / "shop.sqlite")) as database:
@@ -748,9 +750,8 @@ def test__start__of_what_cannot_be_served__says_why_and_ends(bundles, tmp_path, 
         ("one_user", "new.sqlite", "this bundle cannot adapt"),
         ("missing", "new.sqlite", "config.json is missing"),
     ):
-        monkeypatch.setattr(sys, "argv", arguments(bundles / bundle, tmp_path / database, 0)[1:])
         with pytest.raises(SystemExit) as caught:
-            service.app.main()
+            main(arguments(bundles / bundle, tmp_path / database, 0)[2:])
         assert re.match(f"cannot serve: .*{message}", caught.value.code), caught.value.code
     assert (tmp_path / "shop.sqlite").read_bytes() == before
     assert not (tmp_path / "new.sqlite").exists()
@@ -764,6 +765,26 @@ def test__start__of_what_cannot_be_served__in_a_process_of_its_own__fails_withou
     assert run.returncode == 1
     assert re.match("cannot serve: .*config.json is missing", run.stderr), run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test__command__where_libraries_are_missing__can_be_read_and_names_the_extra(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(BLOCKER.replace('"torch"', '"fastapi", "uvicorn"'))
+    paths = os.pathsep.join([str(tmp_path), str(ROOT)])
+    for given, code, says in ((["--help"], 0, "--database FILE"), (["--bundle", "b", "--database", "d"], 1, "[serve]")):
+        command = [sys.executable, "-m", "skmrm.service", *given]
+        run = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths})
+        assert run.returncode == code
+        assert says in run.stdout + run.stderr
+        assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize("port", ["65536", "-1", "http"])
+def test__command__impossible_port__is_refused(port, capsys):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--bundle", "b", "--database", "d", f"--port={port}"])
+    assert f"a port is a whole number from 0 to 65535, got {port}" in capsys.readouterr().err
 
 
 def test__openapi__lists_all_paths__with_limits_descriptions_and_errors(text_service, feature_service):

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 from typing import Any
 
 import pytest
@@ -108,4 +109,6 @@ def told(default: Any) -> str:
     """A default as docstrings have it; nothing where there is none, or it is None."""
     if default in (None, inspect.Parameter.empty):
         return ""
+    if is_dataclass(default) and default == type(default)():
+        return f"{type(default).__name__}()"
     return getattr(default, "__name__", repr(default).replace("'", '"'))

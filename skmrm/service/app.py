@@ -52,7 +52,27 @@ Level = Annotated[float, Query(gt=0, lt=1, description="Coverage of each interva
 
 
 def create_app(bundle: Any, database: str | os.PathLike[str], limits: Limits = _DEFAULT) -> FastAPI:
-    """The service; raises ModelFileError or StartError where the bundle or the database cannot be served."""
+    """Make the service.
+
+    Parameters
+    ----------
+    bundle : str or path
+        Folder that ``export_onnx`` of a model wrote.
+    database : str or path
+        SQLite file of what users said and of their weights; made if it is not there.
+    limits : Limits, default=Limits()
+        How large requests may be, and how many are worked on at once.
+
+    Returns
+    -------
+    fastapi.FastAPI
+        The application, for any ASGI server.
+
+    Raises
+    ------
+    ModelFileError, StartError
+        If the bundle or the database cannot be served.
+    """
     scorer = _open(bundle)  # one for all threads
     store = WeightStore(database, fingerprint(scorer.config), scorer.n_bases)
     forms = text_forms(limits) if scorer.kind == "text" else feature_forms(limits, scorer.n_features)

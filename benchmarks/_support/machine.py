@@ -1,7 +1,8 @@
-"""The machine that numbers and times come from."""
+"""The machine that numbers and times come from, and the memory that a process takes of it."""
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 
 import skmrm
 
-__all__ = ["machine", "print_machine"]
+__all__ = ["machine", "peak_of_this_process", "print_machine"]
 
 
 def machine() -> dict[str, str]:
@@ -28,6 +29,13 @@ def print_machine() -> dict[str, str]:
     found = machine()
     print("\n".join(f"{name}: {value}" for name, value in found.items()), flush=True)
     return found
+
+
+def peak_of_this_process() -> float:
+    """Gigabytes that were resident at most, pages of mapped files included; NaN where the system does not say."""
+    status = Path("/proc/self/status")
+    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
+    return next((int(line.split()[1]) * 1024 / 1e9 for line in lines if line.startswith("VmHWM")), math.nan)
 
 
 def _processor() -> str:

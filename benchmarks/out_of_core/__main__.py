@@ -22,8 +22,8 @@ import numpy as np
 
 from benchmarks._support.columns import as_columns
 from benchmarks._support.files import write_json
-from benchmarks._support.machine import print_machine
-from benchmarks.out_of_core.memory_limit import MemoryGroup, peak_of_this_process
+from benchmarks._support.machine import peak_of_this_process, print_machine
+from benchmarks.out_of_core.memory_limit import MemoryGroup
 from benchmarks.out_of_core.planted import Planted, make_file
 
 __all__ = ["main", "work"]

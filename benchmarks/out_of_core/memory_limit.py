@@ -1,13 +1,12 @@
-"""A process held to so much memory by the kernel, and what it took."""
+"""A process held to so much memory by the kernel."""
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
 from types import TracebackType
 
-__all__ = ["MemoryGroup", "peak_of_this_process"]
+__all__ = ["MemoryGroup"]
 
 _ROOT = Path("/sys/fs/cgroup")
 
@@ -56,10 +55,3 @@ class MemoryGroup:
     def __str__(self) -> str:
         held = f"held to {self.limit / 1e9:.1f} GB by a control group"
         return held if self.works else "NOT limited: no right to make a control group here"
-
-
-def peak_of_this_process() -> float:
-    """Gigabytes that were resident at most, pages of mapped files included; NaN where the system does not say."""
-    status = Path("/proc/self/status")
-    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
-    return next((int(line.split()[1]) * 1024 / 1e9 for line in lines if line.startswith("VmHWM")), math.nan)

@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks._support.areas import Found, run_parts
 from benchmarks._support.arguments import parts_parser, positive
-from benchmarks.out_of_core.memory_limit import peak_of_this_process
+from benchmarks._support.machine import peak_of_this_process
 from benchmarks.users.planted import N_BASES, N_FEATURES, new_choices, planted_users, stand_in
 from skmrm import UserModels
 

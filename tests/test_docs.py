@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from skmrm.episodes import user_features
 from skmrm.meta import fit, folds
 from skmrm.meta.pooled import choice
-from skmrm.meta.prior import directions, em, low_rank, spectral, stacking
+from skmrm.meta.prior import cold_start, directions, em, low_rank, spectral, stacking
 from skmrm.splits import support_query
 
 pytestmark = pytest.mark.usefixtures("shared_fits")  # pages begin with the same model
@@ -104,6 +105,7 @@ def test__how_it_works__numbers_and_files_that_it_names__are_those_of_the_code()
     assert [name for name in sorted(files) if not (package / name).is_file()] == []
     tried = stacking.StackOptions()
     some = (tried.flat, tried.wide, tried.narrow, tried.kinds)
+    ridges = ", ".join(f"{ridge:g}" for ridge in cold_start.RIDGES[:-1])
     flat, wide, narrow, kinds = (", ".join(f"{one:g}" for one in each) for each in some)
     for words in (
         f"{len(choice.RIDGES)} candidates from {max(choice.RIDGES):g} to {min(choice.RIDGES):g}",
@@ -128,6 +130,9 @@ def test__how_it_works__numbers_and_files_that_it_names__are_those_of_the_code()
         f"fewer than {folds.MIN_JUDGED_USERS} users",
         f"as hold {folds.ENOUGH_VALIDATION_USERS} users. To weigh priors, {folds.ENOUGH_TO_WEIGH} are enough",
         f"{support_query.MAX_PAIRS_PER_USER} pairs of a user",
+        f"{user_features.MOST_LEVELS} at most; zero where nothing is known",
+        rf"for each $\lambda$ of {ridges} and {cold_start.RIDGES[-1]:g}",
+        f"with fewer than {cold_start.MIN_USERS} users there is none",
     ):
         assert words in page
 

@@ -56,6 +56,7 @@ html_sidebars = {
         "serving",
         "users_life",
         "trl",
+        "comparison",
     )
 }
 html_theme_options = {

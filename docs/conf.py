@@ -57,6 +57,7 @@ html_sidebars = {
         "users_life",
         "trl",
         "comparison",
+        "security",
     )
 }
 html_theme_options = {

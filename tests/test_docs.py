@@ -71,6 +71,7 @@ def wording(text: str) -> str:
         "data_formats.md",
         "encoding.md",
         "how_it_works.md",
+        "security.md",
         "serving.md",
         "trl.md",
         "users_life.md",

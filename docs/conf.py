@@ -58,6 +58,8 @@ html_sidebars = {
         "trl",
         "comparison",
         "security",
+        "contributing",
+        "changelog",
     )
 }
 html_theme_options = {

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout that was never installed builds, too
+sys.path.insert(0, str(Path(__file__).resolve().parent / "_ext"))
 
 import skmrm
 
@@ -19,6 +20,7 @@ extensions = [
     "sphinx.ext.mathjax",
     "numpydoc",
     "myst_parser",
+    "architecture",
 ]
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
@@ -60,6 +62,7 @@ html_sidebars = {
         "security",
         "contributing",
         "changelog",
+        "design",
     )
 }
 html_theme_options = {

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -69,6 +71,7 @@ def wording(text: str) -> str:
         pytest.param("get_started.md", marks=pytest.mark.full),
         pytest.param("is_it_worth_it.md", marks=pytest.mark.full),
         "data_formats.md",
+        "design.md",
         "encoding.md",
         "how_it_works.md",
         "security.md",
@@ -85,12 +88,13 @@ def test__page__its_python_blocks_run_in_order__as_shown(page, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     if page == "encoding.md":  # a folder by the name of what the page takes from the Hub
         save_reward_model("Skywork/Skywork-Reward-V2-Qwen3-0.6B")
-    namespace: dict[str, object] = {"__name__": "__page__"}
+    module = ModuleType("__page__")  # that there is one lets classes of the page be pickled
+    monkeypatch.setitem(sys.modules, module.__name__, module)
     for block in blocks:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             code = compile("\n" * block.line + block.source, str(DOCS / page), "exec")
-            exec(code, namespace)
+            exec(code, vars(module))
         where = f"{page}, block at line {block.line}"
         if block.exact:
             assert printed.getvalue().rstrip() == block.shown.rstrip(), where

@@ -13,6 +13,7 @@ from benchmarks._support.areas import Found, run_parts
 from benchmarks._support.arguments import parts_parser
 from benchmarks._support.timing import read_bandwidth
 from benchmarks.speed.adapting import adapt, single
+from benchmarks.speed.capacity import capacity
 from benchmarks.speed.forms import forms
 from benchmarks.speed.gpu import gpu
 from benchmarks.speed.instead import instead
@@ -27,6 +28,7 @@ PARTS: dict[str, Callable[[float, bool], Found]] = {
     "adapt": adapt,
     "single": single,
     "growth": growth,
+    "capacity": capacity,
     "forms": forms,
     "neighbours": neighbours,
     "gpu": gpu,

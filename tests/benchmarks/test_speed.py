@@ -12,6 +12,7 @@ import torch
 from benchmarks import __main__ as every
 from benchmarks._support import timing
 from benchmarks.speed import __main__ as speed
+from benchmarks.speed.capacity import Size, plant
 from benchmarks.speed.forms import forms_of
 from benchmarks.speed.instead import cpu_seconds, fit_by_scikit_learn
 from benchmarks.speed.neighbours import busy
@@ -95,7 +96,8 @@ def test__benchmarks__quick__prints_a_table_of_each_part_and_writes_all_numbers(
     printed = capsys.readouterr().out
     found = json.loads((tmp_path / "found.json").read_text())["speed"]
     assert found["bytes_per_second"] > 0
-    assert list(found["parts"]) == ["fit", "instead", "adapt", "single", "growth", "forms", "neighbours", "gpu"]
+    names = ["fit", "instead", "adapt", "single", "growth", "capacity", "forms", "neighbours", "gpu"]
+    assert list(found["parts"]) == names
     for name, part in found["parts"].items():
         assert part["title"] in printed
         assert len(part["rows"]) > 0 or (name == "gpu" and "nothing was measured" in part["title"])
@@ -131,3 +133,16 @@ def test__fit_by_scikit_learn__few_users__finds_what_they_share(episodes):
     gaps = np.asarray(episodes.features)[episodes.chosen] - np.asarray(episodes.features)[episodes.rejected]
     assert (model.decision_function(gaps) > 0).mean() > 0.6
     assert cpu_seconds(lambda data: [data] * 10**6, episodes) > 0
+
+
+@pytest.mark.parametrize("n_items", [None, 12])
+def test__plant__choices__are_told_by_features_and_of_two_items(n_items):
+    episodes = plant(Size(30, 40, 6, n_items))
+    assert (episodes.n_users, episodes.n_pairs) == (30, 1200)
+    assert len(episodes.features) == (n_items or 2400)
+    assert (episodes.chosen != episodes.rejected).all()
+    gaps = episodes.features[episodes.chosen] - episodes.features[episodes.rejected]
+    own = [gaps[episodes.user == user] for user in range(30)]
+    told = np.mean([np.linalg.norm(gap.mean(0)) for gap in own])
+    by_chance = np.mean([np.linalg.norm((gap[::2] - gap[1::2]).mean(0)) / 2 for gap in own])
+    assert told > 1.5 * by_chance

@@ -20,7 +20,8 @@ from skmrm.splits import support_query
 
 pytestmark = pytest.mark.usefixtures("shared_fits")  # pages begin with the same model
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?")
 
@@ -140,6 +141,24 @@ def test__how_it_works__numbers_and_files_that_it_names__are_those_of_the_code()
         f"with fewer than {cold_start.MIN_USERS} users there is none",
     ):
         assert words in page
+
+
+def test__security__tests_that_it_names__are_there():
+    lines = (DOCS / "security.md").read_text(encoding="utf-8").splitlines()
+    rows = [line.split("|")[2] for line in lines if line.startswith("|") and "test_" in line]
+    named = [re.findall(r"`([^`]+\.py)`|`(test__\w+)`", row) for row in rows]
+    assert sum(bool(test) for row in named for _, test in row) > 12
+    for row in named:
+        files = [ROOT / "tests" / file for file, _ in row if file]
+        tests = "".join(file.read_text(encoding="utf-8") for file in files)
+        assert [test for _, test in row if test and f"def {test}(" not in tests] == []
+
+
+def test__design__files_that_it_names__are_there():
+    page = (DOCS / "design.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:\w+/)+(?:\w+\.(?:py|md))?)`", page))
+    assert len(named) > 40
+    assert [name for name in sorted(named) if not ((ROOT / name).exists() or (ROOT / "skmrm" / name).exists())] == []
 
 
 def test__blocks_of__output_below_a_block__belongs_to_it():

@@ -1,4 +1,4 @@
-"""A report on paper: the same few columns as text and as HTML."""
+"""A report on paper: the same few columns as text, as HTML and as Markdown."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-__all__ = ["as_html", "as_text"]
+__all__ = ["as_html", "as_markdown", "as_text"]
 
 _HEADER = (
     "choices",
@@ -53,6 +53,16 @@ def as_html(verdict: str, rows: Sequence[dict[str, Any]], note: str, warnings: S
         f"<div><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
         f"<p><small>{escape(note)}</small></p>" + (f"<p>Warnings:</p><ul>{listed}</ul>" if warnings else "") + "</div>"
     )
+
+
+def as_markdown(verdict: str, rows: Sequence[dict[str, Any]], note: str, warnings: Sequence[str]) -> str:
+    """Verdict, table and warnings as Markdown; what no user reaches is no row."""
+    cells = [[cell.replace(" ", "\N{NO-BREAK SPACE}") for cell in _cells(row)] for row in rows if row["n_users"]]
+    table = [_HEADER, ["---:"] * len(_HEADER), *cells]
+    lines = "\n".join(f"| {' | '.join(line)} |" for line in table)
+    listed = "\n".join(["Warnings:", "", *(f"- {escape(warning, quote=False)}" for warning in warnings)])
+    parts = [f"**{escape(verdict, quote=False)}**", lines, escape(note, quote=False), listed if warnings else ""]
+    return "\n\n".join(filter(None, parts))
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:

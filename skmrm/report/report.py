@@ -18,7 +18,7 @@ from skmrm.model_selection.curve import AdaptationCurve, Comparison, compare, fr
 from skmrm.model_selection.judged import SUPPORT_SIZES, read_judged
 from skmrm.model_selection.judging import draw_splits, encoded, judged_users
 from skmrm.report.drift import Drift, find_drift, word_drift
-from skmrm.report.layout import as_html, as_text
+from skmrm.report.layout import as_html, as_markdown, as_text
 from skmrm.report.verdict import MIN_USERS, word_verdict
 from skmrm.report.warnings import find_warnings, mute_pairs
 
@@ -109,6 +109,21 @@ class PersonalizationReport:
             relative_to=self.reference,
             **shared,
         ).plot(ax)
+
+    def to_markdown(self, *, names: bool = True) -> str:
+        """Verdict, table, note and warnings, for a card, an issue or a page.
+
+        Parameters
+        ----------
+        names : bool, default=True
+            Whether warnings may name users.
+
+        Returns
+        -------
+        str
+        """
+        told = self.warnings if names else [getattr(one, "unnamed", one) for one in self.warnings]
+        return as_markdown(self.verdict, self._rows(), self._note(), told)
 
     def _rows(self) -> list[dict[str, Any]]:
         rows = []

@@ -16,11 +16,24 @@ from skmrm.model_selection.judging import judged_users
 from skmrm.report.verdict import percent, size_key
 from skmrm.splits import SupportQuery
 
-__all__ = ["find_warnings", "mute_pairs"]
+__all__ = ["NamesUsers", "find_warnings", "mute_pairs"]
 
 _RELIABLE_USERS = 30
 _PAIRS_AT_A_TIME = 1 << 14  # of which features are compared
 _MIN_ANSWERS = 5  # two people may well agree on fewer pairs
+
+
+class NamesUsers(str):
+    """A warning that names users; `unnamed` is the same for people who may not know their ids."""
+
+    unnamed: str
+
+    @classmethod
+    def of(cls, before: str, names: str, after: str) -> NamesUsers:
+        """Names stand in brackets between two parts."""
+        made = cls(f"{before} ({names}){after}")
+        made.unnamed = before + after
+        return made
 
 
 def find_warnings(
@@ -197,7 +210,8 @@ def _identical_users(episodes: EpisodeSet, judged: NDArray[np.bool_]) -> Iterato
     twins = [row for rows in by_answers.values() if len(rows) > 1 for row in rows]
     if twins:
         names = name_some(episodes.users[sorted(twins)].tolist())
-        yield (
-            f"{len(twins)} users made the same choices on the same pairs as another user ({names}): intervals count "
-            "them as independent people. If they are duplicates or bots, keep one of each"
+        yield NamesUsers.of(
+            f"{len(twins)} users made the same choices on the same pairs as another user",
+            names,
+            ": intervals count them as independent people. If they are duplicates or bots, keep one of each",
         )

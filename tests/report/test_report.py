@@ -280,6 +280,21 @@ def test__report__html__is_escaped_and_holds_all_rows():
     assert "overflow-x:auto" in html
 
 
+def test__report__markdown__has_the_rows_and_names_nobody_where_nobody_is_to_be_named():
+    users = np.repeat(["<b>ann</b>", "bo", "cy", "di"], 6)
+    pairs = np.tile(np.arange(6), 4)
+    report = report_on(small_set(users, 2 * pairs, 2 * pairs + 1, np.tile([0, 0, 0, 1, 1, 1], 4)))
+    shown, shared = report.to_markdown(), report.to_markdown(names=False)
+    lines = shown.splitlines()
+    assert lines[0] == f"**{report.verdict}**"
+    assert sum(line.startswith("| ") for line in lines) == 2 + sum(row.n_users > 0 for row in report.comparisons)
+    assert len({line.count("|") for line in lines if line.startswith("| ")}) == 1
+    assert "&lt;b&gt;ann&lt;/b&gt;" in shown
+    assert "<b>" not in shown
+    assert "ann" not in shared
+    assert "4 users made the same choices on the same pairs as another user: intervals count" in shared
+
+
 def test__report__plot__draws_both_curves_on_the_axes_given(helps):
     mpl.use("Agg")
     import matplotlib.pyplot as plt

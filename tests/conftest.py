@@ -5,8 +5,9 @@ import math
 import os
 import pickle
 import shutil
+import sys
 from dataclasses import replace
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
 # Before anything that reads them is imported: sums in one order on every machine, and nothing asked of a network.
@@ -282,3 +283,35 @@ def save_reward_model():
             Qwen3ForSequenceClassification(config).save_pretrained(folder)
 
     return save
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A Hub on this machine, empty, where whoever has no other token is "anna"."""
+    pytest.importorskip("huggingface_hub", reason="needs huggingface_hub: pip install 'skmrm[hub]'")
+    import huggingface_hub
+    from huggingface_hub import constants, file_download
+
+    spec = spec_from_file_location("fake_hub", TESTS / "fake_hub.py")  # tests are no package
+    module = module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "fake_hub", module)
+    spec.loader.exec_module(module)
+    found = module.FakeHub()
+    template = found.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)  # up to version 0.x
+    for name, value in {
+        "ENDPOINT": found.endpoint,
+        "HUGGINGFACE_CO_URL_TEMPLATE": template,
+        "HF_HUB_CACHE": str(tmp_path / "hub_cache"),
+        "HF_HUB_OFFLINE": False,
+        "HF_HUB_DISABLE_XET": True,
+    }.items():
+        monkeypatch.setattr(constants, name, value, raising=False)  # not every version has all
+    monkeypatch.setenv("HF_TOKEN", "hf_anna")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    reset = getattr(huggingface_hub.utils, "reset_sessions", lambda: None)  # sessions of 0.x know whether to be offline
+    reset()
+    yield found
+    reset()
+    found.close()

@@ -20,17 +20,19 @@ from skmrm.estimators.inner_loop import InnerLoop
 from skmrm.estimators.scorer import RewardScorer
 from skmrm.estimators.user_model import UserRewardModel
 from skmrm.estimators.users import UserModels
-from skmrm.export import OnnxExport
+from skmrm.export.hub import HubModel
 from skmrm.export.sources import Source, model_source
 from skmrm.model_selection import adaptation_scorer
 
 if TYPE_CHECKING:
     from typing import Self
 
+    from skmrm.export.card_facts import CardFacts
+
 __all__ = ["RewardEstimator"]
 
 
-class RewardEstimator(OnnxExport, RewardScorer, TransformerMixin, EpisodeFitter):
+class RewardEstimator(HubModel, RewardScorer, TransformerMixin, EpisodeFitter):
     """A model of many users' rewards over shared base reward functions, which adapts to new users.
 
     A subclass has parameters, a ``fit`` that calls :meth:`_fit` with its part of the core, and docs.
@@ -41,6 +43,7 @@ class RewardEstimator(OnnxExport, RewardScorer, TransformerMixin, EpisodeFitter)
     # Fitted names that are saved beside the parameters: JSON values, and arrays (left out where None).
     _fitted_values: ClassVar[tuple[str, ...]] = ("ridge_", "selection_", "history_", "n_users_")
     _fitted_arrays: ClassVar[tuple[str, ...]] = ()
+    _of_persons: ClassVar[bool] = False
 
     # The first arguments of these methods are the data, under the names of this field; not metadata to be routed.
     __metadata_request__fit = {"episodes": UNUSED}  # noqa: RUF012
@@ -289,6 +292,21 @@ class RewardEstimator(OnnxExport, RewardScorer, TransformerMixin, EpisodeFitter)
         from skmrm.estimators.saving import load_model
 
         return load_model(cls, path, device)
+
+    def _sharing_problems(self) -> list[str]:
+        from skmrm.export.card_facts import encoder_problems
+
+        check_is_fitted(self)
+        return encoder_problems(self.encoder_)
+
+    def _write_files(self, folder: Any, include: frozenset[str]) -> None:
+        self.save(folder)
+
+    def _card_facts(self, include: frozenset[str], onnx: bool) -> CardFacts:
+        from skmrm.export.card_facts import facts_of_model
+
+        check_is_fitted(self)
+        return facts_of_model(self, None if self._cold is None else self._cold.columns, onnx)
 
     def _export_source(self) -> Source:
         check_is_fitted(self)

@@ -75,6 +75,7 @@ class EpisodeFitter(BaseEstimator):
     n_users_: int
     user_selection_: list[dict[str, Any]]
     _cold: ColdStart | None = None
+    hub_commit_: str | None = None
 
     def _fit(
         self,
@@ -211,6 +212,7 @@ class EpisodeFitter(BaseEstimator):
         base = {name: value for name, value in params.items() if name not in self._rule_params}
         self.adaptation_ = rule
         self.encoder_ = encoder
+        self.hub_commit_ = None  # what follows is of no commit, whatever was read before
         self._base_rewards = make_base_rewards(base, encoder, self.device, feature_names, scale)
         crowd, covariance = prior_of(self._rule_params, rule, self._base_rewards.n_bases)
         prior = {} if covariance is None else {"crowd.cov": covariance}

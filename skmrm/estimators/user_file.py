@@ -16,6 +16,8 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
+from shutil import copyfile
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from skmrm._support.files import PARTIAL, is_intact, json_object, move_into_place, sealed, sync_folder
@@ -36,7 +38,7 @@ from skmrm.estimators.user_records import Place, RecordForm, user_of
 from skmrm.estimators.user_rows import UserRows, rows_at_a_time
 from skmrm.exceptions import ModelFileError, StoreInUseError, reading
 
-__all__ = ["UsersInFile", "write_users"]
+__all__ = ["UsersInFile", "read_users", "write_users"]
 
 SCHEMA_VERSION = 1
 _KIND = "skmrm users"
@@ -248,6 +250,19 @@ class UsersInFile:
             if "full" in text or "disk I/O" in text:
                 raise OSError(f"{self.path}: {error}") from error
             raise ModelFileError(f"{self.path} is damaged, or no file of users ({error}): {_AGAIN}") from error
+
+
+def read_users(path: Path, model: str) -> UserRows:
+    """All users of a file that nobody may write to, or beside: a copy is read."""
+    with TemporaryDirectory(prefix="skmrm-users-") as folder:
+        copy = copyfile(path, Path(folder, path.name))
+        try:
+            found = UsersInFile(copy, model)
+            rows = found.all(whole=True)
+            found._close()
+        except ModelFileError as error:
+            raise ModelFileError(str(error).replace(str(copy), str(path))) from error
+    return rows
 
 
 def write_users(path: Path, model: str, blocks: Iterable[UserRows]) -> None:

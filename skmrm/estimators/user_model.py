@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +15,18 @@ from skmrm.episodes.questions import Question, ask, read_candidates
 from skmrm.estimators.inner_loop import InnerLoop
 from skmrm.estimators.scorer import RewardScorer
 from skmrm.estimators.user_rows import frozen
-from skmrm.export import OnnxExport
+from skmrm.export.hub import HubModel
 from skmrm.export.sources import Source, user_source
 
 if TYPE_CHECKING:
     from skmrm.explanation import Explanation
+    from skmrm.export.card_facts import CardFacts
     from skmrm.export.huggingface import UserRewardModelForSequenceClassification
 
 __all__ = ["WHY_GONE", "UserRewardModel"]
 
 
-class UserRewardModel(OnnxExport, RewardScorer):
+class UserRewardModel(HubModel, RewardScorer):
     """One user's reward model; made by ``adapt`` of :class:`skmrm.MetaRewardModel` or of a baseline, never changed.
 
     It keeps what the user said as gaps of base rewards, a few numbers a choice and no text, for :meth:`update`.
@@ -41,7 +42,9 @@ class UserRewardModel(OnnxExport, RewardScorer):
         Number of choices it was adapted on.
     """
 
-    __slots__ = ("_base", "_history", "_inner", "n_pairs_", "weights_", "weights_cov_")
+    __slots__ = ("_base", "_history", "_inner", "hub_commit_", "n_pairs_", "weights_", "weights_cov_")
+
+    _hub_options: ClassVar[frozenset[str]] = frozenset({"history"})
 
     _base: BaseRewards
     _inner: InnerLoop | None
@@ -74,7 +77,7 @@ class UserRewardModel(OnnxExport, RewardScorer):
         return {name: getattr(self, name) for name in UserRewardModel.__slots__}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        earlier = {"_inner": None, "_history": None}  # which earlier versions did not have
+        earlier = {"_inner": None, "_history": None, "hub_commit_": None}  # which earlier versions did not have
         for name, value in (earlier | state).items():
             object.__setattr__(self, name, frozen(value) if isinstance(value, np.ndarray) else value)
 
@@ -315,6 +318,19 @@ class UserRewardModel(OnnxExport, RewardScorer):
         from skmrm.export.huggingface import to_hf
 
         return to_hf(self)
+
+    def _sharing_problems(self) -> list[str]:
+        from skmrm.export.card_facts import encoder_problems
+
+        return encoder_problems(self._base.encoder)
+
+    def _write_files(self, folder: Any, include: frozenset[str]) -> None:
+        (self if "history" in include else self.compact()).save(folder)
+
+    def _card_facts(self, include: frozenset[str], onnx: bool) -> CardFacts:
+        from skmrm.export.card_facts import facts_of_user
+
+        return facts_of_user(self._base, self.n_pairs_, include, onnx)
 
     @property
     def thresholds_(self) -> NDArray[np.float64] | None:

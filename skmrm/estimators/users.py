@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
-from os import PathLike
+from functools import partial
+from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +24,16 @@ from skmrm.estimators.inner_loop import InnerLoop
 from skmrm.estimators.scorer import thresholds_by_pair
 from skmrm.estimators.user_model import WHY_GONE, UserRewardModel
 from skmrm.estimators.user_rows import UserRows, UsersInMemory, UserTable, frozen
-from skmrm.export import OnnxExport
+from skmrm.export.hub import HubPush
 from skmrm.export.sources import Source, users_source
 from skmrm.metrics import outcome_probabilities
 from skmrm.metrics.margins import sigmoid
 from skmrm.metrics.ratings import rated_margins, rated_outcomes
+from skmrm.serving._hub import USERS, Contents, Place, fetch
 
 if TYPE_CHECKING:
     from skmrm.estimators.user_file import UsersInFile
+    from skmrm.export.card_facts import CardFacts
 
 __all__ = ["UserModels"]
 
@@ -47,7 +51,7 @@ class _Model(Protocol):
     def _inner(self) -> InnerLoop: ...
 
 
-class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
+class UserModels(HubPush, Mapping[Hashable, UserRewardModel]):
     """Adapted users as a mapping from user id to :class:`UserRewardModel`, over one table of weights.
 
     ``adapt_many`` of a model makes them in memory, and they never change: :meth:`update`, :meth:`drop` and ``|`` give
@@ -58,6 +62,9 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
     ``users[id]`` is one user (a tuple is an id), ``users[[id, ...]]`` are some, ``users | others`` are both, where
     those on the right win. As in a dict, equal ids are one user: 1, 1.0 and True.
     """
+
+    _hub_contents: ClassVar[Contents] = USERS
+    _hub_options: ClassVar[frozenset[str]] = frozenset({"history", "ids"})
 
     def __init__(
         self,
@@ -306,15 +313,83 @@ class UserModels(OnnxExport, Mapping[Hashable, UserRewardModel]):
         TypeError
             If `model` is none.
         """
-        from skmrm.estimators.fingerprint import fingerprint
         from skmrm.estimators.user_file import UsersInFile
 
+        return cls._under(model, partial(UsersInFile, Path(path)), "load")
+
+    @classmethod
+    def _under(cls, model: _Model, table: Callable[[str], UserTable], caller: str) -> UserModels:
+        """Users of a model, whose fingerprint opens their table."""
+        from skmrm.estimators.fingerprint import fingerprint
+
         if isinstance(model, UserModels) or not hasattr(model, "base_rewards_") or not hasattr(model, "_inner"):
-            raise TypeError(f"load needs the fitted model that adapted the users, got {type(model).__name__}")
+            raise TypeError(f"{caller} needs the fitted model that adapted the users, got {type(model).__name__}")
         base, inner = model.base_rewards_, model._inner
         made = cls.__new__(cls)
-        made._hold(UsersInFile(Path(path), fingerprint(base, inner)), base, model.start_weights_, inner)
+        made._hold(table(fingerprint(base, inner)), base, model.start_weights_, inner)
         return made
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        repo_or_folder: str | PathLike[str],
+        model: _Model,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | PathLike[str] | None = None,
+        local_files_only: bool = False,
+    ) -> UserModels:
+        """Read the users that :meth:`push_to_hub` pushed, into memory.
+
+        Parameters
+        ----------
+        repo_or_folder : str or path
+            A folder with a file ``users.sqlite``, if there is one of that name; or a repository on the Hub.
+        model : fitted MetaRewardModel or baseline
+            The one that adapted the users, or the same from the Hub.
+        revision : str, optional
+            Branch, tag or commit; None is the main branch as it is now.
+        token : str or bool, optional
+            Of private repositories; None takes that of the login.
+        cache_dir : path, optional
+            None is the Hub's own cache (``HF_HOME``).
+        local_files_only : bool, default=False
+            Take what the cache has, and ask nobody.
+
+        Returns
+        -------
+        UserModels
+            In memory; what was fetched stays as it is. :meth:`save` and :meth:`load` make a file of them that changes.
+            Without ``include=["ids"]`` in the push their ids are 0, 1, 2 ...
+
+        Raises
+        ------
+        ImportError
+            If huggingface_hub is not installed (``pip install 'skmrm[hub]'``), and there is no such folder.
+        OSError
+            If the repository or the revision does not exist, may not be read, or cannot be reached.
+        ModelFileError
+            If it holds something else, is damaged, or the users belong to another model.
+        TypeError
+            If `model` is none.
+        """
+        from skmrm.estimators.user_file import read_users
+
+        folder, commit = fetch(Place(fspath(repo_or_folder), revision, token), USERS, cache_dir, local_files_only)
+        users = cls._under(model, lambda own: UsersInMemory(read_users(folder / USERS.mark, own)), "from_pretrained")
+        users.hub_commit_ = commit
+        return users
+
+    def _write_files(self, folder: Path, include: frozenset[str]) -> None:
+        from skmrm.estimators.user_file import write_users
+
+        write_users(folder / USERS.mark, self._fingerprint(), _shared(self._table.blocks(whole=True), include))
+
+    def _card_facts(self, include: frozenset[str], onnx: bool) -> CardFacts:
+        from skmrm.export.card_facts import facts_of_users
+
+        return facts_of_users(self._base, len(self), include, onnx)
 
     @property
     def _file(self) -> UsersInFile | None:
@@ -547,6 +622,15 @@ def _are_several(user: Any) -> bool:
 
 def _ids(ids: Any) -> list[Hashable]:
     return list(dict.fromkeys(id_array(list(ids)) if _are_several(ids) else [ids]))
+
+
+def _shared(blocks: Iterator[UserRows], include: frozenset[str]) -> Iterator[UserRows]:
+    """Rows as they are pushed: of users by number, and without what they said, unless these are asked for."""
+    n_before = 0
+    for rows in blocks:
+        numbers = rows.users if "ids" in include else id_array([*range(n_before, n_before + len(rows))])
+        n_before += len(rows)
+        yield replace(rows, users=numbers, history=rows.history if "history" in include else None)
 
 
 def _columns(rows: UserRows) -> dict[str, Any]:

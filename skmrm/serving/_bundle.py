@@ -60,11 +60,14 @@ class Bundle:
     contents : mapping of str to bytes
         Files by name; the data of a large graph only where there is no folder to map it from.
     folder : Path or None
+    commit : str or None
+        On the Hub, if it was fetched from there.
     """
 
     config: dict[str, Any]
     contents: Mapping[str, bytes]
     folder: Path | None
+    commit: str | None = None
 
     def __getitem__(self, name: str) -> bytes:
         if name not in self.contents:

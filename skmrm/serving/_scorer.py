@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -157,7 +158,7 @@ class OnnxScorer:
         self, opened: Bundle, arrays: dict[str, NDArray[Any]], options: tuple[int, int | None, int | None]
     ) -> None:
         """Get ready to score with a checked bundle and the numbers of its weights file."""
-        self._state = (opened, arrays, options)
+        self._state: tuple[Any, ...] = (opened, arrays, options)
         intra_op_threads, max_length, max_batch = options
         self.config = MappingProxyType(opened.config)
         self._of = _OF[opened.config["scorer"]]
@@ -173,6 +174,69 @@ class OnnxScorer:
         if self.weights is not None:
             self.weights.flags.writeable = False
         self._session = make_session(opened, intra_op_threads)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        repo_or_folder: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+        intra_op_threads: int = 1,
+        max_length: int | None = None,
+        max_batch: int | None = None,
+    ) -> OnnxScorer:
+        """Open what ``push_to_hub(..., onnx=True)`` pushed to the Hugging Face Hub.
+
+        Only the files of a bundle are fetched, each once: they stay in the Hub's cache, and are found there without a
+        network (``HF_HUB_OFFLINE=1``).
+
+        Parameters
+        ----------
+        repo_or_folder : str or path
+            A folder, if there is one of that name; or a repository, such as "anna/style-scorer".
+        revision : str, optional
+            Branch, tag or commit; None is the main branch as it is now. With a commit the same is read for ever.
+        token : str or bool, optional
+            Of private repositories; None takes that of the login.
+        cache_dir : path, optional
+            None is the Hub's own cache (``HF_HOME``).
+        local_files_only : bool, default=False
+            Take what the cache has, and ask nobody.
+        intra_op_threads : int, default=1
+            Threads of one call, as of the class.
+        max_length, max_batch : int, optional
+            Tokens of a text that are read, and rows computed on at a time; as of the class.
+
+        Returns
+        -------
+        OnnxScorer
+            Its `hub_commit` is the commit that was read; None of a folder.
+
+        Raises
+        ------
+        ImportError
+            If huggingface_hub is not installed (``pip install 'skmrm[hub]'``), and there is no such folder.
+        OSError
+            If the repository or the revision does not exist, may not be read, or cannot be reached.
+        ModelFileError
+            If it holds something else, or files are truncated or were altered.
+        """
+        from skmrm.serving._hub import BUNDLE, Place, fetch
+
+        place = Place(os.fspath(repo_or_folder), revision, token)
+        folder, commit = fetch(place, BUNDLE, cache_dir, local_files_only)
+        made = cls(folder, intra_op_threads=intra_op_threads, max_length=max_length, max_batch=max_batch)
+        opened, *rest = made._state
+        made._state = (replace(opened, commit=commit), *rest)
+        return made
+
+    @property
+    def hub_commit(self) -> str | None:
+        """The commit on the Hub that this was read from; None of anything else."""
+        return self._state[0].commit
 
     @property
     def thresholds(self) -> NDArray[np.float64] | None:

@@ -29,6 +29,7 @@ NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?")
 NEEDS = {
     "data_formats.md": ["datasets", "pandas", "polars", "pyarrow"],
     "encoding.md": ["transformers", "ray"],
+    "hub.md": ["huggingface_hub", "onnx", "onnxruntime"],
     "is_it_worth_it.md": ["matplotlib", "pandas"],
     "serving.md": ["onnx", "onnxruntime"],
     "trl.md": ["datasets"],
@@ -75,18 +76,21 @@ def wording(text: str) -> str:
         "design.md",
         "encoding.md",
         "how_it_works.md",
+        "hub.md",
         "security.md",
         "serving.md",
         "trl.md",
         "users_life.md",
     ],
 )
-def test__page__its_python_blocks_run_in_order__as_shown(page, tmp_path, monkeypatch, save_reward_model):
+def test__page__its_python_blocks_run_in_order__as_shown(page, tmp_path, monkeypatch, save_reward_model, request):
     for name in NEEDS.get(page, []):
         pytest.importorskip(name, reason=f"needs {name}: pip install 'skmrm[dev]'")
     blocks = blocks_of((DOCS / page).read_text(encoding="utf-8"))
     assert blocks
     monkeypatch.chdir(tmp_path)
+    if page == "hub.md":
+        request.getfixturevalue("hub")
     if page == "encoding.md":  # a folder by the name of what the page takes from the Hub
         save_reward_model("Skywork/Skywork-Reward-V2-Qwen3-0.6B")
     module = ModuleType("__page__")  # that there is one lets classes of the page be pickled

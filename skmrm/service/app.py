@@ -12,7 +12,9 @@ from fastapi import FastAPI
 from skmrm.service import routes
 from skmrm.service.bodies import JsonRoute
 from skmrm.service.errors import StartError, handle_errors
+from skmrm.service.labelling import add_labelling
 from skmrm.service.limits import Limits, RequestLimits
+from skmrm.service.pool import Pool, read_pool
 from skmrm.service.schemas import feature_forms, text_forms
 from skmrm.service.store import WeightStore
 from skmrm.service.users import Users
@@ -23,7 +25,9 @@ __all__ = ["create_app", "fingerprint", "from_environment"]
 _DEFAULT = Limits()
 
 
-def create_app(bundle: Any, database: str | os.PathLike[str], limits: Limits = _DEFAULT) -> FastAPI:
+def create_app(
+    bundle: Any, database: str | os.PathLike[str], limits: Limits = _DEFAULT, pool: str | os.PathLike[str] | None = None
+) -> FastAPI:
     """The service of one model and its users, an ASGI application.
 
     Parameters
@@ -34,6 +38,9 @@ def create_app(bundle: Any, database: str | os.PathLike[str], limits: Limits = _
         SQLite file of what is learnt of users; made if it is not there.
     limits : Limits
         How large requests may be, how many are computed at once, and how much is kept of a user.
+    pool : path, optional
+        File of JSON lines, ``{"prompt": "...", "responses": ["...", "..."]}`` each, that the page at ``/label`` asks
+        users to compare; it is read and encoded once. None is a service without the page.
 
     Returns
     -------
@@ -42,9 +49,11 @@ def create_app(bundle: Any, database: str | os.PathLike[str], limits: Limits = _
     Raises
     ------
     ModelFileError, StartError
-        Where the bundle or the database cannot be served; both are a ValueError.
+        Where the bundle, the database or the pool cannot be served; both are a ValueError.
     """
+    items = None if pool is None else read_pool(pool, limits.characters)
     scorer = _open(bundle)
+    asked = None if items is None else Pool.of(items, scorer)
     store = WeightStore(database, fingerprint(scorer.config), scorer.n_bases)
     users = Users(scorer, store, limits.kept)
     forms = text_forms(limits) if scorer.kind == "text" else feature_forms(limits, scorer.n_features)
@@ -62,6 +71,8 @@ def create_app(bundle: Any, database: str | os.PathLike[str], limits: Limits = _
         add(app, users, forms, limits)
     routes.add_listing(app, users, limits)
     routes.add_health(app, users)
+    if asked is not None:
+        add_labelling(app, users, asked, limits)
     return app
 
 
@@ -72,8 +83,8 @@ def fingerprint(config: Mapping[str, Any]) -> str:
 
 
 def from_environment() -> FastAPI:
-    """The service of $SCORER_BUNDLE and $SCORER_DATABASE: what uvicorn needs to start several workers."""
-    return create_app(os.environ["SCORER_BUNDLE"], os.environ["SCORER_DATABASE"])
+    """The service of $SCORER_BUNDLE, $SCORER_DATABASE and perhaps $SCORER_POOL: for uvicorn with several workers."""
+    return create_app(os.environ["SCORER_BUNDLE"], os.environ["SCORER_DATABASE"], pool=os.environ.get("SCORER_POOL"))
 
 
 def _open(bundle: Any) -> OnnxScorer:

@@ -21,6 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine)")
     parser.add_argument("--port", type=_port, default=8000, help="port to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--label", action="store_true", help="also a page on which users compare responses; needs --pool"
+    )
+    parser.add_argument(
+        "--pool",
+        metavar="FILE",
+        help='what the page asks about: lines of {"prompt": "...", "responses": ["...", "..."]}',
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -36,10 +44,15 @@ def run(arguments: argparse.Namespace) -> None:
     ImportError
         If what serving needs is not installed (``pip install 'skmrm[serve]'``).
     ValueError
-        If the bundle or the database cannot be served (ModelFileError, StartError).
+        If the bundle, the database or the pool cannot be served (ModelFileError, StartError).
     """
+    if arguments.label != (arguments.pool is not None):
+        missing = "--pool FILE, which has what to ask about" if arguments.label else "--label, whose page asks about it"
+        raise ValueError(f"--label and --pool go together: add {missing}")
     create_app, uvicorn = _libraries()
-    app = create_app(arguments.bundle, arguments.database)
+    app = create_app(arguments.bundle, arguments.database, pool=arguments.pool)
+    if arguments.label:
+        print(f"label at http://{arguments.host}:{arguments.port}/label", file=sys.stderr)
     uvicorn.run(app, host=arguments.host, port=arguments.port, access_log=False)  # its lines would hold users' ids
 
 

@@ -15,13 +15,15 @@ from skmrm.exceptions import EpisodeError
 _MOST_PROBLEMS = 20
 _MEANING = {
     400: "`bad_request`: the body cannot be read.",
-    404: "`unknown_user`: nobody of this id has been adapted, or was forgotten.",
+    404: "`unknown_user`: nobody of this id has been adapted, or was forgotten. `unknown_question`: the pool of the "
+    "labelling page has no such comparison.",
     409: "`choices_not_kept`: the user was adapted by a version that did not keep choices; adapt again. "
     "`too_many_choices`: more would be kept of the user than may be; adapt with those that still count.",
     413: "`body_too_large`: the body has more bytes than a request may have.",
     422: "`invalid_request`: a rule or limit is broken. `unusable_pairs`: a rule of adapting is. `wrong_input_kind`: "
     "texts where the bundle takes feature vectors, or the other way round. `cannot_ask`: the bundle's model defines no "
-    "posterior. `cannot_explain`: nothing to explain by; the message says what.",
+    "posterior. `cannot_explain`: nothing to explain by; the message says what. `cannot_tie`: nobody tied in fit, so "
+    "that a tie would say nothing.",
     503: "`overloaded`: as much is being computed as may be. `busy`: others are writing to the database. "
     "`not_yet_forgotten`: copies of a deleted user are left. The header Retry-After says when to try again.",
 }

@@ -15,6 +15,7 @@ from skmrm.exceptions import EpisodeError
 from skmrm.explanation import Explanation
 from skmrm.service.errors import ServiceError, documented
 from skmrm.service.limits import Limits
+from skmrm.service.pool import keys_of
 from skmrm.service.schemas import (
     Adapted,
     AskedPair,
@@ -179,7 +180,14 @@ def add_listing(app: FastAPI, users: Users, limits: Limits) -> None:
             history = users.read(user_id, kept)
             gaps, said = history.gaps.tolist(), {name: column.tolist() for name, column in history.said.items()}
         weights = kept.weights.tolist()
-        return UserData(user_id=user_id, n_pairs=kept.n_pairs, weights=weights, gaps=gaps, said=said)
+        return UserData(
+            user_id=user_id,
+            n_pairs=kept.n_pairs,
+            weights=weights,
+            gaps=gaps,
+            said=said,
+            asked=[key.hex() for key in keys_of(kept.asked)],
+        )
 
     @app.delete("/users/{user_id}", status_code=204, responses=documented(404, 422, 503))
     def forget(user_id: UserId) -> None:

@@ -126,6 +126,27 @@ class UserData(ListedUser):
         "one, less those of the bar); null where a version adapted the user that did not keep them"
     )
     said: dict[str, list[float]] | None = Field(description="Outcome, weight, time and rating of each choice, if told")
+    asked: list[str] = Field(description="Keys of the comparisons that the labelling page asked for, without texts")
+
+
+class PoolQuestion(BaseModel):
+    """A comparison of the pool, to be shown."""
+
+    key: str = Field(description="What the answer is sent with", examples=["0123456789abcdef"])
+    prompt: str
+    left: str = Field(description="The response to show on the left; which one that is, is drawn by chance")
+    right: str
+    information: float = Field(description="What the answer is expected to tell of the user, in bits; 1 at most")
+
+
+class Labelling(BaseModel):
+    """How far a user is, and what to ask next."""
+
+    question: PoolQuestion | None = Field(description="Null where all comparisons of the pool have been asked")
+    n_choices: int = Field(description="Choices that the user's weights are made from")
+    n_asked: int = Field(description="Comparisons that were asked, those that were skipped among them")
+    n_left: int = Field(description="Comparisons of the pool that were not asked yet")
+    ties: bool = Field(description="Whether a tie is an answer: whether there were some in fit")
 
 
 class Health(BaseModel):
@@ -175,6 +196,13 @@ def _said(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     told = [row["outcome"] for row in rows if row.get("outcome") is not None]
     rows = [row | {"outcome": 1} if told and row.get("outcome", 0) is None else row for row in rows]
     return [{name: value for name, value in row.items() if value is not None} for row in rows]
+
+
+class Answer(_Strict):
+    """What the user answered to a comparison of the pool."""
+
+    key: str = Field(pattern="^[0-9a-f]{16}$", description="Of the question", examples=["0123456789abcdef"])
+    choice: Literal["left", "right", "tie", "skip"] = Field(description="Skip: it is not asked again, and says nothing")
 
 
 class _Rated(_Strict):

@@ -14,17 +14,19 @@ from skmrm.service.errors import ServiceError, StartError
 
 _TABLES = {
     "meta": "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
-    "users": "CREATE TABLE users (id TEXT PRIMARY KEY, n_pairs INTEGER NOT NULL, weights BLOB NOT NULL, history BLOB)",
+    "users": "CREATE TABLE users (id TEXT PRIMARY KEY, n_pairs INTEGER NOT NULL, weights BLOB NOT NULL, history BLOB, "
+    "asked BLOB)",
 }
-_SCHEMA_VERSION = "2"
-_FIRST_VERSION = "1"  # did not keep choices
+_ADDED = ("history", "asked")  # columns of users, by the second version and by the third
+_SCHEMA_VERSION = str(1 + len(_ADDED))
+_EARLIER = tuple(map(str, range(1, 1 + len(_ADDED))))
 _START_PATIENCE = 10.0  # seconds to wait for others before the service starts
 _PATIENCE = 1.0  # seconds that a request waits for others, before it is told to come again
 _MOST_WRITERS = 8  # requests that wait to write; each holds a thread that a reader could have
 _BUSY = (5, 6)  # SQLITE_BUSY, SQLITE_LOCKED
 _FLOATS = np.dtype("<f8")
 _TO_WIPE = "to_wipe"  # key in meta while files may hold what was deleted
-_FIND = "SELECT weights, n_pairs, history FROM users WHERE id = ?"
+_FIND = "SELECT weights, n_pairs, history, asked FROM users WHERE id = ?"
 
 
 class Kept(NamedTuple):
@@ -37,11 +39,14 @@ class Kept(NamedTuple):
         Pairs and ratings that they were made from.
     history : bytes or None
         These, as ``History.to_bytes``; None of users whom a version adapted that did not keep them.
+    asked : bytes
+        Keys of comparisons of a pool that were asked, one after the other.
     """
 
     weights: np.ndarray
     n_pairs: int
     history: bytes | None
+    asked: bytes = b""
 
 
 class WeightStore:
@@ -85,10 +90,12 @@ class WeightStore:
         """Ids and numbers of choices of so many users, in the order of ids, those that come after an id."""
         return self._read("SELECT id, n_pairs FROM users WHERE id > ? ORDER BY id LIMIT ?", after, limit)
 
-    def put(self, user: str, weights: np.ndarray, n_pairs: int, history: bytes | None = None) -> None:
+    def put(
+        self, user: str, weights: np.ndarray, n_pairs: int, history: bytes | None = None, asked: bytes = b""
+    ) -> None:
         """Keep weights in place of older ones, all or nothing; on disk when this returns."""
         with self._writing() as database:
-            _put(database, user, Kept(weights, n_pairs, history))
+            _put(database, user, Kept(weights, n_pairs, history, asked))
 
     def change(self, user: str, change: Callable[[Kept | None], Kept]) -> Kept:
         """Keep what a function makes of what was kept, in one transaction: no change of another is lost between.
@@ -178,13 +185,19 @@ class WeightStore:
                 f"{self._file} is a database of something else, with {', '.join(sorted(tables))}: pass another file"
             )
         found = dict(database.execute("SELECT key, value FROM meta").fetchall())
-        wanted = meta | ({"schema_version": _FIRST_VERSION} if found.get("schema_version") == _FIRST_VERSION else {})
+        version = found.get("schema_version")
+        if version not in (*_EARLIER, _SCHEMA_VERSION):
+            raise StartError(
+                f"{self._file} has schema version {version}, and this skmrm knows {_SCHEMA_VERSION}: install the later "
+                "skmrm that wrote it, or pass another file"
+            )
+        wanted = meta | {"schema_version": version}
         wrong = [f"{key} {found.get(key)}, not {value}" for key, value in wanted.items() if found.get(key) != value]
         if wrong:
             raise StartError(
                 f"{self._file} holds weights of another model, which mean nothing under this bundle's base reward "
-                f"functions ({'; '.join(wrong)}): serve the bundle that they were made with, or pass a new file and "
-                "adapt again"
+                f"functions ({'; '.join(wrong)}): serve the bundle that they were made with (a new fit is another "
+                "model, and so may be an export by another version), or pass a new file and adapt the users again"
             )
         database.execute("PRAGMA secure_delete = ON")  # what is replaced is overwritten
         _use_log(database)
@@ -199,23 +212,26 @@ def _names_of_tables(database: sqlite3.Connection) -> set[str]:
 
 
 def _kept(rows: list[tuple[Any, ...]]) -> Kept | None:
-    return Kept(np.frombuffer(rows[0][0], _FLOATS), *rows[0][1:]) if rows else None
+    if not rows:
+        return None
+    weights, n_pairs, history, asked = rows[0]
+    return Kept(np.frombuffer(weights, _FLOATS), n_pairs, history, asked or b"")
 
 
 def _put(database: sqlite3.Connection, user: str, kept: Kept) -> None:
-    row = (user, kept.n_pairs, kept.weights.astype(_FLOATS).tobytes(), kept.history)
-    database.execute("INSERT OR REPLACE INTO users (id, n_pairs, weights, history) VALUES (?, ?, ?, ?)", row)
+    row = (user, kept.n_pairs, kept.weights.astype(_FLOATS).tobytes(), kept.history, kept.asked)
+    database.execute("INSERT OR REPLACE INTO users (id, n_pairs, weights, history, asked) VALUES (?, ?, ?, ?, ?)", row)
 
 
 def _bring_up_to_date(database: sqlite3.Connection) -> None:
-    """Give a file of the first version a place for choices; of several processes that start at once, one does."""
+    """Give a file of an earlier version the columns that it lacks; of processes that start at once, one does."""
     if _version(database) == _SCHEMA_VERSION:
         return
     with database:
         database.execute("BEGIN IMMEDIATE")
-        if _version(database) == _FIRST_VERSION:
-            database.execute("ALTER TABLE users ADD COLUMN history BLOB")
-            database.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (_SCHEMA_VERSION,))
+        for column in _ADDED[int(_version(database)) - 1 :]:
+            database.execute(f"ALTER TABLE users ADD COLUMN {column} BLOB")
+        database.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (_SCHEMA_VERSION,))
 
 
 def _version(database: sqlite3.Connection) -> str:

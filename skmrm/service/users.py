@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from skmrm.episodes.history import History
 from skmrm.service.errors import ServiceError
+from skmrm.service.pool import keys_of
 from skmrm.service.store import Kept, WeightStore
 from skmrm.serving import OnnxScorer
 
@@ -62,13 +63,22 @@ class Users:
 
         def change(kept: Kept | None) -> Kept:
             history = new if kept is None else self.read(user_id, kept).joined(new)
-            if len(history.gaps) > self.most:
-                message = (
-                    f"of a user {self.most} pairs and ratings are kept at most, these would be "
-                    f"{len(history.gaps)}: adapt with those that still count"
-                )
-                raise ServiceError(409, "too_many_choices", message)
-            return self._learnt(history, half_life)
+            return self._learnt(history, half_life, b"" if kept is None else kept.asked)
+
+        return self.store.change(user_id, change)
+
+    def answer(self, user_id: str, key: bytes, said: History) -> Kept:
+        """Add what a user answered to a comparison, which may be nothing; an answer that comes again adds nothing."""
+
+        def change(kept: Kept | None) -> Kept:
+            if kept is None:
+                return self._learnt(said, None, key)
+            if key in keys_of(kept.asked):
+                return kept
+            asked = kept.asked + key
+            if not len(said.gaps):
+                return kept._replace(asked=asked)
+            return self._learnt(self.read(user_id, kept).joined(said), None, asked)
 
         return self.store.change(user_id, change)
 
@@ -84,10 +94,16 @@ class Users:
             raise ServiceError(409, "choices_not_kept", message)
         return History.from_bytes(kept.history, self.scorer.n_bases)
 
-    def _learnt(self, history: History, half_life: float | None) -> Kept:
-        """What to keep of a user who said this."""
+    def _learnt(self, history: History, half_life: float | None, asked: bytes = b"") -> Kept:
+        """What to keep of a user who said this; a ServiceError, 409, if it is too much."""
+        if len(history.gaps) > self.most:
+            message = (
+                f"of a user {self.most} pairs and ratings are kept at most, these would be "
+                f"{len(history.gaps)}: adapt with those that still count"
+            )
+            raise ServiceError(409, "too_many_choices", message)
         weights = self.scorer.adapt([], earlier=history, half_life=half_life)
-        return Kept(weights, len(history.gaps), history.to_bytes())
+        return Kept(weights, len(history.gaps), history.to_bytes(), asked)
 
 
 def _unknown(user_id: str) -> ServiceError:

@@ -446,6 +446,30 @@ class OnnxScorer:
         )
         return new if earlier is None else earlier.joined(new)
 
+    def posterior(self, earlier: History | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+        """What is known of a user's weights.
+
+        Parameters
+        ----------
+        earlier : History, optional
+            What the user said, as :meth:`history` gave it; None for nothing.
+
+        Returns
+        -------
+        weights : ndarray of float64 of shape (n_bases,)
+            As of :meth:`adapt`.
+        covariance : ndarray of float64 of shape (n_bases, n_bases), or None
+            None where the inner rule defines no posterior.
+
+        Raises
+        ------
+        TypeError
+            If the bundle cannot adapt.
+        ValueError
+            If `earlier` is of another model.
+        """
+        return self._posterior(self.history([], earlier=earlier))
+
     def suggest_pairs(
         self, candidates: Any, n: int = 1, context: Any = None, *, earlier: History | None = None
     ) -> list[Question]:
@@ -473,8 +497,7 @@ class OnnxScorer:
         ValueError
             If its inner rule defines no posterior.
         """
-        history = self.history([], earlier=earlier)
-        weights, covariance = self._posterior(history)
+        weights, covariance = self.posterior(earlier)
         if covariance is None:
             raise ValueError(
                 f"suggest_pairs needs a posterior, and the bundle's inner rule, {self.config['adaptation']['kind']!r}, "

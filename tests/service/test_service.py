@@ -3,25 +3,20 @@
 import argparse
 import asyncio
 import json
-import os
 import re
-import socket
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from skmrm import Episode, MetaRewardModel, split_users
-from skmrm.datasets import load_style_preferences
+from skmrm import Episode, MetaRewardModel
 from skmrm.episodes import as_episode_set
 from skmrm.exceptions import EpisodeError
 from skmrm.serving import OnnxScorer
@@ -30,31 +25,14 @@ httpx = pytest.importorskip("httpx", reason="needs httpx: pip install 'skmrm[dev
 for needed in ("fastapi", "uvicorn", "onnx", "onnxruntime"):
     pytest.importorskip(needed, reason=f"needs {needed}: pip install 'skmrm[dev]'")
 
-import skmrm.service.app  # noqa: E402
-from skmrm import service  # noqa: E402
+from skmrm.service.app import create_app, fingerprint  # noqa: E402
 from skmrm.service.command import add_arguments, main  # noqa: E402
+from skmrm.service.errors import ServiceError, StartError, error_response  # noqa: E402
+from skmrm.service.limits import Limits, RequestLimits  # noqa: E402
+from skmrm.service.store import WeightStore, _empty_log  # noqa: E402
 
-ROOT = Path(skmrm.__file__).parents[1]
-BLOCKER = """
-import sys
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"torch", "sklearn", "transformers", "scipy"}:
-            raise ModuleNotFoundError(f"{name} is blocked", name=name)
-sys.meta_path.insert(0, Blocker())
-"""
 SMALL_LIMITS = "Limits(pairs=3, items=3, questions=2, kept=5, characters=40, id_characters=8, body_bytes=2000)"
 PROMPT = "How do I boil an egg?"
-
-
-@pytest.fixture(scope="module")
-def known_and_new():
-    return split_users(load_style_preferences(n_users=48, random_state=0).episodes, random_state=0)
-
-
-@pytest.fixture(scope="module")
-def text_model(known_and_new):
-    return MetaRewardModel(n_bases=4, max_epochs=1, random_state=0, device="cpu").fit(known_and_new[0])
 
 
 @pytest.fixture(scope="module")
@@ -67,82 +45,22 @@ def bundles(model, text_model, few_episodes, small, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    """A place in which the heavy libraries cannot be imported."""
-    folder = tmp_path_factory.mktemp("blocked")
-    (folder / "sitecustomize.py").write_text(BLOCKER)
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]), "OMP_NUM_THREADS": "1"}
-
-
-@pytest.fixture(scope="module")
-def text_service(bundles, environment, tmp_path_factory):
-    with serving(bundles / "text", tmp_path_factory.mktemp("database") / "users.sqlite", environment) as client:
+def text_service(serving, bundles, tmp_path_factory):
+    with serving(bundles / "text", tmp_path_factory.mktemp("database") / "users.sqlite") as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def small_text_service(bundles, environment, tmp_path_factory):
+def small_text_service(serving, bundles, tmp_path_factory):
     database = tmp_path_factory.mktemp("database") / "users.sqlite"
-    with serving(bundles / "text", database, environment, SMALL_LIMITS) as client:
+    with serving(bundles / "text", database, SMALL_LIMITS) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def feature_service(bundles, environment, tmp_path_factory):
-    with serving(bundles / "features", tmp_path_factory.mktemp("database") / "users.sqlite", environment) as client:
+def feature_service(serving, bundles, tmp_path_factory):
+    with serving(bundles / "features", tmp_path_factory.mktemp("database") / "users.sqlite") as client:
         yield client
-
-
-def arguments(bundle, database, port, limits=None):
-    if limits is None:
-        return ["-m", "skmrm.service", "--bundle", str(bundle), "--database", str(database), "--port", str(port)]
-    code = f"""
-import uvicorn
-from skmrm.service import Limits, create_app
-uvicorn.run(create_app({str(bundle)!r}, {str(database)!r}, {limits}), port={port}, access_log=False)
-"""
-    return ["-c", code]
-
-
-@contextmanager
-def serving(bundle, database, environment, limits=None):
-    """A client of the service in a process of its own, which is killed in the end, as a machine that fails would."""
-    with running(lambda port: arguments(bundle, database, port, limits), environment) as (client, process):
-        yield client
-        assert process.poll() is None
-        process.kill()
-
-
-@contextmanager
-def running(arguments_for, environment):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with (
-        tempfile.TemporaryFile("w+") as log,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=None, trust_env=False) as client,
-    ):
-        process = subprocess.Popen([sys.executable, *arguments_for(port)], stdout=log, stderr=log, env=environment)
-        try:
-            wait_for(client, process)
-            yield client, process
-        finally:
-            process.terminate()
-            process.wait()
-            log.seek(0)
-            printed = log.read()
-    assert "Application startup complete" in printed
-    assert "/users/" not in printed  # ids of users are in the paths
-    assert "Traceback" not in printed
-
-
-def wait_for(client, process):
-    while process.poll() is None:  # however slow the machine is
-        with suppress(httpx.TransportError):
-            client.get("/health").raise_for_status()
-            return
-        time.sleep(0.05)
-    pytest.fail(f"the service did not start (exit status {process.poll()})")
 
 
 def post(client, path, body):
@@ -260,7 +178,7 @@ def test__adapt__ties_strengths_and_weights__weights_are_those_of_the_live_model
     assert np.abs(adapted.weights_ - model.adapt(user).weights_).max() > 1e-3
 
 
-def test__adapt__thumbs_and_choices__weights_are_those_of_the_live_model(episodes, environment, tmp_path):
+def test__adapt__thumbs_and_choices__weights_are_those_of_the_live_model(serving, episodes, tmp_path):
     model = MetaRewardModel(n_bases=3, random_state=0, device="cpu")
     rated = [thumbs_of(episode) for episode in episodes]
     model.fit(as_episode_set(rated)._with(scale=(False, True))).export_onnx(tmp_path / "bundle")
@@ -268,7 +186,7 @@ def test__adapt__thumbs_and_choices__weights_are_those_of_the_live_model(episode
     responses = user.chosen[:6].tolist()
     ratings = [{"response": x, "rating": bool(row % 2), "weight": 1 + row} for row, x in enumerate(responses)]
     pairs = feature_pairs(user)[6:]
-    with serving(tmp_path / "bundle", tmp_path / "users.sqlite", environment) as client:
+    with serving(tmp_path / "bundle", tmp_path / "users.sqlite") as client:
         for said in ({"ratings": ratings}, {"ratings": ratings, "pairs": pairs}):
             answer = post(client, "/users/ann/adapt", said)
             assert answer["n_pairs"] == len(ratings) + len(said.get("pairs", []))
@@ -356,7 +274,7 @@ def test__update__more_than_may_be_kept__is_refused_and_changes_nothing(small_te
     assert small_text_service.get("/users/full").json()["n_pairs"] == 5
 
 
-def test__update__many_at_a_time_in_several_processes__loses_none(bundles, environment, model, episodes, tmp_path):
+def test__update__many_at_a_time_in_several_processes__loses_none(running, serving, bundles, model, episodes, tmp_path):
     variables = {"SCORER_BUNDLE": str(bundles / "features"), "SCORER_DATABASE": str(tmp_path / "users.sqlite")}
     pairs, body = feature_pairs(episodes[2]), {"features": episodes[0].chosen.tolist()}
 
@@ -366,9 +284,9 @@ def test__update__many_at_a_time_in_several_processes__loses_none(bundles, envir
                 time.sleep(0.1)  # as Retry-After says, or nearly
             return response.raise_for_status().json()["n_pairs"]
 
-    with running(workers, environment | variables) as (client, _), ThreadPoolExecutor(8) as threads:
+    with running(workers, variables) as (client, _), ThreadPoolExecutor(8) as threads:
         assert sorted(threads.map(update, pairs)) == [*range(1, len(pairs) + 1)]
-    with serving(bundles / "features", tmp_path / "users.sqlite", environment) as client:
+    with serving(bundles / "features", tmp_path / "users.sqlite") as client:
         rewards = post(client, "/users/ann/score", body)["rewards"]
         np.testing.assert_allclose(rewards, model.adapt(pairs).predict(episodes[0].chosen), atol=1e-5)
         post(client, "/users/ann/update", {"pairs": feature_pairs(episodes[3])})
@@ -414,11 +332,11 @@ def test__question__feature_vectors__are_those_of_the_live_user(feature_service,
 def test__model_without_posterior__explains_and_does_not_ask(episodes, tmp_path):
     model = MetaRewardModel(n_bases=2, adaptation="gradient", max_epochs=1, random_state=0, device="cpu")
     model.fit(episodes).export_onnx(tmp_path / "bundle")
-    app = service.app.create_app(tmp_path / "bundle", tmp_path / "users.sqlite")
+    app = create_app(tmp_path / "bundle", tmp_path / "users.sqlite")
     body = {"features": episodes[0].chosen.tolist()}
     response = asyncio.run(in_process(app, "POST", "/users/ann/question", json=body))
     assert "defines none" in refusal(response, 422, "cannot_ask")["message"]
-    app = service.app.create_app(tmp_path / "bundle", tmp_path / "users.sqlite")
+    app = create_app(tmp_path / "bundle", tmp_path / "users.sqlite")
     found = asyncio.run(in_process(app, "GET", "/users/ann/explain")).json()
     assert [effect["low"] for effect in found["effects"]] == [None] * len(found["effects"])
     same_explanation(found, model.adapt([]).explain())
@@ -468,7 +386,7 @@ def test__explain__feature_vectors__is_that_of_the_live_user(feature_service, mo
 
 
 def test__users__are_listed_in_pages(bundles, episodes, tmp_path):
-    app = service.app.create_app(bundles / "features", tmp_path / "users.sqlite", service.limits.Limits(users=3))
+    app = create_app(bundles / "features", tmp_path / "users.sqlite", Limits(users=3))
     counts = {f"u{row}": 1 + row for row in (3, 1, 0, 2, 4)}
 
     async def visit():
@@ -509,7 +427,8 @@ def test__user__all_that_is_kept__is_told(feature_service, model, episodes):
         "weight": [1] * len(pairs),
         "time": [*range(len(pairs))],
     }
-    assert set(found) == {"user_id", "n_pairs", "weights", "gaps", "said"}
+    assert found["asked"] == []
+    assert set(found) == {"user_id", "n_pairs", "weights", "gaps", "said", "asked"}
     refusal(feature_service.get("/users/nobody"), 404, "unknown_user")
 
 
@@ -524,19 +443,19 @@ def test__score__unknown_user__is_a_user_without_choices_or_an_error(feature_ser
         assert "'nobody'" in refusal(response, 404, "unknown_user")["message"]
 
 
-def test__service__killed_and_started_again__users_are_as_before(bundles, environment, model, episodes, tmp_path):
+def test__service__killed_and_started_again__users_are_as_before(serving, bundles, model, episodes, tmp_path):
     database, body = tmp_path / "users.sqlite", {"features": episodes[0].chosen.tolist()}
 
     def rewards(client):
         return [post(client, f"/users/u{row}/score?on_unknown=error", body)["rewards"] for row in range(5)]
 
-    with serving(bundles / "features", database, environment) as client:
+    with serving(bundles / "features", database) as client:
         for row in range(5):
             for call, some in (("adapt", slice(5)), ("update", slice(5, 9))):
                 post(client, f"/users/u{row}/{call}", {"pairs": feature_pairs(episodes[row])[some]})
         before = rewards(client)
         kept = [client.get(f"/users/u{row}").json() for row in range(5)]
-    with serving(bundles / "features", database, environment) as client:
+    with serving(bundles / "features", database) as client:
         assert client.get("/health").json()["n_users"] == 5
         assert rewards(client) == before
         assert [client.get(f"/users/u{row}").json() for row in range(5)] == kept
@@ -719,7 +638,7 @@ def test__requests__many_at_a_time__give_what_they_give_one_by_one(text_service,
         assert list(threads.map(visit, range(16))) == one_by_one
 
 
-def test__workers__several__share_the_users(bundles, environment, episodes, tmp_path):
+def test__workers__several__share_the_users(running, bundles, episodes, tmp_path):
     variables = {"SCORER_BUNDLE": str(bundles / "features"), "SCORER_DATABASE": str(tmp_path / "users.sqlite")}
 
     def visit(row):
@@ -729,7 +648,7 @@ def test__workers__several__share_the_users(bundles, environment, episodes, tmp_
         with httpx.Client(base_url=client.base_url, timeout=None, trust_env=False) as own:
             return post(own, f"/users/u{row}/score?on_unknown=error", body)["rewards"]
 
-    with running(workers, environment | variables) as (client, _):
+    with running(workers, variables) as (client, _):
         with ThreadPoolExecutor(4) as threads:
             rewards = list(threads.map(visit, range(20)))
         assert client.get("/health").json()["n_users"] == 20
@@ -737,7 +656,7 @@ def test__workers__several__share_the_users(bundles, environment, episodes, tmp_
 
 
 def test__start__of_what_cannot_be_served__says_why_and_ends(bundles, tmp_path):
-    service.store.WeightStore(tmp_path / "other.sqlite", "another model", 3).close()
+    WeightStore(tmp_path / "other.sqlite", "another model", 3).close()
     (tmp_path / "garbage.sqlite").write_bytes(b"no database, but longer than the header of one " * 10)
     with closing(sqlite3.connect(tmp_path / "shop.sqlite")) as database:
         database.execute("CREATE TABLE orders (id)")
@@ -751,7 +670,7 @@ def test__start__of_what_cannot_be_served__says_why_and_ends(bundles, tmp_path):
         ("missing", "new.sqlite", "config.json is missing"),
     ):
         with pytest.raises(SystemExit) as caught:
-            main(arguments(bundles / bundle, tmp_path / database, 0)[2:])
+            main(["--bundle", str(bundles / bundle), "--database", str(tmp_path / database)])
         assert re.match(f"cannot serve: .*{message}", caught.value.code), caught.value.code
     assert (tmp_path / "shop.sqlite").read_bytes() == before
     assert not (tmp_path / "new.sqlite").exists()
@@ -760,19 +679,19 @@ def test__start__of_what_cannot_be_served__says_why_and_ends(bundles, tmp_path):
 def test__start__of_what_cannot_be_served__in_a_process_of_its_own__fails_without_a_traceback(
     bundles, environment, tmp_path
 ):
-    command = [sys.executable, *arguments(bundles / "missing", tmp_path / "new.sqlite", 0)]
+    given = ["--bundle", str(bundles / "missing"), "--database", str(tmp_path / "new.sqlite")]
+    command = [sys.executable, "-m", "skmrm.service", *given]
     run = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert run.returncode == 1
     assert re.match("cannot serve: .*config.json is missing", run.stderr), run.stderr
     assert "Traceback" not in run.stderr
 
 
-def test__command__where_libraries_are_missing__can_be_read_and_names_the_extra(tmp_path):
-    (tmp_path / "sitecustomize.py").write_text(BLOCKER.replace('"torch"', '"fastapi", "uvicorn"'))
-    paths = os.pathsep.join([str(tmp_path), str(ROOT)])
+def test__command__where_libraries_are_missing__can_be_read_and_names_the_extra(environment_without):
+    environment = environment_without("fastapi", "uvicorn", "torch", "sklearn")
     for given, code, says in ((["--help"], 0, "--database FILE"), (["--bundle", "b", "--database", "d"], 1, "[serve]")):
         command = [sys.executable, "-m", "skmrm.service", *given]
-        run = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths})
+        run = subprocess.run(command, capture_output=True, text=True, env=environment)
         assert run.returncode == code
         assert says in run.stdout + run.stderr
         assert "Traceback" not in run.stderr
@@ -828,7 +747,7 @@ def test__errors__of_the_scorer__have_the_same_form(bundles, tmp_path, monkeypat
 
     def adapt(raised):
         monkeypatch.undo()
-        app = service.app.create_app(bundles / "features", tmp_path / "users.sqlite")
+        app = create_app(bundles / "features", tmp_path / "users.sqlite")
 
         def fail(scorer, pairs):
             raise raised
@@ -842,27 +761,27 @@ def test__errors__of_the_scorer__have_the_same_form(bundles, tmp_path, monkeypat
 
 
 def test__fingerprint__of_two_exports_of_one_model__is_the_same(model, text_model, bundles, tmp_path):
-    def fingerprint(folder):
-        return service.app.fingerprint(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    def of(folder):
+        return fingerprint(json.loads((folder / "config.json").read_text(encoding="utf-8")))
 
     for name, served in (("features", model), ("text", text_model)):
         served.export_onnx(tmp_path / name)
-        assert fingerprint(tmp_path / name) == fingerprint(bundles / name)
-    assert fingerprint(bundles / "features") != fingerprint(bundles / "text")
+        assert of(tmp_path / name) == of(bundles / name)
+    assert of(bundles / "features") != of(bundles / "text")
 
 
 def test__store__keeps_bits__replaces_and_forgets(tmp_path):
     rng = np.random.default_rng(0)
     weights = {f"user{number}": rng.standard_normal(3) for number in range(20)}
     file = tmp_path / "users.sqlite"
-    with closing(service.store.WeightStore(file, "model", 3)) as store:
+    with closing(WeightStore(file, "model", 3)) as store:
         assert len(store) == 0
         assert store.get("user0") is None
         store.put("user0", rng.standard_normal(3), 1)
         for user, own in weights.items():
             store.put(user, own, 2)
         assert len(store) == 20
-    with closing(service.store.WeightStore(file, "model", 3)) as store:
+    with closing(WeightStore(file, "model", 3)) as store:
         for user, own in weights.items():
             np.testing.assert_array_equal(store.get(user), own)
         assert store.forget("user7")
@@ -880,7 +799,7 @@ def test__store__after_forget__no_file_holds_the_user(tmp_path):
         return any(content in path.read_bytes() for path in tmp_path.iterdir())
 
     weights = [np.random.default_rng(seed).standard_normal(6) for seed in (0, 1)]
-    with closing(service.store.WeightStore(file, "model", 6)) as store:
+    with closing(WeightStore(file, "model", 6)) as store:
         for own in weights:
             store.put("the-one-who-leaves", own, 5, b"what was said" + own.tobytes() * 1000)  # more than a page
         store.change("the-one-who-leaves", lambda kept: kept._replace(history=kept.history + b"and said later"))
@@ -896,7 +815,7 @@ def test__store__many_users__no_file_holds_one_who_left(tmp_path):
     rng = np.random.default_rng(0)
     users = {f"user-{place:04}-{'x' * int(rng.integers(90))}": rng.standard_normal(8) for place in rng.permutation(400)}
     said = {user: rng.bytes(int(rng.integers(8, 3000))) for user in users}
-    with closing(service.store.WeightStore(tmp_path / "users.sqlite", "model", 8)) as store:
+    with closing(WeightStore(tmp_path / "users.sqlite", "model", 8)) as store:
         for user, own in users.items():
             store.put(user, own, 3, said[user])
         for user in rng.permutation(list(users))[:60]:
@@ -909,7 +828,7 @@ def test__store__many_users__no_file_holds_one_who_left(tmp_path):
 
 
 def test__delete__after_updates__no_file_holds_a_choice(bundles, model, episodes, tmp_path):
-    app = service.app.create_app(bundles / "features", tmp_path / "users.sqlite")
+    app = create_app(bundles / "features", tmp_path / "users.sqlite")
     scorer = OnnxScorer(bundles / "features")
     pairs = feature_pairs(episodes[0])
     gaps = [scorer.history([pair]).gaps.tobytes() for pair in pairs]
@@ -934,25 +853,25 @@ def test__delete__after_updates__no_file_holds_a_choice(bundles, model, episodes
     asyncio.run(visit())
 
 
-def first_version(file, model, n_bases, users):
-    """A database as the first version of the service wrote it, which kept no choices."""
+def earlier_version(file, version, model, n_bases, users):
+    """A database as the first version of the service wrote it, which kept no choices, or the second one."""
     with closing(sqlite3.connect(file)) as database, database:
         database.execute("CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
         database.execute("CREATE TABLE users (id TEXT PRIMARY KEY, n_pairs INTEGER NOT NULL, weights BLOB NOT NULL)")
-        meta = {"schema_version": "1", "n_bases": str(n_bases), "model": model}
+        if version > 1:
+            database.execute("ALTER TABLE users ADD COLUMN history BLOB")
+        meta = {"schema_version": str(version), "n_bases": str(n_bases), "model": model}
         database.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
         rows = [(user, 7, weights.astype("<f8").tobytes()) for user, weights in users.items()]
-        database.executemany("INSERT INTO users VALUES (?, ?, ?)", rows)
+        database.executemany("INSERT INTO users (id, n_pairs, weights) VALUES (?, ?, ?)", rows)
 
 
-def test__database__of_the_first_version__serves_its_users(bundles, environment, model, episodes, tmp_path):
+def test__database__of_the_first_version__serves_its_users(serving, bundles, model, episodes, tmp_path):
     file, body = tmp_path / "users.sqlite", {"features": episodes[0].chosen.tolist()}
     live = model.adapt(episodes[1])
     config = json.loads((bundles / "features" / "config.json").read_text(encoding="utf-8"))
-    first_version(
-        file, service.app.fingerprint(config), len(live.weights_), {"ann": live.weights_, "bo": live.weights_}
-    )
-    with serving(bundles / "features", file, environment) as client:
+    earlier_version(file, 1, fingerprint(config), len(live.weights_), {"ann": live.weights_, "bo": live.weights_})
+    with serving(bundles / "features", file) as client:
         rewards = post(client, "/users/ann/score?on_unknown=error", body)["rewards"]
         np.testing.assert_allclose(rewards, live.predict(episodes[0].chosen), atol=1e-5)
         told = client.get("/users/ann").json()
@@ -969,22 +888,23 @@ def test__database__of_the_first_version__serves_its_users(bundles, environment,
         assert client.get("/users").json()["users"] == [{"user_id": "ann", "n_pairs": 2 * len(episodes[1])}]
 
 
-def test__store__of_the_first_version__is_brought_up_to_date_once(tmp_path):
-    first_version(tmp_path / "users.sqlite", "model", 3, {"ann": np.ones(3)})
+@pytest.mark.parametrize("version", [1, 2])
+def test__store__of_an_earlier_version__is_brought_up_to_date_once(tmp_path, version):
+    earlier_version(tmp_path / "users.sqlite", version, "model", 3, {"ann": np.ones(3)})
     before = (tmp_path / "users.sqlite").read_bytes()
-    with pytest.raises(service.errors.StartError, match="weights of another model"):
-        service.store.WeightStore(tmp_path / "users.sqlite", "other", 3)
+    with pytest.raises(StartError, match="weights of another model"):
+        WeightStore(tmp_path / "users.sqlite", "other", 3)
     assert (tmp_path / "users.sqlite").read_bytes() == before
 
     def open_and_write(number):
-        with closing(service.store.WeightStore(tmp_path / "users.sqlite", "model", 3)) as store:
-            store.put(f"user{number}", np.full(3, number), 1, b"history")
+        with closing(WeightStore(tmp_path / "users.sqlite", "model", 3)) as store:
+            store.put(f"user{number}", np.full(3, number), 1, b"history", b"asked")
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(open_and_write, range(16)))
-    with closing(service.store.WeightStore(tmp_path / "users.sqlite", "model", 3)) as store:
-        assert store.kept("ann").history is None
-        assert store.kept("user3").history == b"history"
+    with closing(WeightStore(tmp_path / "users.sqlite", "model", 3)) as store:
+        assert store.kept("ann")[2:] == (None, b"")
+        assert store.kept("user3")[2:] == (b"history", b"asked")
         assert len(store) == 17
 
 
@@ -992,7 +912,7 @@ def test__store__change_that_fails__changes_nothing(tmp_path):
     def fail(kept):
         raise ZeroDivisionError
 
-    with closing(service.store.WeightStore(tmp_path / "users.sqlite", "model", 3)) as store:
+    with closing(WeightStore(tmp_path / "users.sqlite", "model", 3)) as store:
         store.put("ann", np.ones(3), 1, b"history")
         for user in ("ann", "bo"):
             with pytest.raises(ZeroDivisionError):
@@ -1013,7 +933,7 @@ def transaction(file, begin, *statements):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(service.store, "_PATIENCE", 0.02)
+    monkeypatch.setattr("skmrm.service.store._PATIENCE", 0.02)
 
 
 @pytest.mark.parametrize("log_is_empty", [False, True])
@@ -1025,13 +945,13 @@ def test__forget__while_another_reads__is_not_done_and_says_so(impatient, tmp_pa
         content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
         return b"the-one-who-leaves" in content or weights.tobytes() in content
 
-    store = service.store.WeightStore(file, "model", 3)
+    store = WeightStore(file, "model", 3)
     store.put("the-one-who-leaves", weights, 5)
     if log_is_empty:
-        service.store._empty_log(store._writer)
+        _empty_log(store._writer)
     with transaction(file, "BEGIN", "SELECT count(*) FROM users"):
         for _ in range(2):
-            with pytest.raises(service.errors.ServiceError, match=r"not yet forgotten.*delete the user again") as error:
+            with pytest.raises(ServiceError, match=r"not yet forgotten.*delete the user again") as error:
                 store.forget("the-one-who-leaves")
             assert error.value.status == 503
             assert error.value.headers == {"Retry-After": "1"}
@@ -1040,7 +960,7 @@ def test__forget__while_another_reads__is_not_done_and_says_so(impatient, tmp_pa
         assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 200_000  # tries leave nothing behind
         if restarted:
             store.close()
-            store = service.store.WeightStore(file, "model", 3)
+            store = WeightStore(file, "model", 3)
     with closing(store):
         assert store.forget("the-one-who-leaves")
         assert not holds(store)
@@ -1049,39 +969,39 @@ def test__forget__while_another_reads__is_not_done_and_says_so(impatient, tmp_pa
 
 def test__store__while_another_writes__readers_read_and_writers_are_told(impatient, tmp_path):
     file = tmp_path / "users.sqlite"
-    with closing(service.store.WeightStore(file, "model", 3)) as store:
+    with closing(WeightStore(file, "model", 3)) as store:
         store.put("bo", np.ones(3), 5)
         for begin in ("BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"):
             with transaction(file, begin), store._lock:  # a thread of this process waits for the other one
                 np.testing.assert_array_equal(store.get("bo"), np.ones(3))
                 assert len(store) == 1
-                with closing(service.store.WeightStore(file, "model", 3)) as late:  # starts meanwhile
+                with closing(WeightStore(file, "model", 3)) as late:  # starts meanwhile
                     assert len(late) == 1
                     for write in (
                         lambda late=late: late.put("ann", np.ones(3), 5),
                         lambda late=late: late.forget("bo"),
                         lambda late=late: late.change("bo", lambda kept: kept),
                     ):
-                        with pytest.raises(service.errors.ServiceError, match="others are writing") as error:
+                        with pytest.raises(ServiceError, match="others are writing") as error:
                             write()
                         assert (error.value.status, error.value.headers) == (503, {"Retry-After": "1"})
-                with pytest.raises(service.errors.ServiceError, match="others are writing"):
+                with pytest.raises(ServiceError, match="others are writing"):
                     store.put("ann", np.ones(3), 5)
         store.put("ann", np.ones(3), 5)
         assert len(store) == 2
 
 
 def test__store__more_writers_than_may_wait__are_told_at_once(tmp_path):
-    with closing(service.store.WeightStore(tmp_path / "users.sqlite", "model", 3)) as store:
+    with closing(WeightStore(tmp_path / "users.sqlite", "model", 3)) as store:
         store._waiting = threading.Semaphore(1)
-        with store._writing(), pytest.raises(service.errors.ServiceError, match="others are writing"):
+        with store._writing(), pytest.raises(ServiceError, match="others are writing"):
             store.put("ann", np.ones(3), 5)
         store.put("ann", np.ones(3), 5)
 
 
 def test__service__database_in_use__answers_503_with_retry_after(impatient, bundles, episodes, tmp_path):
     file = tmp_path / "users.sqlite"
-    app = service.app.create_app(bundles / "features", file)
+    app = create_app(bundles / "features", file)
     pairs, body = {"pairs": feature_pairs(episodes[0])}, {"features": episodes[0].chosen.tolist()}
 
     async def visit():
@@ -1126,9 +1046,9 @@ def test__service__more_at_once_than_may_be__answers_503_with_retry_after():
         async def slow(scope, receive, send):
             await receive()
             await go.wait()
-            await service.errors.error_response(service.errors.ServiceError(200, "done", ""))(scope, receive, send)
+            await error_response(ServiceError(200, "done", ""))(scope, receive, send)
 
-        app = service.limits.RequestLimits(slow, service.limits.Limits(**limits))
+        app = RequestLimits(slow, Limits(**limits))
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             tasks = [asyncio.create_task(client.post("/", content=b"x" * size)) for size in bodies]
@@ -1151,22 +1071,28 @@ def test__service__more_at_once_than_may_be__answers_503_with_retry_after():
 @pytest.mark.parametrize(("model_name", "n_bases"), [("other", 3), ("model", 4)])
 def test__store__of_another_model__is_refused_and_left_alone(tmp_path, model_name, n_bases):
     file = tmp_path / "users.sqlite"
-    with closing(service.store.WeightStore(file, "model", 3)) as store:
+    with closing(WeightStore(file, "model", 3)) as store:
         store.put("ann", np.ones(3), 1)
-    with pytest.raises(service.errors.StartError, match=r"weights of another model.*serve the bundle"):
-        service.store.WeightStore(file, model_name, n_bases)
-    with closing(service.store.WeightStore(file, "model", 3)) as store:
+    with pytest.raises(StartError, match=r"weights of another model.*serve the bundle"):
+        WeightStore(file, model_name, n_bases)
+    with closing(WeightStore(file, "model", 3)) as store:
         np.testing.assert_array_equal(store.get("ann"), np.ones(3))
+
+
+def test__store__of_a_later_version__says_what_to_install(tmp_path):
+    earlier_version(tmp_path / "users.sqlite", 99, "model", 3, {})
+    with pytest.raises(StartError, match=r"schema version 99.*install the later skmrm"):
+        WeightStore(tmp_path / "users.sqlite", "model", 3)
 
 
 def test__store__opened_by_many_at_once__is_made_once_and_loses_no_write(tmp_path):
     def write(number):
-        with closing(service.store.WeightStore(tmp_path / "users.sqlite", "model", 2)) as store:
+        with closing(WeightStore(tmp_path / "users.sqlite", "model", 2)) as store:
             for place in range(5):
                 store.put(f"user{number}-{place}", np.full(2, number), place)
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(write, range(16)))
-    with closing(service.store.WeightStore(tmp_path / "users.sqlite", "model", 2)) as store:
+    with closing(WeightStore(tmp_path / "users.sqlite", "model", 2)) as store:
         assert len(store) == 80
         assert all(store.get(f"user{number}-4")[0] == number for number in range(16))

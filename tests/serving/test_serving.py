@@ -307,6 +307,14 @@ def test__explain__what_cannot_be__is_refused(bundle, model, episodes, tmp_path)
         OnnxScorer(tmp_path / "users").explain()
 
 
+def test__posterior__of_what_a_user_said__is_that_of_the_live_user(bundle, model, episodes):
+    scorer = OnnxScorer(bundle)
+    for live, earlier in ((model.adapt([]), None), (model.adapt(episodes[5]), scorer.history(episodes[5]))):
+        weights, covariance = scorer.posterior(earlier)
+        np.testing.assert_allclose(weights, live.weights_, atol=1e-6)
+        np.testing.assert_allclose(covariance, live.weights_cov_, atol=1e-6)
+
+
 def test__adapt__pairs_that_cannot_be__are_refused(bundle, text_bundle):
     with pytest.raises(ValueError, match="features"):
         OnnxScorer(bundle).adapt([(np.zeros(3), np.ones(3))])

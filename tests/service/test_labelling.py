@@ -321,7 +321,7 @@ def test__browser__twenty_choices_with_a_restart_in_the_middle__nothing_is_lost(
     with serving(world.bundle, file, pool=world.pool) as client:
         page, port = Page(browser, client).open(), client.base_url.port
         page.find("#user").send_keys("ann\n")
-        page.wait("^0 choices so far. 900 comparisons left")
+        page.wait("^0 choices so far, 900 left")
         assert page.browser.current_url.endswith("/label#ann")
         for number in range(1, 11):
             page.click(f"[data-choice={page.better(world.rewards)}]")
@@ -333,7 +333,7 @@ def test__browser__twenty_choices_with_a_restart_in_the_middle__nothing_is_lost(
             page.press("\ue012" if page.better(world.rewards) == "left" else "\ue014")  # arrows
             page.wait(rf"^Saved\. {number} choices so far")
             assert page.text("#problem") == ""
-        page.open().wait("^20 choices so far. 880 comparisons left")  # remembered without a name in the address
+        page.open().wait("^20 choices so far, 880 left")  # remembered without a name in the address
         assert page.text("#name") == "ann"
         kept = client.get("/users/ann").json()
         assert (kept["n_pairs"], len(set(kept["asked"]))) == (20, 20)

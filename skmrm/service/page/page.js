@@ -61,12 +61,28 @@ function draw(state, said) {
       place(part).textContent = shown[part];
       place(part).scrollTop = 0;
     }
+    if (place("asking").getBoundingClientRect().top < 0) place("asking").scrollIntoView(); // on a phone, below B
   }
-  const left = shown ? `${counted(state.n_left, "comparison")} left.` : "";
-  place("status").textContent = `${said}${counted(state.n_choices, "choice")} so far. ${left}`;
+  place("status").textContent = `${said}${counted(state.n_choices, "choice")} so far, ${state.n_left} left.`;
+  show("known", state.n_asked + state.n_choices > 0);
   place("kept").textContent =
     `Kept under this name: ${counted(state.n_choices, "choice")} as numbers, and which ` +
     `${counted(state.n_asked, "comparison")} you were asked. No text.`;
+}
+
+/** How the odds differ from the crowd's, and how sure that is. */
+function sized(effect) {
+  const odds = Math.exp(Math.abs(effect.effect));
+  const percent = Math.floor(100 * effect.probability);
+  const chance = effect.probability === null ? "" : `, ${percent} % ${effect.stated ? "sure" : "likely"}`;
+  return `${effect.per}: ${odds.toFixed(odds < 10 ? 1 : 0)} times the crowd's odds${chance}`;
+}
+
+/** From where to where an effect and its interval go, in the direction that the user likes. */
+function reach(effect) {
+  const sign = Math.sign(effect.effect) || 1;
+  const ends = effect.low === null ? [0, 0] : [sign * effect.low, sign * effect.high].sort((a, b) => a - b);
+  return { size: Math.abs(effect.effect), low: Math.max(0, ends[0]), high: ends[1] };
 }
 
 function row(effect, largest) {
@@ -75,12 +91,19 @@ function row(effect, largest) {
   const words = document.createElement("span");
   words.textContent = effect.words;
   const detail = document.createElement("small");
-  const sure = effect.probability === null ? "" : `, ${Math.floor(100 * effect.probability)} % sure`;
-  detail.textContent = ` ${effect.per}: ${Math.abs(effect.effect).toFixed(2)} logits${sure}`;
-  const bar = document.createElement("div");
-  bar.className = "bar";
-  bar.style.width = `${(100 * Math.abs(effect.effect)) / largest}%`;
-  item.append(words, detail, bar);
+  detail.textContent = ` ${sized(effect)}`;
+  const [track, bar, interval] = ["track", "bar", "interval"].map((name) => {
+    const part = document.createElement("div");
+    part.className = name;
+    return part;
+  });
+  const { size, low, high } = reach(effect);
+  bar.style.width = `${(100 * size) / largest}%`;
+  interval.style.left = `${(100 * low) / largest}%`;
+  if (low === 0) interval.style.borderLeftWidth = 0; // it goes on, to where others are liked more
+  interval.style.width = `${(100 * (high - low)) / largest}%`;
+  track.append(bar, ...(high > 0 ? [interval] : []));
+  item.append(words, detail, track);
   return item;
 }
 
@@ -101,7 +124,7 @@ async function explain() {
   place("headline").textContent = onlyLikely
     ? `After ${counted(found.n_choices, "choice")}, likely but not sure: more than the crowd, you like`
     : found.headline.replace("this user likes", "you like").replace("this user", "you");
-  const largest = Math.max(...some.map((effect) => Math.abs(effect.effect)));
+  const largest = Math.max(...some.map(reach).flatMap(({ size, high }) => [size, high]));
   place("effects").replaceChildren(...some.map((effect) => row(effect, largest)));
   show("sure", found.settled !== null && found.n_choices > 0);
   if (found.settled !== null) {

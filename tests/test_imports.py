@@ -45,6 +45,8 @@ def imports_of(path):
         "skmrm.model_selection",
         "skmrm.datasets",
         "skmrm.serving",
+        "skmrm.service",
+        "skmrm.service.command",
         "skmrm.explanation.explain",
     ],
 )

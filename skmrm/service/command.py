@@ -50,6 +50,8 @@ def run(arguments: argparse.Namespace) -> None:
         missing = "--pool FILE, which has what to ask about" if arguments.label else "--label, whose page asks about it"
         raise ValueError(f"--label and --pool go together: add {missing}")
     create_app, uvicorn = _libraries()
+    if arguments.label:
+        print(f"encoding the responses of {arguments.pool}", file=sys.stderr)
     app = create_app(arguments.bundle, arguments.database, pool=arguments.pool)
     if arguments.label:
         print(f"label at http://{arguments.host}:{arguments.port}/label", file=sys.stderr)

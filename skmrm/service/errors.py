@@ -23,7 +23,7 @@ _MEANING = {
     422: "`invalid_request`: a rule or limit is broken. `unusable_pairs`: a rule of adapting is. `wrong_input_kind`: "
     "texts where the bundle takes feature vectors, or the other way round. `cannot_ask`: the bundle's model defines no "
     "posterior. `cannot_explain`: nothing to explain by; the message says what. `cannot_tie`: nobody tied in fit, so "
-    "that a tie would say nothing.",
+    "that a tie would say nothing. `cannot_use_features`: the bundle's model knows no features of users.",
     503: "`overloaded`: as much is being computed as may be. `busy`: others are writing to the database. "
     "`not_yet_forgotten`: copies of a deleted user are left. The header Retry-After says when to try again.",
 }

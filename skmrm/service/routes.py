@@ -55,6 +55,10 @@ def add_learning(app: FastAPI, users: Users, forms: Forms, limits: Limits) -> No
     """Adapt and update."""
     UserId = Annotated[str, id_path(limits)]
 
+    def said(body: Any) -> History:
+        with _refused("cannot_use_features"):
+            return users.scorer.history(body.read(), user_features=body.user_features)
+
     @app.post("/users/{user_id}/adapt", responses=documented(400, 413, 422, 503))
     def adapt(user_id: UserId, body: forms.adapt, half_life: HalfLife = None) -> Adapted:  # type: ignore[name-defined]
         """Learn a user's taste from pairs of a chosen and a rejected response, and from ratings of single ones.
@@ -62,7 +66,7 @@ def add_learning(app: FastAPI, users: Users, forms: Forms, limits: Limits) -> No
         Send all pairs of the user and all ratings: the weights are replaced by what these say, and what was said before
         no longer counts. Texts are not kept; a few numbers a choice are, for update.
         """
-        kept = users.adapt(user_id, users.scorer.history(body.read()), half_life)
+        kept = users.adapt(user_id, said(body), half_life)
         return Adapted(user_id=user_id, n_pairs=kept.n_pairs, n_bases=len(kept.weights))
 
     @app.post("/users/{user_id}/update", responses=documented(400, 409, 413, 422, 503))
@@ -71,7 +75,7 @@ def add_learning(app: FastAPI, users: Users, forms: Forms, limits: Limits) -> No
 
         Of a user whom nobody adapted these are the first. `half_life` is not remembered: pass it each time.
         """
-        new = users.scorer.history(body.read())  # what takes time, before anybody has to wait for it
+        new = said(body)  # what takes time, before anybody has to wait for it
         kept = users.update(user_id, new, half_life)
         return Adapted(user_id=user_id, n_pairs=kept.n_pairs, n_bases=len(kept.weights))
 
@@ -175,17 +179,15 @@ def add_listing(app: FastAPI, users: Users, limits: Limits) -> None:
     def export(user_id: UserId) -> UserData:
         """All that is kept of a user, for whoever asks for their data."""
         kept = users.kept(user_id)
-        gaps, said = None, None
-        if kept.history is not None:
-            history = users.read(user_id, kept)
-            gaps, said = history.gaps.tolist(), {name: column.tolist() for name, column in history.said.items()}
-        weights = kept.weights.tolist()
+        history = None if kept.history is None else users.read(user_id, kept)
+        moved = None if history is None else history.shift
         return UserData(
             user_id=user_id,
             n_pairs=kept.n_pairs,
-            weights=weights,
-            gaps=gaps,
-            said=said,
+            weights=kept.weights.tolist(),
+            gaps=None if history is None else history.gaps.tolist(),
+            said=None if history is None else {name: column.tolist() for name, column in history.said.items()},
+            shift=None if moved is None else moved[0].tolist(),
             asked=[key.hex() for key in keys_of(kept.asked)],
         )
 

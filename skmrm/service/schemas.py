@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from skmrm.service.limits import Limits
 
 _LARGEST = 1e9  # of a feature, so that no product overflows
+_MOST_USER_FEATURES = 1000
 _LATEST = 1e18  # of times in whatever unit: nanoseconds of this century are
 
 Time = Annotated[
@@ -126,6 +127,9 @@ class UserData(ListedUser):
         "one, less those of the bar); null where a version adapted the user that did not keep them"
     )
     said: dict[str, list[float]] | None = Field(description="Outcome, weight, time and rating of each choice, if told")
+    shift: list[float] | None = Field(
+        description="By how much what is known of the user besides moves the weights; null where nothing is"
+    )
     asked: list[str] = Field(description="Keys of the comparisons that the labelling page asked for, without texts")
 
 
@@ -215,16 +219,25 @@ class _Rated(_Strict):
     time: Time = None
 
 
+Cell = bool | float | Annotated[str, Field(max_length=100)] | None
+
+
 class _Adapt(_Strict):
-    """What the user has said: choices of two, and ratings of one."""
+    """What the user has said: choices of two, and ratings of one; and what is known of the user besides."""
 
     pairs: list[Any] = []
     ratings: list[Any] = []
+    user_features: dict[str, Cell] | list[Cell] | None = Field(
+        None,
+        max_length=_MOST_USER_FEATURES,
+        description="What is known of the user, under the names of the columns in fit, or in their order; what was "
+        "sent before still counts if there are none",
+    )
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         said = [*self.pairs, *self.ratings]
-        if not said:
+        if not said and self.user_features is None:
             raise ValueError("pairs and ratings are both empty: send at least one")
         if len({one.time is None for one in said}) > 1:
             raise ValueError("some pairs and ratings have a time and some have none: give all of them one, or none")

@@ -25,6 +25,8 @@ httpx = pytest.importorskip("httpx", reason="needs httpx: pip install 'skmrm[dev
 for needed in ("fastapi", "uvicorn", "onnx", "onnxruntime"):
     pytest.importorskip(needed, reason=f"needs {needed}: pip install 'skmrm[dev]'")
 
+from fastapi.testclient import TestClient  # noqa: E402
+
 from skmrm.service.app import create_app, fingerprint  # noqa: E402
 from skmrm.service.command import add_arguments, main  # noqa: E402
 from skmrm.service.errors import ServiceError, StartError, error_response  # noqa: E402
@@ -203,6 +205,28 @@ def test__adapt__thumbs_of_a_model_without_any__are_refused(feature_service, epi
     body = {"ratings": [{"response": episodes[0].chosen[0].tolist(), "rating": True}]}
     error = refusal(feature_service.post("/users/ann/adapt", json=body), 422, "unusable_pairs")
     assert "ratings need a model that was fitted on some" in error["message"]
+
+
+def test__adapt__user_features__are_those_of_the_live_model_before_and_after_choices(planted, episodes, tmp_path):
+    model = MetaRewardModel(n_bases=2, kernel=None, random_state=0, device="cpu")
+    model.fit(episodes, user_features=planted.weights).export_onnx(tmp_path / "bundle")
+    row, pairs = planted.weights[0].tolist(), feature_pairs(episodes[0])
+    with TestClient(create_app(tmp_path / "bundle", tmp_path / "users.sqlite")) as client:
+        post(client, "/users/ann/adapt", {"user_features": row})
+        before = client.get("/users/ann").json()
+        np.testing.assert_allclose(before["weights"], model.adapt([], user_features=row).weights_, atol=1e-5)
+        assert np.abs(before["shift"]).max() > 0.1
+        post(client, "/users/ann/update", {"pairs": pairs})
+        after = client.get("/users/ann").json()
+        np.testing.assert_allclose(after["weights"], model.adapt(pairs, user_features=row).weights_, atol=1e-5)
+        assert after["shift"] == before["shift"]
+        for wrong, code in (([["nested"]], "invalid_request"), (["a text"], "unusable_pairs")):
+            refusal(client.post("/users/ann/adapt", json={"user_features": wrong}), 422, code)
+
+
+def test__adapt__user_features_of_a_model_without_any__are_refused(feature_service):
+    refused = feature_service.post("/users/ann/adapt", json={"user_features": {"age": 30}})
+    assert "leave them out" in refusal(refused, 422, "cannot_use_features")["message"]
 
 
 def test__adapt__a_second_time__replaces_what_the_first_said(feature_service, episodes):
@@ -428,7 +452,7 @@ def test__user__all_that_is_kept__is_told(feature_service, model, episodes):
         "time": [*range(len(pairs))],
     }
     assert found["asked"] == []
-    assert set(found) == {"user_id", "n_pairs", "weights", "gaps", "said", "asked"}
+    assert set(found) == {"user_id", "n_pairs", "weights", "gaps", "said", "shift", "asked"}
     refusal(feature_service.get("/users/nobody"), 404, "unknown_user")
 
 
@@ -749,7 +773,7 @@ def test__errors__of_the_scorer__have_the_same_form(bundles, tmp_path, monkeypat
         monkeypatch.undo()
         app = create_app(bundles / "features", tmp_path / "users.sqlite")
 
-        def fail(scorer, pairs):
+        def fail(scorer, pairs, **options):
             raise raised
 
         monkeypatch.setattr("skmrm.serving.OnnxScorer.history", fail)

@@ -36,7 +36,7 @@ def create_app(
         What ``MetaRewardModel.export_onnx`` wrote, as :class:`skmrm.serving.OnnxScorer` takes it.
     database : path
         SQLite file of what is learnt of users; made if it is not there.
-    limits : Limits
+    limits : Limits, default=Limits()
         How large requests may be, how many are computed at once, and how much is kept of a user.
     pool : path, optional
         File of JSON lines, ``{"prompt": "...", "responses": ["...", "..."]}`` each, that the page at ``/label`` asks

@@ -9,18 +9,42 @@ from skmrm.service.errors import ServiceError, error_response
 
 @dataclass(frozen=True)
 class Limits:
-    """Largest requests; all but `kept` and the last three are part of the schemas, and so of /openapi.json."""
+    """Largest requests; all but `kept` and the last three are part of the schemas, and so of /openapi.json.
 
-    pairs: int = 200  # of one adapt or update
-    items: int = 200  # of one score, rank, question or explain
-    questions: int = 20  # of one answer
-    users: int = 1000  # on one page of the list
-    kept: int = 2_000  # pairs and ratings of one user, all updates together: others wait while they are learnt from
-    characters: int = 20_000  # of one text; what a text costs goes by its characters, whatever they are
+    Parameters
+    ----------
+    pairs : int, default=200
+        Pairs, and ratings, of one adapt or update.
+    items : int, default=200
+        Responses of one score, rank, question or explain.
+    questions : int, default=20
+        Comparisons in one answer.
+    users : int, default=1000
+        Users on one page of the list.
+    kept : int, default=2000
+        Pairs and ratings of one user, all updates together: others wait while they are learnt from.
+    characters : int, default=20000
+        Of one text; what a text costs goes by its characters, whatever they are.
+    id_characters : int, default=128
+        Of an id of a user.
+    body_bytes : int, default=8388608
+        Of one request.
+    requests_at_once : int, default=32
+        Fewer than the 40 threads that compute, so that none waits for a thread.
+    bytes_at_once : int, default=16777216
+        Of their bodies together, a few seconds' work.
+    """
+
+    pairs: int = 200
+    items: int = 200
+    questions: int = 20
+    users: int = 1000
+    kept: int = 2_000
+    characters: int = 20_000
     id_characters: int = 128
     body_bytes: int = 8 << 20
-    requests_at_once: int = 32  # fewer than the 40 threads that compute, so that none waits for a thread
-    bytes_at_once: int = 16 << 20  # of their bodies together, a few seconds' work
+    requests_at_once: int = 32
+    bytes_at_once: int = 16 << 20
 
 
 class RequestLimits:

@@ -5,12 +5,11 @@ Best of n, for whom?
 Draw several answers, keep the one that the reward model likes best: with one reward for everybody, all users get the
 same answer. Here two users of the bundled corpus, whom fit never saw, are shown the same candidates, and their own
 rewards choose. The best and the worst candidate of each user and prompt then make a preference set for DPO.
-
-Run it with ``python examples/plot_best_of_n.py``. It writes ``best_of_n.png`` to the working directory.
 """
 
 from textwrap import shorten
 
+import matplotlib.pyplot as plt
 import numpy as np
 
 from skmrm import MetaRewardModel, split_users
@@ -21,9 +20,9 @@ from skmrm.integrations.trl import best_of_n
 # Two new users
 # -------------
 # Each is known by thirty choices. Of all new users, the two whose tastes differ most.
-data = load_style_preferences(n_users=300, n_pairs=30, random_state=0)
+data = load_style_preferences(n_users=200, n_pairs=30, random_state=0)
 train, new = split_users(data.episodes, test_size=0.1, random_state=0)
-model = MetaRewardModel(max_epochs=0, random_state=0).fit(train)
+model = MetaRewardModel(random_state=0).fit(train)
 users = model.adapt_many(new)
 rewards = users.weights_ @ model.transform(data.episodes.items).T
 pair = np.unravel_index(np.corrcoef(rewards).argmin(), (len(users), len(users)))
@@ -61,11 +60,6 @@ for user in two:
 # One prompt in a picture
 # -----------------------
 # Rewards have no natural zero: each user's are shown as differences from their mean over the candidates.
-import matplotlib as mpl
-
-mpl.use("Agg")
-import matplotlib.pyplot as plt
-
 answers = candidates[shown]
 heights = np.array([users[user].score(shown, answers) for user in two])
 heights -= heights.mean(1, keepdims=True)
@@ -87,5 +81,4 @@ figure.suptitle(shown, fontweight="bold")
 axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
 axes.spines[["top", "right", "left"]].set_visible(False)
 axes.tick_params(axis="y", length=0)
-figure.savefig("best_of_n.png", dpi=150)
-print("\nwrote best_of_n.png")
+plt.show()

@@ -2,11 +2,9 @@
 Which question to ask next?
 ===========================
 
-A new user will answer a dozen questions, no more. Random ones waste most of them: here the same forty new users are
-asked twelve random comparisons, and twelve that `suggest_pairs` picks one after the other, each after what the last
-answer told. Users and answers are simulated, so that it is known what they truly prefer.
-
-Run it with ``python examples/plot_suggest_pairs.py``. It writes ``suggest_pairs.png`` to the working directory.
+A new user will answer ten questions, no more. Which? Here the same forty new users are asked ten random comparisons,
+and ten that ``suggest_pairs`` picks one after the other, each after what the last answer told. Users and answers are
+simulated, so that it is known what they truly prefer.
 """
 
 import matplotlib.pyplot as plt
@@ -15,15 +13,15 @@ import numpy as np
 from skmrm import MetaRewardModel
 from skmrm.datasets import make_user_preferences
 
-N_QUESTIONS, N_NEW = 12, 40
+N_QUESTIONS, N_NEW = 10, 40
 
 # %%
 # A model of other people
 # -----------------------
-data = make_user_preferences(n_users=200 + N_NEW, n_pairs=20, n_features=20, random_state=0)
-model = MetaRewardModel(random_state=0).fit(data.episodes[:200])
-candidates = data.episodes.features[:200]
-true_rewards = data.coef[200:] @ candidates.T
+data = make_user_preferences(n_users=150 + N_NEW, n_pairs=20, n_features=20, random_state=0)
+model = MetaRewardModel(random_state=0).fit(data.episodes[:150])
+candidates = data.episodes.features[:90]
+true_rewards = data.coef[150:] @ candidates.T
 
 # %%
 # Ask, learn, ask again
@@ -63,4 +61,4 @@ ax.set_xlabel("questions answered")
 ax.set_ylabel("true preferences predicted, %")
 ax.set_title(f"{N_NEW} new users, 95 % intervals", loc="left")
 ax.spines[["top", "right"]].set_visible(False)
-figure.savefig("suggest_pairs.png", dpi=150)
+plt.show()

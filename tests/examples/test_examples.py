@@ -32,58 +32,6 @@ def test__quickstart__runs__and_shows_that_five_choices_help(monkeypatch, tmp_pa
     assert (tmp_path / "quickstart_learning_curve.png").stat().st_size > 10_000
 
 
-@pytest.mark.full
-def test__is_it_worth_it__runs__and_its_pictures_are_those_of_the_report(monkeypatch, tmp_path, capsys):
-    monkeypatch.chdir(tmp_path)
-    found = runpy.run_path(str(ROOT / "examples" / "plot_is_it_worth_it.py"), run_name="__main__")
-    found["plt"].close(found["figure"])
-    printed = capsys.readouterr().out
-    report = found["report"]
-    assert printed.startswith("Adapting on all of a user's choices")
-    assert report.verdict in printed
-    assert report.comparisons[-1].gain.low > 0
-    (gain_curve,) = (line for line in found["axes"][0, 0].lines if line.get_label() == "adapted")
-    assert gain_curve.get_ydata().tolist() == [100 * row.gain.estimate for row in report.comparisons]
-    assert len(re.findall(r"^base_reward\d +(?:highest|lowest) [+-]", printed, flags=re.MULTILINE)) == 10
-    assert (tmp_path / "is_it_worth_it.png").stat().st_size > 10_000
-
-
-def test__suggest_pairs__runs__and_its_questions_teach_more(monkeypatch, tmp_path, capsys):
-    monkeypatch.chdir(tmp_path)
-    found = runpy.run_path(str(ROOT / "examples" / "plot_suggest_pairs.py"), run_name="__main__")
-    found["plt"].close(found["figure"])
-    assert "suggest_pairs: " in capsys.readouterr().out
-    gain = found["accuracy"]["suggest_pairs"][-1] - found["accuracy"]["random questions"][-1]
-    assert bootstrap_interval(gain).low > 0
-    assert (tmp_path / "suggest_pairs.png").stat().st_size > 10_000
-
-
-def test__explain__runs__and_names_the_planted_taste(monkeypatch, tmp_path, capsys):
-    monkeypatch.chdir(tmp_path)
-    found = runpy.run_path(str(ROOT / "examples" / "plot_explain.py"), run_name="__main__")
-    found["plt"].close(found["figure"])
-    printed = capsys.readouterr().out
-    assert "length -2.9" in printed
-    assert "Nothing yet: after 10 choices" in printed
-    assert re.search(
-        r"After 60 choices, this user likes more than the crowd does\s+logits.*\s+shorter answers +\+", printed
-    )
-    assert (tmp_path / "explain.png").stat().st_size > 10_000
-
-
-def test__best_of_n__runs__and_two_users_have_different_winners(monkeypatch, tmp_path, capsys):
-    monkeypatch.chdir(tmp_path)
-    found = runpy.run_path(str(ROOT / "examples" / "plot_best_of_n.py"), run_name="__main__")
-    found["plt"].close(found["figure"])
-    n_differ, n_prompts = map(int, re.search(r"differ on (\d+) of (\d+)", capsys.readouterr().out).groups())
-    assert n_differ > n_prompts / 2
-    users, shown, answers = found["users"], found["shown"], found["answers"]
-    best = {answers[users[user].rank(shown, answers)[0]] for user in found["two"]}
-    assert best == {found["winner"][user, shown] for user in found["two"]}
-    assert len(best) == 2
-    assert (tmp_path / "best_of_n.png").stat().st_size > 10_000
-
-
 @pytest.mark.filterwarnings(
     # transformers 5.24 about what TRL 1.16 calls
     r"ignore:`(is_)?gradient_checkpointing\w*` is deprecated:FutureWarning"

@@ -6,6 +6,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout that was never installed builds, too
 sys.path.insert(0, str(Path(__file__).resolve().parent / "_ext"))
 
+from sphinx_gallery.sorting import ExplicitOrder
+
 import skmrm
 
 project = "skmrm"
@@ -21,8 +23,9 @@ extensions = [
     "numpydoc",
     "myst_parser",
     "architecture",
+    "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "**/sg_execution_times.rst", "sg_execution_times.rst"]
 templates_path = ["_templates"]
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
@@ -71,6 +74,51 @@ html_theme_options = {
     "navigation_with_keys": False,
     "footer_start": ["copyright"],
     "footer_end": [],
+}
+
+# The gallery, in the order in which a newcomer reads it: scripts named plot_* run in the build, the others are shown.
+# A build without running them: `sphinx-build -D plot_gallery=0 ...`.
+EXAMPLES = [
+    "plot_quickstart.py",
+    "plot_own_table.py",
+    "plot_how_many_choices.py",
+    "plot_is_it_worth_it.py",
+    "plot_base_rewards.py",
+    "plot_explain.py",
+    "plot_suggest_pairs.py",
+    "plot_cold_start.py",
+    "plot_ties_and_ratings.py",
+    "plot_custom_encoder.py",
+    "plot_model_selection.py",
+    "plot_hard_users.py",
+    "plot_uncertainty.py",
+    "plot_best_of_n.py",
+    "plot_routing.py",
+    "plot_dpo_pairs.py",
+    "plot_export_and_serve.py",
+    "train_grpo_personal.py",
+    "encode_reward_model.py",
+]
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"/plot_",
+    "ignore_pattern": r"plot_own_data",  # the command line is to take its place
+    "within_subsection_order": ExplicitOrder(EXAMPLES),  # refuses a script that it does not name
+    "backreferences_dir": "generated/backreferences",  # which examples use a name, for its page
+    "doc_module": "skmrm",
+    "default_thumb_file": str(Path(__file__).parent / "_static" / "shown_only.png"),  # of scripts that are not run
+    "abort_on_example_error": True,
+    "reset_modules": ("matplotlib",),
+    "remove_config_comments": True,
+    "min_reported_time": 1,  # seconds
+    "show_memory": False,
+    "show_signature": False,
+}
+# Code and figures need the width of the list of sections.
+html_theme_options["secondary_sidebar_items"] = {
+    "**": ["page-toc"],
+    **{f"auto_examples/{name.removesuffix('.py')}": [] for name in ["index", *EXAMPLES]},
 }
 
 

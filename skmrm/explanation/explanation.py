@@ -7,8 +7,9 @@ from typing import Any
 
 from skmrm._support.axes import GREY, axes_for
 from skmrm._support.wording import counted
+from skmrm.display import Note, Part, as_html, as_text
 from skmrm.explanation.effects import Effect
-from skmrm.explanation.layout import as_html, as_text, effect_rows, label_of, response_rows
+from skmrm.explanation.layout import effect_table, label_of, response_table
 
 __all__ = ["Explanation", "ResponseDifference"]
 
@@ -186,23 +187,24 @@ class Explanation:
             notes.append(f"{counted(self.n_choices, 'choice')} settled {before}.")
         return notes
 
-    def _parts(self) -> tuple[str, list[Any], list[str]]:
-        tables = []
+    def _parts(self) -> list[Part]:
+        parts: list[Part] = []
         if self.stated:
-            tables.append(("", effect_rows(self.stated, self.level)))
+            parts.append(effect_table(self.stated, self.level, ""))
         if self.leanings:
             besides = "Likely besides" if self.stated else "Likely so far"
-            tables.append((f"{besides}, but not sure:", effect_rows(self.leanings, self.level, likely=True)))
+            parts.append(effect_table(self.leanings, self.level, f"{besides}, but not sure:", likely=True))
         for title, responses in (("Gains most", self.gains), ("Loses most", self.losses)):
             if responses:
-                tables.append((f"{title} against the crowd:", response_rows(responses, self.level)))
-        return self.headline, tables, self._notes()
+                parts.append(response_table(responses, self.level, f"{title} against the crowd:"))
+        notes = self._notes()
+        return [*parts, *([Note("\n".join(notes))] if notes else [])]
 
     def __repr__(self) -> str:
-        return as_text(*self._parts())
+        return as_text(self.headline, self._parts())
 
     def _repr_html_(self) -> str:
-        return as_html(*self._parts())
+        return as_html(type(self).__name__, self.headline, self._parts())
 
 
 def _share(value: float | None) -> str:

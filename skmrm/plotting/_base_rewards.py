@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skmrm._support.axes import axes_for, pyplot
 from skmrm._support.wording import raise_all
+from skmrm.display import shortened, signed
 from skmrm.episodes import EpisodeSet, as_episode_set
 from skmrm.episodes.fitted import check_episodes
 from skmrm.plotting._base_reward_facts import (
@@ -25,7 +25,6 @@ from skmrm.plotting._base_reward_facts import (
 
 __all__ = ["BaseRewardDisplay"]
 
-_LETTERS = 72  # of a response that is shown
 _LETTER, _LINE = 0.068, 0.148  # inches, of small type
 
 
@@ -166,8 +165,7 @@ class BaseRewardDisplay:
         self.image_ = ax.imshow(table, **look)
         for (row, column), value in np.ndenumerate(table):
             colour = "w" if abs(value) > 0.6 else "k"
-            shown = round(value, 2) + 0.0  # a rounded -0.0 is 0.0
-            ax.text(column, row, f"{shown:+.2f}", ha="center", va="center", color=colour, fontsize="small")
+            ax.text(column, row, signed(value), ha="center", va="center", color=colour, fontsize="small")
         ax.set_yticks(range(len(table)), [self.statistics[row] for row in self.shown_])
         columns = [
             f"{name.removeprefix('base_reward')}\n({effect:.2f})"
@@ -183,7 +181,7 @@ class BaseRewardDisplay:
         parts = []
         for name in self.base_rewards:
             own = [example for example in self.examples if example.base_reward == name]
-            lines = [f"{example.score:+.2f}  {_shown(example)}" for example in own]
+            lines = [f"{signed(example.score)}  {_shown(example)}" for example in own]
             parts.append("\n".join([f"{name}, highest and lowest:", *lines]))
         return "\n\n".join(parts).replace("$", r"\$")  # a dollar would begin a formula
 
@@ -279,9 +277,7 @@ def _used_rows(episodes: EpisodeSet) -> NDArray[np.intp]:
 
 
 def _shown(example: Example) -> str:
-    if example.response is None:
-        return f"item {example.item}"
-    return textwrap.shorten(example.response, _LETTERS, placeholder=" …")
+    return f"item {example.item}" if example.response is None else shortened(example.response)
 
 
 def _pandas() -> Any:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from skmrm._support.randomness import RandomState, as_generator
 from skmrm._support.wording import raise_all
+from skmrm.display import as_html, as_markdown, as_text
 from skmrm.episodes import Episode, EpisodeSet
 from skmrm.metrics import bootstrap_interval
 from skmrm.model_selection import adaptation_curve
@@ -18,7 +19,7 @@ from skmrm.model_selection.curve import AdaptationCurve, Comparison, compare, fr
 from skmrm.model_selection.judged import SUPPORT_SIZES, read_judged
 from skmrm.model_selection.judging import draw_splits, encoded, judged_users
 from skmrm.report.drift import Drift, find_drift, word_drift
-from skmrm.report.layout import as_html, as_markdown, as_text
+from skmrm.report.layout import report_parts
 from skmrm.report.verdict import MIN_USERS, word_verdict
 from skmrm.report.warnings import find_warnings, mute_pairs
 
@@ -123,7 +124,7 @@ class PersonalizationReport:
         str
         """
         told = self.warnings if names else [getattr(one, "unnamed", one) for one in self.warnings]
-        return as_markdown(self.verdict, self._rows(), self._note(), told)
+        return as_markdown(self.verdict, report_parts(self._rows(), self._note(), told))
 
     def _rows(self) -> list[dict[str, Any]]:
         rows = []
@@ -156,10 +157,11 @@ class PersonalizationReport:
         return f"{note}\n{self.ties}" if self.ties else note
 
     def __repr__(self) -> str:
-        return as_text(self.verdict, self._rows(), self._note(), self.warnings)
+        return as_text(self.verdict, report_parts(self._rows(), self._note(), self.warnings))
 
     def _repr_html_(self) -> str:
-        return as_html(self.verdict, self._rows(), self._note(), self.warnings)
+        parts = report_parts(self._rows(), self._note(), self.warnings)
+        return as_html(type(self).__name__, self.verdict, parts)
 
 
 def personalization_report(

@@ -77,6 +77,9 @@ class BaseRewards:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(n_bases={self.n_bases}, n_features={self.n_features}, kind={self.kind!r})"
+
     def on(self, device: str) -> BaseRewards:
         """Compute the same base reward functions on another device.
 

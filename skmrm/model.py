@@ -186,6 +186,8 @@ class MetaRewardModel(RewardEstimator):
         Names of the columns, where fit was given a data frame of features whose columns have texts as names.
     n_users_ : int
         Number of users seen in fit.
+    n_pairs_ : int or None
+        Number of pairs seen in fit; None of a model that an earlier version saved.
 
     See Also
     --------

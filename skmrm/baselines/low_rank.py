@@ -71,7 +71,7 @@ class LowRankRewards(RewardEstimator):
         Validation loss of every candidate, and its best number of epochs; the chosen one is marked.
     history_ : list of dict
         One record an epoch of the chosen candidate; epoch 0 is its start.
-    base_rewards_, encoder_, start_weights_, adaptation_, n_features_in_, n_users_
+    base_rewards_, encoder_, start_weights_, adaptation_, n_features_in_, n_users_, n_pairs_
         As of :class:`skmrm.MetaRewardModel`.
 
     References

@@ -54,7 +54,7 @@ class PerUserBradleyTerry(RewardEstimator):
         The ridge used.
     selection_ : list of dict
         Loss of every ridge on query pairs, the chosen one marked.
-    base_rewards_, encoder_, start_weights_, adaptation_, history_, n_features_in_, n_users_
+    base_rewards_, encoder_, start_weights_, adaptation_, history_, n_features_in_, n_users_, n_pairs_
         As of :class:`skmrm.MetaRewardModel`; the base rewards are the standardised features, and there are no epochs.
 
     Examples

@@ -66,7 +66,7 @@ class PooledBradleyTerry(RewardEstimator):
         The ridge used; infinite for no shared reward, where any is worse than a coin for validation users.
     selection_ : list of dict
         Validation loss of every ridge, the chosen one marked.
-    base_rewards_, encoder_, start_weights_, adaptation_, history_, n_features_in_, n_users_
+    base_rewards_, encoder_, start_weights_, adaptation_, history_, n_features_in_, n_users_, n_pairs_
         As of :class:`skmrm.MetaRewardModel`, with one base reward function of weight 1, and no epochs.
 
     References
@@ -175,4 +175,4 @@ class PooledBradleyTerry(RewardEstimator):
             params |= {"cuts": torch.from_numpy(np.array(cuts))}
             params |= {"bar": torch.from_numpy(np.array(base.params["pooled_bar"]))}
         fitted = Fitted(params, FixedAdaptation(), source.ridge_, [], [], 0, thresholds=held)
-        return self._keep(fitted, base.encoder, source.n_users_, base.feature_names, base.scale)
+        return self._keep(fitted, base.encoder, (source.n_users_, source.n_pairs_), base.feature_names, base.scale)

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from skmrm.episodes.arrays import same
+from skmrm.episodes.summary import choices_of_episode, episode_page
 
 __all__ = ["Episode"]
+
+_SAID = ("outcomes", "weights", "times", "ratings")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -70,6 +73,16 @@ class Episode:
         except TypeError:
             size = "?"
         return f"Episode(user={self.user!r}, n_pairs={size})"
+
+    def _repr_html_(self) -> str | None:
+        said = [name for name in _SAID if getattr(self, name) is not None]
+        try:
+            shape: tuple[int, ...] = getattr(self.chosen, "shape", ())
+            n_features = shape[1] if len(shape) == 2 else None
+            choices = choices_of_episode(self) if n_features is None else []
+            return episode_page(self.user, len(self), n_features, said, choices)
+        except Exception:  # nothing was checked yet, and a notebook shows what `repr` says of whatever this is
+            return None
 
     def __eq__(self, other: object) -> bool:
         """Whether user, pairs, prompts, groups and all that was said are the same, cell by cell."""

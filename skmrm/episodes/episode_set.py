@@ -15,6 +15,7 @@ from skmrm.episodes.episode import Episode
 from skmrm.episodes.features import feature_array, feature_names
 from skmrm.episodes.outcomes import SAID, UNTOLD, read_said, said_problems
 from skmrm.episodes.rows import PlacedRows, RowView, in_memory
+from skmrm.episodes.summary import set_page
 from skmrm.episodes.view import EpisodeView
 from skmrm.exceptions import EpisodeError
 
@@ -521,19 +522,7 @@ class EpisodeSet(Sequence[Episode]):
         return f"EpisodeSet({sizes}{features}{kind})"
 
     def _repr_html_(self) -> str:
-        counts = self.pairs_per_user
-        spread = f"{counts.min()} to {counts.max()}, median {np.median(counts):g}" if len(counts) else "none"
-        rows = {
-            "users": f"{self.n_users:,}",
-            "pairs": f"{self.n_pairs:,}"
-            + (f", {self.n_ties:,} of them ties" if self.n_ties else "")
-            + (f", {self.n_rated:,} of them ratings" if self.n_rated else ""),
-            "pairs per user": spread,
-            "items": f"{self.n_items:,}" + (" texts" if self.is_text else ""),
-            "features": "not encoded yet" if self.n_features is None else f"{self.n_features:,}",
-        }
-        body = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows.items())
-        return f"<table><caption>EpisodeSet</caption>{body}</table>"
+        return set_page(self)
 
 
 def _chosen_rows(features: Any, rows: NDArray[np.intp]) -> Any:

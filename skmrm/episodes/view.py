@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmrm.episodes.episode import Episode
+from skmrm.episodes.summary import FEW, choices_of_set, episode_page
 
 __all__ = ["EpisodeView"]
 
@@ -91,6 +92,12 @@ class EpisodeView:
     def _said(self, name: str) -> Any:
         column = getattr(self._set, name)
         return None if column is None else column[self._pairs]
+
+    def _repr_html_(self) -> str:
+        pairs = range(len(self._set.user))[self._pairs][:FEW]
+        n_features = None if self._set.is_text else self._set.n_features
+        said = [f"{name}s" for name in self._set.said]
+        return episode_page(self.user, len(self), n_features, said, choices_of_set(self._set, pairs))
 
     def __reduce__(self) -> tuple[type[Episode], tuple[Any, ...]]:
         return Episode, tuple(getattr(self, name) for name in Episode.__dataclass_fields__)

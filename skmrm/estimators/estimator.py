@@ -41,7 +41,7 @@ class RewardEstimator(HubModel, RewardScorer, TransformerMixin, EpisodeFitter):
     # What a saved folder says it holds; only the class that wrote it reads it.
     _file_kind: ClassVar[str]
     # Fitted names that are saved beside the parameters: JSON values, and arrays (left out where None).
-    _fitted_values: ClassVar[tuple[str, ...]] = ("ridge_", "selection_", "history_", "n_users_")
+    _fitted_values: ClassVar[tuple[str, ...]] = ("ridge_", "selection_", "history_", "n_users_", "n_pairs_")
     _fitted_arrays: ClassVar[tuple[str, ...]] = ()
     _of_persons: ClassVar[bool] = False
 
@@ -307,6 +307,19 @@ class RewardEstimator(HubModel, RewardScorer, TransformerMixin, EpisodeFitter):
 
         check_is_fitted(self)
         return facts_of_model(self, None if self._cold is None else self._cold.columns, onnx)
+
+    def _repr_html_inner(self) -> str:
+        """scikit-learn's diagram; of a fitted estimator with what it was fitted on below."""
+        diagram = str(super()._repr_html_inner())
+        if not self.__sklearn_is_fitted__():
+            return diagram
+        from skmrm.estimators.summary import fitted_page
+
+        return diagram + fitted_page(self)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
+        shown = dict(super()._repr_mimebundle_(**kwargs))
+        return shown | {"text/html": self._repr_html_inner()} if "text/html" in shown else shown
 
     def _export_source(self) -> Source:
         check_is_fitted(self)

@@ -73,6 +73,7 @@ class EpisodeFitter(BaseEstimator):
     history_: list[dict[str, Any]]
     n_features_in_: int
     n_users_: int
+    n_pairs_: int | None
     user_selection_: list[dict[str, Any]]
     _cold: ColdStart | None = None
     hub_commit_: str | None = None
@@ -92,7 +93,7 @@ class EpisodeFitter(BaseEstimator):
         known = None if user_features is None else self._known_of_users(user_features, found.users.tolist())
         _warn_of_heavy_users(found)
         encoder, checked, in_memory = self._in_order(found, max_memory)
-        n_users, names, seeds = checked.n_users, checked.feature_names, self._draw_seeds()
+        sizes, names, seeds = (checked.n_users, checked.n_pairs), checked.feature_names, self._draw_seeds()
         grades = PLAIN if checked.is_plain else (checked.n_grades, max(0, checked.n_levels - 1))
         scale = checked.scale or tuple(range(1, checked.n_levels + 1)) or None
         if checked.features is None:
@@ -113,7 +114,7 @@ class EpisodeFitter(BaseEstimator):
         data = core_data(checked, features, support_fraction, rng, self.device, keeper, others, n_own, grades)
         with one_thread(), products_under(threads_for):
             fitted = apart_from_bar(core(data), grades[1])
-        self._keep(fitted, encoder, n_users, names, scale)
+        self._keep(fitted, encoder, sizes, names, scale)
         moments = kept_moments(self._base_rewards, checked, features, n_own)
         self._base_rewards = self._base_rewards.knowing({} if moments is None else moments.as_arrays())
         self._cold = None
@@ -182,18 +183,18 @@ class EpisodeFitter(BaseEstimator):
         self,
         fitted: Fitted,
         encoder: Any,
-        n_users: int,
+        sizes: tuple[int, int | None],
         feature_names: Sequence[str] | None = None,
         scale: Sequence[Any] | None = None,
     ) -> Self:
-        """Set every attribute of a fitted estimator."""
+        """Set every attribute of a fitted estimator; sizes are users and pairs."""
         held = {"thresholds": fitted.thresholds, "pooled_thresholds": fitted.pooled_thresholds}
         params = numpy_parameters(fitted.params | {name: one for name, one in held.items() if one is not None})
         self._keep_learnt(params, encoder, fitted.rule, feature_names, scale)
         self.ridge_ = fitted.ridge
         self.selection_ = fitted.selection
         self.history_ = fitted.history
-        self.n_users_ = n_users
+        self.n_users_, self.n_pairs_ = sizes
         self._pooled = None if fitted.pooled is None else fitted.pooled.cpu().numpy()
         return self
 

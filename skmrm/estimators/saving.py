@@ -141,8 +141,9 @@ def load_model(kind: type[Model], path: str | Path, device: str) -> Model:
         model._keep_learnt(learnt, encoder, rule, config.get("feature_names"), config.get("scale"))
         _check_fit(config, model._base_rewards, arrays, {"start": model.start_weights_})
         fitted = _with_prefix(arrays, "fitted.")
+        values = {"n_pairs_": None} | config["fitted"]  # which earlier versions did not count
         for name in kind._fitted_values:
-            setattr(model, name, config["fitted"][name])
+            setattr(model, name, values[name])
         if config.get("user_columns") is not None:
             columns = UserColumns(tuple(config["user_columns"]))
             effects = fitted.get("user_effects")

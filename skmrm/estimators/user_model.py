@@ -350,6 +350,11 @@ class UserRewardModel(HubModel, RewardScorer):
     def __repr__(self) -> str:
         return f"UserRewardModel(n_pairs={self.n_pairs_}, n_bases={len(self.weights_)})"
 
+    def _repr_html_(self) -> str:
+        from skmrm.estimators.summary import user_page
+
+        return user_page(self)
+
 
 _NO_POSTERIOR = (
     "{} needs a posterior over the user's weights, and the model that this user was adapted with defines none "

@@ -610,6 +610,11 @@ class UserModels(HubPush, Mapping[Hashable, UserRewardModel]):
         place = "" if self._file is None else f", file={str(self._file.path)!r}"
         return f"UserModels(n_users={len(self)}, n_bases={self._base.n_bases}{place})"
 
+    def _repr_html_(self) -> str:
+        from skmrm.estimators.summary import users_page
+
+        return users_page(self)
+
 
 def _are_several(user: Any) -> bool:
     """Whether an index is of several users: a list, an array, a column of a table, and whatever else is no key."""

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm._support.wording import described, raise_all
+from skmrm._support.wording import counted, described, raise_all
+from skmrm.display import Note, Table, as_html, with_interval
 from skmrm.metrics import (
     Interval,
     Reliability,
@@ -66,6 +67,9 @@ class AdaptationCurve:
             (fractions), log_loss (nats a pair). NaN for a number that no user reaches. With ties also
             decisive_accuracy.
         """
+        return frame_by_size(self._rows(), self.support_sizes)
+
+    def _rows(self) -> list[dict[str, Any]]:
         rows = [
             {
                 "n_users": int((~np.isnan(accuracy)).sum()),
@@ -79,13 +83,30 @@ class AdaptationCurve:
         if self.decisive is not None:
             for row, values in zip(rows, self.decisive, strict=True):
                 row["decisive_accuracy"] = mean_of_known(values)
-        return frame_by_size(rows, self.support_sizes)
+        return rows
 
     def __repr__(self) -> str:
         return f"AdaptationCurve(n_users={len(self.users)}, support_sizes={self.support_sizes})"
 
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                _size(size),
+                f"{row['n_users']:,}",
+                *(f"{row[name]:.3f}" for name in ("accuracy", "worst_decile", "log_loss", "calibration_error")),
+            )
+            for size, row in zip(self.support_sizes, self._rows(), strict=True)
+            if row["n_users"]
+        ]
+        head = ("choices", "users", "accuracy", "worst tenth", "log loss", "ECE")
+        note = (
+            "Means over users, on pairs of other groups. Accuracies and the calibration error (ECE) are fractions, log "
+            "loss is in nats a pair."
+        )
+        return as_html("AdaptationCurve", "", [Table(rows, head, numbers=True), Note(note)])
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """One number of choices: a model against a baseline on the same users.
 
@@ -112,6 +133,24 @@ class Comparison:
     log_loss_change: Interval
     helped: float
     hurt: float
+
+    def __repr__(self) -> str:
+        said = "; ".join(f"{name} {value}" for name, value in self._facts()[2:])
+        return f"Comparison({_size(self.n_support)} choices, {counted(self.n_users, 'user')}: {said})"
+
+    def _repr_html_(self) -> str:
+        return as_html("Comparison", "", [Table(self._facts(), named=True)])
+
+    def _facts(self) -> list[tuple[str, str]]:
+        points = {"gain in points": self.gain, "of the worst tenth": self.worst_decile_gain}
+        return [
+            ("choices", _size(self.n_support)),
+            ("users", f"{self.n_users:,}"),
+            *((name, _shown(one, 100, 1)) for name, one in points.items()),
+            ("log loss change", _shown(self.log_loss_change, 1, 3)),
+            ("helped", f"{100 * self.helped:.0f} %"),
+            ("hurt", f"{100 * self.hurt:.0f} %"),
+        ]
 
 
 def compare(
@@ -169,6 +208,14 @@ def compare(
         shares = share_helped(curve.accuracy[row], baseline.accuracy[row]) if n_users else (np.nan, np.nan)
         rows.append(Comparison(n_support, n_users, gains[row], worst[row], losses[row], *shares))
     return rows
+
+
+def _size(n_support: int | None) -> str:
+    return "all" if n_support is None else str(n_support)
+
+
+def _shown(interval: Interval, factor: float, digits: int) -> str:
+    return with_interval(factor * interval.estimate, factor * interval.low, factor * interval.high, digits)
 
 
 def mean_of_known(values: NDArray[np.float64]) -> float:

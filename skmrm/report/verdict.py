@@ -105,7 +105,7 @@ def _word_headline(row: Comparison, reference: str, median_support: float) -> st
     over = "over" if row.gain.low > 0 else "against"
     amount = _choices(row.n_support)
     if row.n_support is None:
-        amount += f" (the median user has {median_support:g})"
+        amount += f" (the median user has {median_support:.3g})"
     shares = f"{percent(row.helped)} of users are helped, {percent(row.hurt)} hurt"
     return f"Adapting on {amount} {says}: {points(row.gain)} {over} {reference}; {shares}."
 

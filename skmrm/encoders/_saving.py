@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from skmrm._support.files import as_json
 from skmrm.encoders._cache import resolve_encoder
 from skmrm.encoders._text_encoder import TextEncoder, inner_encoder
-from skmrm.encoders.hashed._hashed import HashedTextEncoder
+from skmrm.encoders.hashed._hashed import HashedTextEncoder, all_columns, seen_columns
 from skmrm.encoders.huggingface._transformers import HFEncoder
 from skmrm.encoders.style._statistics import TextStatistics
 
@@ -115,10 +115,10 @@ def fitted_arrays(encoder: Any) -> Arrays:
     if isinstance(encoder, TextEncoder):
         return {"n_features_out": np.array([encoder.n_features_out_]), **fitted_arrays(encoder.encoder_)}
     if isinstance(encoder, HashedTextEncoder):
-        columns = np.flatnonzero(encoder.components_.any(0))
+        columns, components = seen_columns(encoder.components_)
         return {
             "columns": columns,
-            "components": encoder.components_[:, columns],
+            "components": components,
             "singular_values": encoder.singular_values_,
             "idf": encoder.idf_,
         }
@@ -138,8 +138,7 @@ def restore_fitted(encoder: Any, arrays: Arrays) -> None:
         encoder.n_features_out_ = int(arrays["n_features_out"][0])
     elif isinstance(encoder, HashedTextEncoder):
         encoder.idf_ = arrays["idf"]
-        encoder.components_ = np.zeros((len(arrays["components"]), len(encoder.idf_)), arrays["components"].dtype)
-        encoder.components_[:, arrays["columns"]] = arrays["components"]
+        encoder.components_ = all_columns(arrays["columns"], arrays["components"], len(encoder.idf_))
         encoder.singular_values_ = arrays["singular_values"]
     elif isinstance(encoder, HFEncoder):
         facts = json.loads(arrays["facts"].tobytes())

@@ -21,6 +21,7 @@ from skmrm.datasets import load_style_preferences, make_user_preferences
 from skmrm.encoders import HashedTextEncoder, TextEncoder
 from skmrm.encoders._saving import encoder_from_config, encoder_to_config
 from skmrm.encoders.huggingface._transformers import HFEncoder
+from skmrm.episodes import Episode
 from skmrm.estimators.saving import ARRAYS_FILE, CONFIG_FILE, SCHEMA_VERSION, _read, _write
 from skmrm.exceptions import ModelFileError
 from skmrm.meta.adaptation import MapAdaptation
@@ -84,6 +85,37 @@ def test__save_and_load__default_encoder__gives_the_same_bits(texts, tmp_path, t
     assert np.array_equal(user.weights_cov_, user_loaded.weights_cov_)
     assert user_loaded.n_pairs_ == user.n_pairs_
     assert user_loaded.score(*unseen[0]) == user.score(*unseen[0])
+
+
+def test__pickle__of_a_model_of_texts_and_of_one_user__takes_what_save_takes_and_gives_the_same_bits(tmp_path):
+    words = ["tea", "rain", "short answers", "long walks", "a story", "lists of points"]
+    episodes = [
+        Episode(
+            f"u{user}", [words[(user + k) % 3] for k in range(4)], [words[3 + k % 3] for k in range(4)], list("abcd")
+        )
+        for user in range(12)
+    ]
+    model = MetaRewardModel(max_epochs=0, random_state=0).fit(episodes)
+    for name, one in {"model": model, "user": model.adapt(episodes[0])}.items():
+        one.save(tmp_path / name)
+        saved, pickled = sum(file.stat().st_size for file in (tmp_path / name).iterdir()), pickle.dumps(one)
+        assert len(pickled) <= 2 * saved < 2**20
+        again = pickle.loads(pickled)
+        unseen = [("What?", "Rain on a story, and xylophones."), ("", "")]
+        assert np.array_equal(again.predict(unseen), one.predict(unseen))
+        assert len(pickle.dumps(again)) <= 2 * saved
+
+
+def test__pickle__of_an_encoder_by_an_earlier_version__is_read():
+    encoder = HashedTextEncoder(n_components=2).fit([("", "tea and rain"), ("", "rain"), ("", "long walks")])
+    state = {name: value for name, value in vars(encoder).items() if name != "_ngrams"}
+    earlier = HashedTextEncoder.__new__(HashedTextEncoder)
+    earlier.__setstate__(state)
+    again = pickle.loads(pickle.dumps(encoder))
+    for one in (earlier, again):
+        assert_array_equal(one.components_, encoder.components_)
+        assert_array_equal(one.transform([("", "rain")]), encoder.transform([("", "rain")]))
+    assert vars(again).keys() - {"_ngrams"} == state.keys()
 
 
 def test__save__files__hold_no_user_ids_texts_or_pickles(texts, tmp_path):

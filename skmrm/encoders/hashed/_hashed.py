@@ -17,7 +17,7 @@ from skmrm._support.threads import threads_for
 from skmrm.encoders.hashed._ngrams import HashedNgrams, tfidf
 from skmrm.episodes.items import check_items
 
-__all__ = ["HashedTextEncoder"]
+__all__ = ["HashedTextEncoder", "all_columns", "seen_columns"]
 
 _NEGLIGIBLE = 1e-5  # singular values below this share of the largest are rounding in float32
 
@@ -163,17 +163,38 @@ class HashedTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
     def _make_ngrams(self) -> HashedNgrams:
         """What was learnt, in a form that needs no scikit-learn."""
-        columns = np.flatnonzero(self.components_.any(0))
-        return HashedNgrams(
-            self.word_ngrams, self.char_ngrams, self.n_hashes, self.idf_, columns, self.components_[:, columns]
-        )
+        seen = seen_columns(self.components_)
+        return HashedNgrams(self.word_ngrams, self.char_ngrams, self.n_hashes, self.idf_, *seen)
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but what `transform` makes of it."""
-        return {name: value for name, value in super().__getstate__().items() if name != "_ngrams"}
+        """All but what `transform` makes of it, and columns of n-grams that fit never saw."""
+        state = {name: value for name, value in super().__getstate__().items() if name != "_ngrams"}
+        if "components_" in state:
+            state["_columns"], state["components_"] = seen_columns(state["components_"])
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        columns = state.get("_columns")  # which earlier versions did not leave out
+        if columns is not None:
+            state = {name: value for name, value in state.items() if name != "_columns"}
+            state["components_"] = all_columns(columns, state["components_"], len(state["idf_"]))
+        super().__setstate__(state)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
         tags.transformer_tags.preserves_dtype = []
         return tags
+
+
+def seen_columns(components: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[Any]]:
+    """Columns of n-grams that fit saw, and the components there; all others are zero."""
+    columns = np.flatnonzero(components.any(0))
+    return columns, components[:, columns]
+
+
+def all_columns(columns: NDArray[np.integer], components: NDArray[Any], n_columns: int) -> NDArray[Any]:
+    """Components with the columns that `seen_columns` left out."""
+    found = np.zeros((len(components), n_columns), components.dtype)
+    found[:, columns] = components
+    return found

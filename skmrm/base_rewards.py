@@ -16,7 +16,7 @@ from skmrm._support.device import resolve_device
 from skmrm._support.tensors import as_one_array, as_tensor, as_tensors
 from skmrm._support.threads import in_threads
 from skmrm._support.wording import counted
-from skmrm.episodes import EpisodeSet
+from skmrm.episodes import Episode, EpisodeSet
 from skmrm.episodes.features import check_names, feature_names
 from skmrm.episodes.items import check_features, check_items
 from skmrm.episodes.rows import in_memory, row_chunks
@@ -28,6 +28,11 @@ __all__ = ["BaseRewards", "FeatureRewards", "make_base_rewards"]
 
 # The parameters, (n_bases, ...) each, that base rewards are linear in; all others serve every base reward function.
 _READ_OUT = ("bases", "kernel.out")
+_NO_ITEMS = (
+    "{} takes items, got episodes: predict_proba has the probability of each choice. A scorer of scikit-learn that "
+    "compares with labels, such as scoring='accuracy', finds none in episodes: leave scoring out for the mean accuracy "
+    "over users, or pass scoring=skmrm.model_selection.adaptation_scorer(...)"
+)
 _NUMBERS_PER_THREAD = 1 << 24  # of features: fewer are not worth a thread
 
 
@@ -227,6 +232,8 @@ class BaseRewards:
         TypeError, ValueError
             If items are of the wrong kind, number of features or names, or hold NaN or infinity.
         """
+        if isinstance(X, EpisodeSet) or (isinstance(X, list) and X and isinstance(X[0], Episode)):
+            raise TypeError(_NO_ITEMS.format(caller))
         if self.kind == "features":
             features = check_features(X, self.n_features, caller, owner)
             check_names(feature_names(X), self.feature_names, owner, warn=warn)

@@ -202,7 +202,9 @@ class RewardEstimator(HubModel, RewardScorer, TransformerMixin, EpisodeFitter):
         return adaptation_scorer()(self, self._check_episodes(prompt, "score"))
 
     def transform(self, X: Any) -> NDArray[Any]:
-        """Base rewards of responses: a few learnt features for any Pipeline.
+        """Base rewards of responses: a few learnt features.
+
+        As a step of a Pipeline over items, freeze the fitted model (``sklearn.frozen.FrozenEstimator``).
 
         Parameters
         ----------

@@ -89,7 +89,7 @@ class EpisodeFitter(BaseEstimator):
     ) -> Self:
         """Check everything, encode, let the core learn, and keep what it learnt."""
         self._check_parameters([] if checkpoints is None else checkpoints.problems())
-        found = as_episode_set(episodes, context="fit")
+        found = _read_episodes(episodes)
         known = None if user_features is None else self._known_of_users(user_features, found.users.tolist())
         _warn_of_heavy_users(found)
         encoder, checked, in_memory = self._in_order(found, max_memory)
@@ -249,6 +249,16 @@ class EpisodeFitter(BaseEstimator):
         tags.target_tags.required = False
         tags.no_validation = True
         return tags
+
+
+def _read_episodes(episodes: Any) -> EpisodeSet:
+    try:
+        return as_episode_set(episodes, context="fit")
+    except TypeError as error:
+        raise TypeError(
+            f"{error}. Items and labels teach no rewards: where a fitted model is a step over items, freeze it, as in "
+            "make_pipeline(sklearn.frozen.FrozenEstimator(model), LogisticRegression())"
+        ) from None
 
 
 def _warn_of_heavy_users(episodes: EpisodeSet) -> None:

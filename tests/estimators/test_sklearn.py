@@ -504,6 +504,19 @@ def test__pipeline__frozen_model_before_a_classifier__gives_it_learnt_features(m
     assert cross_val_score(pipeline, X, liked, cv=3, error_score="raise").min() > 0.85
 
 
+def test__pipeline__of_a_model_that_is_not_frozen__says_how(model, episodes):
+    X = np.asarray(episodes.features)
+    with pytest.raises(TypeError, match=r"FrozenEstimator\(model\)"):
+        make_pipeline(model, LogisticRegression()).fit(X, np.arange(len(X)) % 2)
+
+
+@pytest.mark.parametrize("as_list", [False, True])
+def test__scoring__by_labels__says_what_to_use_instead(small, few_episodes, as_list):
+    data = list(few_episodes) if as_list else few_episodes
+    with pytest.raises(TypeError, match="leave scoring out for the mean accuracy"):
+        cross_val_score(small, data, np.zeros(len(data)), scoring="accuracy", cv=2, error_score="raise")
+
+
 def test__feature_union__model_beside_the_raw_features__stacks_them(model, episodes):
     X = np.asarray(episodes.features)
     union = FeatureUnion([("raw", FunctionTransformer()), ("rewards", FrozenEstimator(model))]).fit(X)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skmrm._support.wording import counted, name_some
-from skmrm.datasets._read_files import Columns
+from skmrm.episodes.files import Columns
 from skmrm.episodes import EpisodeSet
 from skmrm.episodes.cells import MISSING, is_missing
 from skmrm.episodes.dialects import parsed

@@ -17,7 +17,7 @@ from skmrm.datasets._asked import (
     values_in,
 )
 from skmrm.datasets._prism import parse_prism
-from skmrm.datasets._read_files import Columns
+from skmrm.episodes.files import Columns
 from skmrm.episodes import episodes_from_rankings, episodes_from_ratings
 from skmrm.episodes.cells import is_missing
 from skmrm.episodes.messages import Conversation

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skmrm._support.wording import counted, name_some
-from skmrm.episodes.files import Columns
 from skmrm.episodes import EpisodeSet
 from skmrm.episodes.cells import MISSING, is_missing
 from skmrm.episodes.dialects import parsed
+from skmrm.episodes.files import Columns
 from skmrm.episodes.messages import as_conversation
 from skmrm.episodes.rules import Problems
 from skmrm.exceptions import EpisodeError

@@ -7,9 +7,9 @@ from typing import Any
 
 from skmrm._support.wording import counted, name_some
 from skmrm.datasets._asked import Asked
-from skmrm.episodes.files import open_source
 from skmrm.datasets._recognise import recognised
 from skmrm.episodes import EpisodeSet
+from skmrm.episodes.files import open_source
 from skmrm.exceptions import EpisodeError
 
 __all__ = ["read_preferences"]

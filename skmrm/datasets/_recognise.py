@@ -13,8 +13,8 @@ from skmrm.datasets import _labelling_tools as tools
 from skmrm.datasets import _score_formats as scores
 from skmrm.datasets import _vote_formats as votes
 from skmrm.datasets._asked import Asked, Read, mapping_in, records_in
-from skmrm.episodes.files import Columns
 from skmrm.episodes.cells import is_missing
+from skmrm.episodes.files import Columns
 from skmrm.exceptions import EpisodeError
 
 __all__ = ["FORMATS", "Format", "format_names", "recognised"]

@@ -17,9 +17,9 @@ from skmrm.datasets._asked import (
     values_in,
 )
 from skmrm.datasets._prism import parse_prism
-from skmrm.episodes.files import Columns
 from skmrm.episodes import episodes_from_rankings, episodes_from_ratings
 from skmrm.episodes.cells import is_missing
+from skmrm.episodes.files import Columns
 from skmrm.episodes.messages import Conversation
 from skmrm.episodes.rules import Problems
 from skmrm.exceptions import EpisodeError

@@ -7,7 +7,7 @@ import gzip
 import json
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -15,7 +15,7 @@ from skmrm._support.wording import counted, described, name_some
 from skmrm.episodes.tables import cells_of, open_table
 from skmrm.exceptions import EpisodeError
 
-__all__ = ["Columns", "Opened", "open_source"]
+__all__ = ["Columns", "Opened", "as_table", "open_source"]
 
 Columns = dict[Any, list[Any]]
 
@@ -65,12 +65,34 @@ def open_source(source: Any) -> Opened:
         return Opened("the table", _of_table(source))
     path = Path(source).expanduser()
     if not path.exists():
-        raise FileNotFoundError(f"read_preferences: there is no file or folder {str(path)!r}")
+        raise FileNotFoundError(f"there is no file or folder {str(path)!r} to read a table from")
     if not path.is_dir():
         return Opened(path.name, _of_file(path))
     files = _files_of(path)
     parts = {file.relative_to(path).as_posix(): _of_file(file) for file in files}
     return Opened(f"{path.name}/ ({counted(len(parts), 'file')})", _joined(path.name, parts))
+
+
+def as_table(data: Any, numbers: Iterable[Hashable | None] = ()) -> Any:
+    """A table as it is; of the path of a file or folder its columns.
+
+    Cells of CSV are texts: those of `numbers` become numbers, or booleans, where all of a column spell some.
+    """
+    if not isinstance(data, str | os.PathLike):
+        return data
+    columns = open_source(data).columns
+    return columns | {name: _spelt(columns[name]) for name in numbers if name in columns}
+
+
+def _spelt(cells: list[Any]) -> list[Any]:
+    """Numbers or booleans that all texts of a column spell, empty cells aside; else the texts."""
+    if not all(isinstance(cell, str) for cell in cells if cell is not None):
+        return cells
+    words = {"true": True, "false": False}
+    for read in (lambda cell: words[cell.strip().lower()], int, float):
+        with suppress(KeyError, ValueError):
+            return [None if cell is None else read(cell) for cell in cells]
+    return cells
 
 
 def _of_table(data: Any) -> Columns:

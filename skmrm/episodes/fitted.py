@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from skmrm.episodes.checked import as_episode_set
@@ -44,9 +44,12 @@ def check_episodes(episodes: Any, fitted: Fitted, caller: str) -> EpisodeSet:
     return _as_fitted(checked, fitted).compact()
 
 
-def check_user_pairs(user_pairs: Any, fitted: Fitted, caller: str) -> EpisodeSet:
+def check_user_pairs(
+    user_pairs: Any, fitted: Fitted, caller: str, columns: Mapping[str, Hashable | None] | None = None
+) -> EpisodeSet:
     """Check one user's pairs, in any of the forms that `adapt` takes, against what a model was fitted on."""
-    return _as_fitted(read_user_pairs(user_pairs, fitted.kind, fitted.n_features, caller, fitted.scale), fitted)
+    found = read_user_pairs(user_pairs, fitted.kind, fitted.n_features, caller, fitted.scale, columns)
+    return _as_fitted(found, fitted)
 
 
 def _as_fitted(episodes: EpisodeSet, fitted: Fitted) -> EpisodeSet:

@@ -27,6 +27,7 @@ import numpy as np
 from skmrm._support.wording import name_some
 from skmrm.episodes.cells import is_missing
 from skmrm.episodes.episode_set import EpisodeSet
+from skmrm.episodes.files import as_table
 from skmrm.episodes.from_tables import episodes_from_frame
 from skmrm.episodes.rules import Problems
 from skmrm.episodes.tables import cells_of, open_table
@@ -101,7 +102,7 @@ def episodes_from_rankings(
     roles = {"user": user, "prompt": prompt, "responses": responses, "ranks": ranks, "best": best}
     roles |= {"group": group, "time": time}
     asked = {role: name for role, name in roles.items() if name is not None}
-    table = open_table(data, list(asked.values()))
+    table = open_table(as_table(data, (ranks, best, time)), list(asked.values()))
     if missing := [f"{role}={name!r}" for role, name in asked.items() if name not in table.names]:
         raise EpisodeError(
             [f"{', '.join(missing)}: no such column in the table, whose columns are {name_some(table.names, 9)}"]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from skmrm.episodes.cells import MISSING, Cells, is_missing, mixed_rows, read_cells, split_prompts
 from skmrm.episodes.columns import Coder, factorize
 from skmrm.episodes.episode_set import EpisodeSet
+from skmrm.episodes.files import as_table
 from skmrm.episodes.from_columns import set_from_features, set_from_texts
 from skmrm.episodes.messages import all_spelt
 from skmrm.episodes.outcomes import Said, said_problems
@@ -22,7 +23,9 @@ from skmrm.episodes.tables import Table, cells_of, open_table
 from skmrm.episodes.verdicts import read_grades, read_numbers, read_ratings, read_times, read_winners
 from skmrm.exceptions import EpisodeError
 
-__all__ = ["episodes_from_frame", "read_table"]
+__all__ = ["episodes_from_frame", "name_problems", "read_table"]
+
+_NUMBERS = ("outcome", "strength", "weight", "time", "rating")  # what columns of numbers say
 
 
 def episodes_from_frame(
@@ -54,12 +57,13 @@ def episodes_from_frame(
 
     Parameters
     ----------
-    data : pandas or polars DataFrame, pyarrow Table, datasets.Dataset, list of dicts, or dict of columns
-        The table. Columns go by their names, whatever these are: in pandas numbers, where a file has no header, and
-        tuples of several levels.
+    data : pandas or polars DataFrame, pyarrow Table, datasets.Dataset, list of dicts, dict of columns, or path
+        The table, or the path of a file of one (CSV, TSV, JSON, JSON lines, Parquet or Arrow, packed with gzip or not)
+        or of a folder of such files. Columns go by their names, whatever these are: in pandas numbers, where a file has
+        no header, and tuples of several levels.
     user : str, default="user_id"
-        Column with users' ids: strings, numbers, or anything hashable. "001" and 1 are two users: read ids of a file
-        as strings (``pandas.read_csv(..., dtype=str)``) unless all are plain numbers.
+        Column with users' ids: strings, numbers, or anything hashable. "001" and 1 are two users: of a path to a CSV
+        file all ids are strings; with ``pandas.read_csv`` pass ``dtype=str`` unless all are plain numbers.
     prompt : str or None, default="prompt"
         Column with prompts (texts or lists of messages). None if there is none: then the start that chosen and
         rejected share is the prompt (message by message; in texts word by word), unless `implicit_prompt` is False.
@@ -109,6 +113,8 @@ def episodes_from_frame(
     ------
     TypeError
         If `data` is not a table that can be read.
+    FileNotFoundError
+        If there is no such file.
     EpisodeError
         If columns are not there, cells are missing or cannot be read, or users have too few pairs; all problems are
         listed.
@@ -165,11 +171,12 @@ def asked_columns(
         If columns are not there, or there are no rows.
     """
     asked = {role: name for role, name in roles.items() if name is not None}
+    data = as_table(data, [roles.get(role) for role in _NUMBERS])
     table = open_table(data, [*asked.values(), *_group_names(group, ())])
     groups = _group_names(group, table.names)
     asked |= {"group": groups[0]} if len(groups) == 1 else {f"group[{i}]": name for i, name in enumerate(groups)}
     problems = shared_groups_problems(shared_groups)
-    problems += _name_problems(table.names, asked) if table.names else []
+    problems += name_problems(table.names, asked) if table.names else []
     if problems or table.n_rows == 0:
         raise EpisodeError(problems or ["the table has no rows: at least one is needed"])
     shared = groups in ([], [roles["prompt"]]) if shared_groups == "auto" else bool(shared_groups)
@@ -456,7 +463,7 @@ def _group_names(group: Any, names: Sequence[Hashable]) -> list[Any]:
     return list(group)
 
 
-def _name_problems(names: Sequence[Hashable], asked: dict[str, Hashable]) -> Iterator[str]:
+def name_problems(names: Sequence[Hashable], asked: dict[str, Hashable]) -> Iterator[str]:
     """Columns that are not there, each with what was probably meant."""
     missing = {role: name for role, name in asked.items() if name not in names}
     listed = ", ".join(repr(name) for name in names)

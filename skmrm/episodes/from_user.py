@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Hashable, Mapping, Sequence
+from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
 
@@ -12,10 +14,11 @@ from skmrm._support.wording import described
 from skmrm.episodes.checked import as_episode_set
 from skmrm.episodes.episode import Episode
 from skmrm.episodes.episode_set import EpisodeSet
+from skmrm.episodes.files import as_table
 from skmrm.episodes.from_episodes import read_episodes
-from skmrm.episodes.from_tables import Verdicts, read_table
+from skmrm.episodes.from_tables import Verdicts, name_problems, read_table
 from skmrm.episodes.rules import Problems
-from skmrm.episodes.tables import open_table
+from skmrm.episodes.tables import RenamedTable, open_table
 from skmrm.episodes.verdicts import read_ratings
 from skmrm.exceptions import EpisodeError
 
@@ -31,10 +34,18 @@ _CHOICE, _VOTE = ("chosen", "rejected"), ("response_a", "response_b")
 _RATED = ("response", "completion"), ("rating", "label")  # what each is called, here and by others
 _LEVEL = "rating as a level"
 _SAID = ("winner", "outcome", "weight", "time")
+_USER = "user_id"
+# What a caller may name another column for, and the name that is looked for.
+_ROLES = {"user": _USER} | {name: name for name in ("prompt", *_CHOICE, *_VOTE, "response", "rating", *_SAID)}
 
 
 def read_user_pairs(
-    user_pairs: Any, kind: str, n_features: int, caller: str, scale: Sequence[Any] | None = None
+    user_pairs: Any,
+    kind: str,
+    n_features: int,
+    caller: str,
+    scale: Sequence[Any] | None = None,
+    columns: Mapping[str, Hashable | None] | None = None,
 ) -> EpisodeSet:
     """Check one user's pairs and bring them into the internal form.
 
@@ -50,8 +61,11 @@ def read_user_pairs(
         For error messages.
     scale : sequence, optional
         Of ratings, as of `episodes_from_ratings`.
+    columns : mapping of str to hashable, optional
+        Columns of a table by what they are: "prompt", "chosen", "rejected" and so on.
     """
-    episodes = _read(user_pairs, n_features, kind, caller, scale)
+    new = _new_names(user_pairs, columns or {}, caller)
+    episodes = _read(user_pairs, n_features, kind, caller, scale, new)
     if episodes.n_users > 1:
         raise ValueError(
             f"{caller} takes the pairs of one user, got {episodes.n_users} users: "
@@ -63,7 +77,37 @@ def read_user_pairs(
     return as_episode_set(episodes.compact(), min_pairs=0, kind=wanted, n_features=features, context=caller)
 
 
-def _read(user_pairs: Any, n_features: int, kind: str, caller: str, scale: Sequence[Any] | None) -> EpisodeSet:
+def _new_names(user_pairs: Any, columns: Mapping[str, Hashable | None], caller: str) -> dict[str, Hashable | None]:
+    """Columns that are named, under the names that are looked for; None for what is not to be looked for."""
+    if strange := next((name for name in columns if name not in _ROLES), None):
+        close = get_close_matches(strange, [*_ROLES, "user_features", "half_life"], 1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise TypeError(
+            f"{caller} got an unexpected keyword argument {strange!r}; columns are named by {', '.join(_ROLES)}{hint}"
+        )
+    if not columns:
+        return {}
+    listed = list(user_pairs) if isinstance(user_pairs, Sequence) and not isinstance(user_pairs, str) else None
+    if isinstance(user_pairs, EpisodeSet | Episode) or (listed and not all(isinstance(row, Mapping) for row in listed)):
+        came = described(user_pairs) if listed is None else f"a list of {type(listed[0]).__name__}"
+        raise TypeError(
+            f"{caller} takes names of columns ({', '.join(columns)}) with a table or a list of dicts, got {came}: "
+            "leave them out"
+        )
+    new = {_ROLES[role]: name for role, name in columns.items()}
+    if not {*_CHOICE} & {*new} and {*_VOTE, "winner", "response", "rating"} & {*new}:
+        new |= dict.fromkeys(_CHOICE)  # the caller says that the rows are no choices, whatever other columns are called
+    return new
+
+
+def _read(
+    user_pairs: Any,
+    n_features: int,
+    kind: str,
+    caller: str,
+    scale: Sequence[Any] | None,
+    new: Mapping[str, Hashable | None],
+) -> EpisodeSet:
     """Pairs in the internal form, not yet held against the rules for sets; a list may be any of several forms."""
     if isinstance(user_pairs, EpisodeSet):
         return user_pairs
@@ -72,14 +116,14 @@ def _read(user_pairs: Any, n_features: int, kind: str, caller: str, scale: Seque
     if isinstance(user_pairs, str):
         raise TypeError(f"{caller} takes {_FORMS}; got a str")
     if not isinstance(user_pairs, Sequence):
-        return _read_table(user_pairs, n_features, kind, caller, scale)
+        return _read_table(user_pairs, n_features, kind, caller, scale, new)
     rows = list(user_pairs)
     if not rows:
         return _no_pairs(n_features, kind)
     if all(isinstance(row, Episode) for row in rows):
         return _read_episodes(rows, n_features, kind)
     if all(isinstance(row, Mapping) for row in rows):
-        return _read_table(_of_one_form(rows, scale), n_features, kind, caller, scale)
+        return _read_table(_of_one_form(_renamed(rows, new, caller), scale), n_features, kind, caller, scale)
     are_tuples = all(isinstance(row, tuple | list) and 2 <= len(row) <= 4 for row in rows)
     if not are_tuples or len({_form(row, kind) for row in rows}) > 1 or _form(rows[0], kind)[0] > 3:
         raise TypeError(
@@ -129,12 +173,26 @@ def _is_empty(episode: Episode) -> bool:
         return False
 
 
-def _read_table(data: Any, n_features: int, kind: str, caller: str, scale: Sequence[Any] | None) -> EpisodeSet:
+def _read_table(
+    data: Any,
+    n_features: int,
+    kind: str,
+    caller: str,
+    scale: Sequence[Any] | None,
+    new: Mapping[str, Hashable | None] | None = None,
+) -> EpisodeSet:
     """A table of one user; a column of user ids is not needed. Without prompts, texts are whole, as in an `Episode`."""
+    looked_for = (_USER, "prompt", *_CHOICE, *_VOTE, *_SAID, *_RATED[0], *_RATED[1], _LEVEL)
+    named = {name: own for name, own in (new or {}).items() if own is not None}
+    if isinstance(data, os.PathLike):
+        data = as_table(data, [named.get(name, name) for name in (*_SAID[1:], *_RATED[1])])
     try:
-        table = open_table(data, ("user_id", "prompt", *_CHOICE, *_VOTE, *_SAID, *_RATED[0], *_RATED[1], _LEVEL))
+        table = open_table(data, [*looked_for, *named.values()])
     except TypeError as error:
         raise TypeError(f"{caller} takes {_FORMS}; {error}") from error
+    if new:
+        _check_names(table.names, named, caller)
+        table = RenamedTable(table, new)
     is_vote = all(name in table.names for name in (*_VOTE, "winner")) and not any(n in table.names for n in _CHOICE)
     sides = _VOTE if is_vote else _CHOICE
     response, rating = (next((name for name in names if name in table.names), None) for names in _RATED)
@@ -150,7 +208,7 @@ def _read_table(data: Any, n_features: int, kind: str, caller: str, scale: Seque
     if table.n_rows == 0:
         return _no_pairs(n_features, kind)
     prompt = "prompt" if "prompt" in table.names else None
-    user = "user_id" if "user_id" in table.names else None
+    user = _USER if _USER in table.names else None
     said = {name: name for name in (_SAID if is_vote else _SAID[1:]) if name in table.names}
     if sides[0] == sides[1]:
         said = {"rating": str(rating)} | {name: name for name in ("weight", "time") if name in table.names}
@@ -158,6 +216,26 @@ def _read_table(data: Any, n_features: int, kind: str, caller: str, scale: Seque
         said["level"] = _LEVEL
     verdicts = Verdicts(said, scale=scale)
     return read_table(table, user, prompt, *sides, cut_texts=False, nameless=_THE_USER, verdicts=verdicts)
+
+
+def _check_names(names: Sequence[Any], named: Mapping[str, Hashable], caller: str) -> None:
+    role_of = {name: role for role, name in _ROLES.items()}
+    if problems := list(name_problems(names, {role_of[name]: own for name, own in named.items()})):
+        raise EpisodeError([f"{caller}: {problem}" for problem in problems])
+
+
+def _renamed(rows: list[Any], new: Mapping[str, Hashable | None], caller: str) -> list[Any]:
+    """Rows whose keys are the names that are looked for."""
+    if not new:
+        return rows
+    named = {name: own for name, own in new.items() if own is not None}
+    _check_names(list(dict.fromkeys(key for row in rows for key in row)), named, caller)
+    taken = {*new, *named.values()}
+    return [
+        {key: cell for key, cell in row.items() if key not in taken}
+        | {name: row[own] for name, own in named.items() if own in row}
+        for row in rows
+    ]
 
 
 def _of_one_form(rows: list[Mapping[str, Any]], scale: Sequence[Any] | None) -> list[Mapping[str, Any]]:

@@ -16,7 +16,7 @@ from skmrm.episodes.episode_set import EpisodeSet
 from skmrm.episodes.features import numbered_columns
 from skmrm.exceptions import EpisodeError
 
-__all__ = ["Table", "cells_of", "open_table"]
+__all__ = ["RenamedTable", "Table", "cells_of", "open_table"]
 
 ROWS_PER_CHUNK = 1 << 14  # bounds the number of Python objects alive at once
 
@@ -179,6 +179,29 @@ class _RowList:
     def chunks(self, name: Hashable) -> Iterator[Sequence[Any] | NDArray[Any]]:
         for start in range(0, self.n_rows, ROWS_PER_CHUNK):
             yield [row.get(name) for row in self._rows[start : start + ROWS_PER_CHUNK]]
+
+
+class RenamedTable:
+    """A table some of whose columns go by other names, and some by none.
+
+    Parameters
+    ----------
+    table : Table
+    new : mapping of hashable to hashable or None
+        Name in the table of each new name; None hides a column of that name.
+    """
+
+    def __init__(self, table: Table, new: Mapping[Any, Any]) -> None:
+        self._table = table
+        taken = {*new, *new.values()}
+        self._own = {name: name for name in table.names if name not in taken}
+        self._own |= {name: own for name, own in new.items() if own is not None}
+        self.names = list(self._own)
+        self.n_rows = table.n_rows
+
+    def chunks(self, name: Hashable) -> Iterator[Sequence[Any] | NDArray[Any]]:
+        """Cells of a column, some rows at a time."""
+        return self._table.chunks(self._own[name])
 
 
 def _streamed(data: Any, wanted: Sequence[Hashable]) -> list[dict[Any, Any]]:

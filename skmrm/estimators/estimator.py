@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -79,7 +80,12 @@ class RewardEstimator(HubModel, RewardScorer, TransformerMixin, EpisodeFitter):
         return np.array(self._base_rewards.feature_names, dtype=object)
 
     def adapt(
-        self, user_pairs: Any, *, user_features: Any = None, half_life: float | timedelta | None = None
+        self,
+        user_pairs: Any,
+        *,
+        user_features: Any = None,
+        half_life: float | timedelta | None = None,
+        **columns: Hashable | None,
     ) -> UserRewardModel:
         """Turn a handful of a user's choices into that user's reward model.
 
@@ -93,6 +99,10 @@ class RewardEstimator(HubModel, RewardScorer, TransformerMixin, EpisodeFitter):
         half_life : float > 0 or timedelta, optional
             Time in which a choice loses half of its weight, in the unit of the choices' times (seconds where these are
             dates), counted back from the latest. None lets all count alike.
+        **columns : str
+            Of a table or a list of dicts, columns that go by other names than ``prompt``, ``chosen``, ``rejected``,
+            ``response_a``, ``response_b``, ``winner``, ``response``, ``rating``, ``outcome``, ``weight`` and ``time``,
+            as for :func:`skmrm.episodes_from_frame`: ``chosen="better"``. None for a column not to be looked for.
 
         Returns
         -------
@@ -106,7 +116,7 @@ class RewardEstimator(HubModel, RewardScorer, TransformerMixin, EpisodeFitter):
         """
         check_is_fitted(self)
         base = self.base_rewards_
-        episodes = check_user_pairs(user_pairs, base, "adapt")
+        episodes = check_user_pairs(user_pairs, base, "adapt", columns)
         shift = self._inner.shift(user_features, episodes.users.tolist(), "adapt")
         history = self._inner.history_of(base, episodes, shift)
         weights, covariance = self._inner.adapt(base, history.fading(half_life), self.n_jobs)

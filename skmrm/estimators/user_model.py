@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -81,7 +82,9 @@ class UserRewardModel(HubModel, RewardScorer):
         for name, value in (earlier | state).items():
             object.__setattr__(self, name, frozen(value) if isinstance(value, np.ndarray) else value)
 
-    def update(self, user_pairs: Any, *, half_life: float | timedelta | None = None) -> UserRewardModel:
+    def update(
+        self, user_pairs: Any, *, half_life: float | timedelta | None = None, **columns: Hashable | None
+    ) -> UserRewardModel:
         """Learn from more of this user's choices: the same as adapting on all of them, the earlier ones included.
 
         Parameters
@@ -91,6 +94,8 @@ class UserRewardModel(HubModel, RewardScorer):
         half_life : float > 0 or timedelta, optional
             Time in which a choice loses half of its weight, as for :meth:`skmrm.MetaRewardModel.adapt`. It is not
             remembered: pass it each time.
+        **columns : str
+            Names of a table's columns, as for :meth:`skmrm.MetaRewardModel.adapt`.
 
         Returns
         -------
@@ -106,7 +111,7 @@ class UserRewardModel(HubModel, RewardScorer):
         """
         if self._inner is None or (self._history is None and self.n_pairs_ > 0):
             raise ValueError(f"update needs the user's earlier choices, and they {WHY_GONE}")
-        new = self._inner.history_of(self._base, check_user_pairs(user_pairs, self._base, "update"))
+        new = self._inner.history_of(self._base, check_user_pairs(user_pairs, self._base, "update", columns))
         history = new if self._history is None else self._history.joined(new)
         weights, covariance = self._inner.adapt(self._base, history.fading(half_life))
         own = None if covariance is None else covariance[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from numbers import Integral
@@ -372,6 +372,7 @@ class OnnxScorer:
         user_features: Any = None,
         earlier: History | None = None,
         half_life: float | timedelta | None = None,
+        **columns: Hashable | None,
     ) -> NDArray[np.float64]:
         """Turn a handful of a user's choices into that user's weights; of bundles that a model exported.
 
@@ -385,6 +386,8 @@ class OnnxScorer:
             What the user said before, as :meth:`history` gave it: the weights are those of all choices together.
         half_life : float > 0 or timedelta, optional
             As for :meth:`skmrm.MetaRewardModel.adapt`.
+        **columns : str
+            Names of a table's columns, as for :meth:`skmrm.MetaRewardModel.adapt`.
 
         Returns
         -------
@@ -398,10 +401,17 @@ class OnnxScorer:
         TypeError
             If the bundle cannot adapt: it is of users, or its inner rule is none that numpy has.
         """
-        history = self.history(user_pairs, user_features=user_features, earlier=earlier)
+        history = self.history(user_pairs, user_features=user_features, earlier=earlier, **columns)
         return self._posterior(history.fading(half_life))[0]
 
-    def history(self, user_pairs: Any, *, user_features: Any = None, earlier: History | None = None) -> History:
+    def history(
+        self,
+        user_pairs: Any,
+        *,
+        user_features: Any = None,
+        earlier: History | None = None,
+        **columns: Hashable | None,
+    ) -> History:
         """What a user said as numbers to keep, a few a choice and no text; for :meth:`adapt` to go on from.
 
         Parameters
@@ -412,6 +422,8 @@ class OnnxScorer:
             As for :meth:`adapt`.
         earlier : History, optional
             What the user said before.
+        **columns : str
+            As for :meth:`adapt`.
 
         Returns
         -------
@@ -434,7 +446,7 @@ class OnnxScorer:
                 f"earlier choices must be over this bundle's {self.n_bases} base reward functions, got gaps of shape "
                 f"{earlier.gaps.shape}: those of another model mean nothing here"
             )
-        episodes = read_user_pairs(user_pairs, self.kind, self.n_features, "adapt", self.rating_scale)
+        episodes = read_user_pairs(user_pairs, self.kind, self.n_features, "adapt", self.rating_scale, columns)
         check_scale(episodes, self.rating_scale)
         self._check_names(episodes.feature_names)
         items = episodes.items if self.kind == "text" else episodes.features

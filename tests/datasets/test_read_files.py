@@ -141,7 +141,7 @@ def test__read__wrong_file__is_one_clear_error(name, content, message, tmp_path)
 
 
 def test__read__file_that_is_not_there__is_said(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"read_preferences: there is no file or folder '.*votes\.csv'"):
+    with pytest.raises(FileNotFoundError, match=r"there is no file or folder '.*votes\.csv'"):
         read(tmp_path / "votes.csv")
 
 

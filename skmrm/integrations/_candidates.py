@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+import warnings
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from skmrm._support.wording import described, name_some, raise_all
+from skmrm._support.wording import counted, described, name_some, raise_all
 from skmrm.episodes.items import Item
 from skmrm.episodes.messages import is_messages
 from skmrm.episodes.tables import Table, cells_of, open_table
@@ -32,7 +34,7 @@ def score_dataset(
 
     Parameters
     ----------
-    dataset : datasets.Dataset, or list of dicts
+    dataset : datasets.Dataset, list of dicts, or pandas, polars or pyarrow table
         Rows with a prompt and one completion, or a list of completions; each a text or a list of messages.
     model_or_users : UserModels, UserRewardModel, fitted MetaRewardModel or baseline, or skmrm.serving.OnnxScorer
         Whose rewards; see :class:`skmrm.integrations.trl.UserReward`.
@@ -41,11 +43,11 @@ def score_dataset(
     reward : str, default="reward"
         The new column: a float or None a row, in logits, or a list of them where a row has several completions.
     on_unknown_user : {"prior", "none", "error"}, default="prior"
-        Reward of users who were not adapted: that of the starting weights, None, or an error.
+        Reward of users who were not adapted: that of the starting weights, with a warning; None; or an error.
 
     Returns
     -------
-    datasets.Dataset, or list of dicts
+    datasets.Dataset, list of dicts, or table
         As came in, which is unchanged.
 
     Raises
@@ -73,7 +75,13 @@ def score_dataset(
     column = candidates.by_row(candidates.rewards)
     if isinstance(dataset, list | tuple):
         return [{**row, reward: value} for row, value in zip(dataset, column, strict=True)]
-    return dataset.add_column(reward, column)
+    if _is_dataset(dataset):
+        return dataset.add_column(reward, column)
+    import narwhals as nw
+
+    frame = nw.from_native(dataset, eager_only=True)
+    series = nw.new_series(reward, column, backend=nw.get_native_namespace(frame))
+    return frame.with_columns(series).to_native()
 
 
 def best_of_n(
@@ -90,7 +98,7 @@ def best_of_n(
 
     Parameters
     ----------
-    dataset : datasets.Dataset, or list of dicts
+    dataset : datasets.Dataset, list of dicts, or pandas, polars or pyarrow table
         Rows with a user, a prompt and a list of completions; or with one completion each, where rows of the same user
         and prompt belong together, in any order. Texts, or lists of messages.
     model_or_users : UserModels, UserRewardModel, fitted MetaRewardModel or baseline, or skmrm.serving.OnnxScorer
@@ -101,12 +109,12 @@ def best_of_n(
         Pairs whose rewards differ by this much or less, in logits, are left out: by default those that differ by
         nothing, and so say nothing.
     on_unknown_user : {"prior", "none", "error"}, default="prior"
-        What decides for users who were not adapted: the starting weights; nothing, so that they get no pairs; or that
-        is an error.
+        What decides for users who were not adapted: the starting weights, with a warning; nothing, so that they get no
+        pairs; or that is an error.
 
     Returns
     -------
-    datasets.Dataset, or list of dicts
+    datasets.Dataset, list of dicts, or table
         As came in; a row for each user and prompt with a pair, in order of first appearance, with the columns `user`
         (if there is one), ``prompt``, ``chosen``, ``rejected``, and in logits ``score_chosen`` and
         ``score_rejected``. Of candidates of equal reward, the first is taken.
@@ -137,6 +145,7 @@ def best_of_n(
     rewards = RowRewards(model_or_users, on_unknown_user)
     candidates = _Candidates(dataset, rewards, user, prompt, completion)
     pairs = list(candidates.pairs(min_margin))
+    candidates.warn_of_single_ones()
     if isinstance(dataset, list | tuple):
         return pairs
     names = [
@@ -147,7 +156,12 @@ def best_of_n(
         "score_chosen",
         "score_rejected",
     ]
-    return type(dataset).from_dict({name: [pair[name] for pair in pairs] for name in names})
+    columns = {name: [pair[name] for pair in pairs] for name in names}
+    if _is_dataset(dataset):
+        return type(dataset).from_dict(columns)
+    import narwhals as nw
+
+    return nw.from_dict(columns, backend=nw.get_native_namespace(dataset)).to_native()
 
 
 class _Candidates:
@@ -171,6 +185,8 @@ class _Candidates:
         )
         who = [self.users[row] for row in self.row] if self.users is not None and rewards.needs_users else None
         self.rewards = rewards(self.items, who)
+        if who is not None and rewards.on_unknown_user == "prior":
+            _warn_of_unknown(self.users or [], rewards)
 
     def by_row(self, values: Sequence[Any]) -> list[Any]:
         """Values of completions as cells of the data set's rows."""
@@ -181,13 +197,31 @@ class _Candidates:
             cells[row].append(value)
         return cells
 
-    def pairs(self, min_margin: float) -> Iterator[dict[str, Any]]:
-        """Best and worst of each group, by reward."""
-        groups: dict[Hashable, list[int]] = {}
+    @cached_property
+    def groups(self) -> dict[Hashable, list[int]]:
+        """Places of the candidates of one user and prompt."""
+        found: dict[Hashable, list[int]] = {}
         for place, row in enumerate(self.row):
             who = self.users[row] if self.users else None
-            groups.setdefault(row if self.has_lists else (who, self.items[place][0]), []).append(place)
-        for places in groups.values():
+            found.setdefault(row if self.has_lists else (who, self.items[place][0]), []).append(place)
+        return found
+
+    def warn_of_single_ones(self) -> None:
+        """Say how many prompts of a user come with one candidate, of which there is no best and worst."""
+        single = [places[0] for places in self.groups.values() if len(places) == 1]
+        if single:
+            row = self.row[single[0]]
+            remedy = "give each row several completions" if self.has_lists else "give rows of one user the same prompt"
+            of_all = f"{len(single)} of {counted(len(self.groups), 'prompt')}"
+            warnings.warn(
+                f"{of_all} of a user have one candidate and give no pair, the first is row {row}: {remedy}, or leave "
+                "them out",
+                stacklevel=3,
+            )
+
+    def pairs(self, min_margin: float) -> Iterator[dict[str, Any]]:
+        """Best and worst of each group, by reward."""
+        for places in self.groups.values():
             scored = [(reward, place) for place in places if (reward := self.rewards[place]) is not None]
             if not scored:
                 continue
@@ -207,12 +241,27 @@ class _Candidates:
 
 def _open(dataset: Any, wanted: list[str]) -> Table:
     table = open_table(dataset, wanted)
-    if not isinstance(dataset, list | tuple) and type(dataset).__module__.partition(".")[0] != "datasets":
+    if isinstance(dataset, Mapping) or hasattr(dataset, "collect"):
         raise TypeError(
-            f"a datasets.Dataset or a list of dicts is needed, got {described(dataset)}: pass "
-            "datasets.Dataset.from_pandas(frame), or frame.to_dict('records')"
+            "a datasets.Dataset, a list of dicts or a pandas, polars or pyarrow table is needed, got "
+            f"{described(dataset)}: collect it, or make a table of its columns"
         )
     return table
+
+
+def _is_dataset(dataset: Any) -> bool:
+    return type(dataset).__module__.partition(".")[0] == "datasets"
+
+
+def _warn_of_unknown(users: Sequence[Any], rewards: RowRewards) -> None:
+    unknown = [user for user, known in zip(users, rewards.is_known(users), strict=True) if not known]
+    if unknown:
+        warnings.warn(
+            f"{len(unknown)} of {counted(len(users), 'row')} are of users who were not adapted, "
+            f"{name_some(dict.fromkeys(unknown))}: they get the reward before adaptation. Adapt them, or choose "
+            "on_unknown_user='none' or 'error'",
+            stacklevel=4,
+        )
 
 
 def _check_names(table: Table, needed: dict[str, str], user: str, needs_users: bool, new: str | None) -> None:

@@ -275,7 +275,11 @@ def test__best_of_n__each_user_and_prompt__gives_best_and_worst(users, questions
 def test__best_of_n__margins__leave_out_ties_and_small_ones(users, questions):
     user, prompt, texts = questions[0]
     table = wide([(user, prompt, [texts[0]]), (user, prompt, [texts[0]] * 3), (user, prompt, []), questions[0]])
-    (pair,) = best_of_n(table, users)
+    with pytest.warns(
+        UserWarning, match=r"1 of 3 prompts of a user have one candidate .* the first is row 0: give each"
+    ):
+        (pair,) = best_of_n(table, users)
+    table = table[1:]
     margin = pair["score_chosen"] - pair["score_rejected"]
     assert best_of_n(table, users, min_margin=0.99 * margin) == [pair]
     assert best_of_n(table, users, min_margin=1.01 * margin) == []
@@ -285,7 +289,8 @@ def test__best_of_n__margins__leave_out_ties_and_small_ones(users, questions):
 
 def test__best_of_n__no_pairs_and_no_rows__keep_the_form(users, questions):
     datasets = library("datasets")
-    empty = best_of_n(datasets.Dataset.from_list(wide([(*questions[0][:2], ["Yes."])])), users)
+    with pytest.warns(UserWarning, match="one candidate"):
+        empty = best_of_n(datasets.Dataset.from_list(wide([(*questions[0][:2], ["Yes."])])), users)
     assert (len(empty), empty.column_names[:4]) == (0, ["user_id", "prompt", "chosen", "rejected"])
     assert best_of_n([], users) == score_dataset([], users) == []
 
@@ -294,7 +299,10 @@ def test__best_of_n__unknown_users__are_judged_as_asked_for(model, users, questi
     _, prompt, texts = questions[0]
     table = wide([("stranger", prompt, texts)])
     rewards = model.score(prompt, texts)
-    (pair,) = best_of_n(table, users)
+    with pytest.warns(
+        UserWarning, match="1 of 1 row are of users who were not adapted, 'stranger': they get the reward"
+    ):
+        (pair,) = best_of_n(table, users)
     assert pair["chosen"] == texts[rewards.argmax()]
     assert best_of_n(table, users, on_unknown_user="none") == []
     with pytest.raises(KeyError, match="stranger"):
@@ -336,8 +344,37 @@ def test__score_dataset__tables_that_cannot_be_read__say_why(users, questions):
         score_dataset([table[0], {**table[1], "completion": "Yes."}], users)
     with pytest.raises(ValueError, match=r"completion must be readable in each row.*1 row: 0"):
         score_dataset([{**table[0], "completion": [None, "Yes."]}], users)
-    with pytest.raises(TypeError, match=r"got a DataFrame.*to_dict"):
-        score_dataset(pytest.importorskip("pandas").DataFrame(table), users)
+    for wrong in ({"prompt": []}, pytest.importorskip("polars").DataFrame(table).lazy()):
+        with pytest.raises(TypeError, match=r"list of dicts or a pandas, polars or pyarrow table is needed, got "):
+            score_dataset(wrong, users)
+
+
+@pytest.mark.parametrize("form", [wide, long])
+@pytest.mark.parametrize("kind", ["pandas", "polars", "pyarrow"])
+def test__best_of_n_and_score_dataset__tables__come_back_as_the_same_with_the_same_rows(users, questions, kind, form):
+    library = pytest.importorskip(kind)
+    rows = form(questions)
+    make = library.Table.from_pylist if kind == "pyarrow" else library.DataFrame
+    table = make(rows)
+    if kind == "pandas":
+        table.index = table.index + 7
+    for found, expected in (
+        (best_of_n(table, users), best_of_n(rows, users)),
+        (score_dataset(table, users), score_dataset(rows, users)),
+    ):
+        assert type(found) is type(table)
+        to_rows = {"pandas": lambda it: it.to_dict("records"), "polars": lambda it: it.to_dicts()}
+        assert to_rows.get(kind, lambda it: it.to_pylist())(found) == expected
+    assert kind != "pandas" or score_dataset(table, users).index.equals(table.index)
+
+
+def test__best_of_n__rows_of_one_user_that_share_no_prompt__are_told(users, questions):
+    rows = long(questions[:1])
+    rows = [row | {"prompt": f"{row['prompt']} {k}"} for k, row in enumerate(rows)]
+    with pytest.warns(
+        UserWarning, match=f"{len(rows)} of {len(rows)} prompts .* give rows of one user the same prompt"
+    ):
+        assert best_of_n(rows, users) == []
     splits = library("datasets").DatasetDict
     with pytest.raises(TypeError, match="pass one"):
         score_dataset(splits({"train": []}), users)

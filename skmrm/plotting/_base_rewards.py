@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,7 +25,9 @@ from skmrm.plotting._base_reward_facts import (
 
 __all__ = ["BaseRewardDisplay"]
 
-_LETTER, _LINE = 0.068, 0.148  # inches, of small type
+_LETTER, _LINE = 0.073, 0.148  # inches, of small type
+_FEW = 6  # base reward functions, of those that matter
+_MATTERS = 0.1  # of the largest effect
 
 
 class BaseRewardDisplay:
@@ -50,6 +52,8 @@ class BaseRewardDisplay:
     ----------
     image_ : matplotlib.image.AxesImage
         The heat map.
+    colorbar_ : matplotlib.colorbar.Colorbar or None
+        What its colours mean; None where it was left out.
     shown_ : list of int
         Rows of `correlations` that are shown, those with the largest absolute correlation first.
     text_ : matplotlib.text.Text or None
@@ -119,6 +123,7 @@ class BaseRewardDisplay:
         *,
         n_statistics: int = 8,
         examples_ax: Any = None,
+        colorbar: bool = True,
         image_kw: Mapping[str, Any] | None = None,
     ) -> BaseRewardDisplay:
         """Draw the heat map and, beside it, the examples.
@@ -131,6 +136,8 @@ class BaseRewardDisplay:
             Rows to show, those with the largest absolute correlation.
         examples_ax : matplotlib.axes.Axes, optional
             For the examples. With `ax` alone they are left out.
+        colorbar : bool, default=True
+            Draw a bar beside the heat map that says which colour is which correlation.
         image_kw : dict, optional
             For the heat map (``Axes.imshow``).
 
@@ -145,6 +152,10 @@ class BaseRewardDisplay:
         self.examples_ax_ = examples_ax
         self.shown_ = np.argsort(-np.abs(self.correlations).max(1), kind="stable")[:n_statistics].tolist()
         self._draw_map(self.correlations[self.shown_], image_kw)
+        self.colorbar_ = None
+        if colorbar:
+            self.colorbar_ = self.figure_.colorbar(self.image_, ax=self.ax_, label="correlation", ticks=[-1, 0, 1])
+            self.colorbar_.outline.set_visible(False)
         self.text_ = None
         if examples_ax is not None:
             examples_ax.set_axis_off()
@@ -155,7 +166,7 @@ class BaseRewardDisplay:
     def _new_axes(self, n_statistics: int) -> Any:
         lines = self._example_lines().splitlines()
         height = max(3.0, _LINE * len(lines) + 0.5, 0.35 * min(n_statistics, len(self.statistics)) + 1.6)
-        widths = (1.8 + 0.75 * len(self.base_rewards), _LETTER * max(map(len, lines)))
+        widths = (2.7 + 0.75 * len(self.base_rewards), _LETTER * max(map(len, lines)))
         figure = pyplot("BaseRewardDisplay").figure(figsize=(sum(widths), height), layout="constrained")
         return figure.subplots(1, 2, width_ratios=widths)
 
@@ -168,7 +179,7 @@ class BaseRewardDisplay:
             ax.text(column, row, signed(value), ha="center", va="center", color=colour, fontsize="small")
         ax.set_yticks(range(len(table)), [self.statistics[row] for row in self.shown_])
         columns = [
-            f"{name.removeprefix('base_reward')}\n({effect:.2f})"
+            f"{name.removeprefix('base_reward')}\n({effect:.2g})"
             for name, effect in zip(self.base_rewards, self.effects, strict=True)
         ]
         ax.set_xticks(range(len(columns)), columns)
@@ -193,10 +204,11 @@ class BaseRewardDisplay:
         *,
         n_examples: int = 2,
         n_statistics: int = 8,
-        n_bases: int | None = None,
+        n_bases: int | Literal["auto"] | None = "auto",
         feature_names: Sequence[str] | None = None,
         ax: Any = None,
         examples_ax: Any = None,
+        colorbar: bool = True,
         image_kw: Mapping[str, Any] | None = None,
     ) -> BaseRewardDisplay:
         """Read a fitted model by what it makes of some responses.
@@ -212,13 +224,16 @@ class BaseRewardDisplay:
             Highest, and lowest, responses of each base reward function; 0 for none.
         n_statistics : int, default=8
             As in :meth:`plot`.
-        n_bases : int, optional
-            Show so many base reward functions, those with the largest effect. None shows all that have any.
+        n_bases : int, "auto" or None, default="auto"
+            Show so many base reward functions, those with the largest effect. "auto" shows up to six, of those with at
+            least a tenth of the largest effect; None shows all that have any.
         feature_names : sequence of str, optional
             Names of the features of a model that was fitted on arrays; the default is those of the data frame that
             it was fitted on, and numbers them where there was none.
         ax, examples_ax : matplotlib.axes.Axes, optional
             Where to, as in :meth:`plot`; None makes a figure.
+        colorbar : bool, default=True
+            As in :meth:`plot`.
         image_kw : dict, optional
             As in :meth:`plot`.
 
@@ -242,7 +257,9 @@ class BaseRewardDisplay:
         statistics, statistic_names = item_statistics(checked, is_text, feature_names)
         rewards = within_comparisons(model.base_rewards_.of_episodes(checked), checked)
         effect = effects(model, rewards)
-        order = sorted(base for base in np.argsort(-effect, kind="stable")[:n_bases] if effect[base] > 0)
+        least = _MATTERS * effect.max(initial=0.0) if n_bases == "auto" else 0.0
+        largest = np.argsort(-effect, kind="stable")[: _FEW if n_bases == "auto" else n_bases]
+        order = sorted(base for base in largest if effect[base] > 0 and effect[base] >= least)
         if not order:
             raise ValueError("no base reward function has any effect on these items: pass episodes with other items")
         texts = checked.items if is_text else None
@@ -254,18 +271,20 @@ class BaseRewardDisplay:
             effects=effect[order],
             examples=find_examples(rewards[:, order], names, _used_rows(whole), texts, n_examples),
         )
-        return display.plot(ax, n_statistics=n_statistics, examples_ax=examples_ax, image_kw=image_kw)
+        shown: dict[str, Any] = {"n_statistics": n_statistics, "examples_ax": examples_ax, "colorbar": colorbar}
+        return display.plot(ax, image_kw=image_kw, **shown)
 
 
 def _check_arguments(
-    n_examples: int, n_statistics: int, n_bases: int | None, is_text: bool, feature_names: Sequence[str] | None
+    n_examples: int, n_statistics: int, n_bases: Any, is_text: bool, feature_names: Sequence[str] | None
 ) -> None:
     problems = []
     for name, value, low in (("n_examples", n_examples, 0), ("n_statistics", n_statistics, 1), ("n_bases", n_bases, 1)):
-        if name == "n_bases" and value is None:
+        if name == "n_bases" and (value is None or (isinstance(value, str) and value == "auto")):
             continue
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
-            problems.append(f"{name} must be an integer from {low} up, got {value!r}")
+            others = ", 'auto' or None" if name == "n_bases" else ""
+            problems.append(f"{name} must be an integer from {low} up{others}, got {value!r}")
     if is_text and feature_names is not None:
         problems.append("feature_names are for models fitted on arrays; this one reads texts: leave them out")
     raise_all(problems)

@@ -496,6 +496,18 @@ def test__base_reward_display__base_rewards_without_a_say__are_left_out(model, e
         BaseRewardDisplay.from_estimator(PartlySilent(model, np.zeros(3), np.zeros(3)), episodes)
 
 
+def test__base_reward_display__by_default__shows_the_few_that_matter_and_says_what_colours_mean(model, episodes):
+    several = PartlySilent(model, start=[1.0, 1e-4, 0.0], scale=[0.0, 0.0, 0.5])
+    display = BaseRewardDisplay.from_estimator(several, episodes)
+    assert display.base_rewards == ["base_reward0", "base_reward2"]
+    assert display.colorbar_.mappable is display.image_
+    every = BaseRewardDisplay.from_estimator(several, episodes, n_bases=None, colorbar=False)
+    assert every.base_rewards == ["base_reward0", "base_reward1", "base_reward2"]
+    assert every.colorbar_ is None
+    labels = [label.get_text() for label in every.ax_.get_xticklabels()]
+    assert not any("(0.00)" in label or "(0)" in label for label in labels)
+
+
 def test__base_reward_display__axes_given__draws_the_map_there_and_examples_only_where_asked(text_model, texts):
     figure, (left, right) = plt.subplots(1, 2)
     display = BaseRewardDisplay.from_estimator(text_model, texts, ax=left)

@@ -13,7 +13,8 @@ from html import escape
 __all__ = ["Listed", "Note", "Part", "Table", "as_html", "as_markdown", "as_text"]
 
 # Fonts and colours are the notebook's, light or dark; what is added is translucent, in scikit-learn's blue of a fitted
-# estimator. No number is broken, and a table too wide for its place scrolls.
+# estimator. No number is broken, and a table too wide for its place scrolls. Notebooks align cells by rules of their
+# own, which only what is important overrules.
 _STYLE = (
     ".skmrm-display{margin:.5em 0;max-width:100%;color:inherit}"
     ".skmrm-display .skmrm-name{display:inline-block;padding:.4em .8em;border-radius:.25em;"
@@ -21,13 +22,14 @@ _STYLE = (
     ".skmrm-display p{margin:.5em 0}"
     ".skmrm-display summary{cursor:pointer;margin:.5em 0}"
     ".skmrm-display .skmrm-scroll{overflow-x:auto;max-width:100%;margin:.5em 0}"
-    ".skmrm-display table{border-collapse:collapse;margin:0;width:auto;font-variant-numeric:tabular-nums;color:inherit}"
-    ".skmrm-display th,.skmrm-display td{padding:.25em .6em;text-align:left;vertical-align:top;color:inherit;"
+    ".skmrm-display table{border-collapse:collapse;table-layout:auto;margin:0;width:auto;"
+    "font-variant-numeric:tabular-nums;color:inherit}"
+    ".skmrm-display th,.skmrm-display td{padding:.25em .6em;text-align:left!important;vertical-align:top;color:inherit;"
     "background:none;border:1px solid rgba(127,127,127,.3);unicode-bidi:isolate}"
     ".skmrm-display tbody tr:nth-child(odd){background:rgba(127,127,127,.08)}"
     ".skmrm-display tbody tr:nth-child(even){background:none}"
-    ".skmrm-display .skmrm-numbers td{text-align:right;white-space:nowrap}"
-    ".skmrm-display .skmrm-numbers th{text-align:right}"
+    ".skmrm-display .skmrm-numbers td{text-align:right!important;white-space:nowrap}"
+    ".skmrm-display .skmrm-numbers th{text-align:right!important}"
     ".skmrm-display small{opacity:.75}"
 )
 

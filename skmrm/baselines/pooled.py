@@ -174,5 +174,6 @@ class PooledBradleyTerry(RewardEstimator):
         if cuts is not None:
             params |= {"cuts": torch.from_numpy(np.array(cuts))}
             params |= {"bar": torch.from_numpy(np.array(base.params["pooled_bar"]))}
+        sizes = source.n_users_, getattr(source, "n_pairs_", None)  # which pickles of earlier versions did not count
         fitted = Fitted(params, FixedAdaptation(), source.ridge_, [], [], 0, thresholds=held)
-        return self._keep(fitted, base.encoder, (source.n_users_, source.n_pairs_), base.feature_names, base.scale)
+        return self._keep(fitted, base.encoder, sizes, base.feature_names, base.scale)

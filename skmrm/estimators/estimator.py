@@ -91,7 +91,7 @@ class RewardEstimator(HubModel, RewardScorer, TransformerMixin, EpisodeFitter):
 
         Parameters
         ----------
-        user_pairs : Episode, list of (prompt, chosen, rejected), list of dicts, or table
+        user_pairs : Episode, list of (prompt, chosen, rejected), list of dicts, table, or pathlib.Path of a file of one
             One user's choices; texts or arrays as in fit. No choices give the starting weights.
         user_features : dict, sequence, or row of a data frame, optional
             What is known of the user, as fit had it of others: moves the mean of the prior. What is missing, and values

@@ -22,8 +22,9 @@ def fitted_page(model: Any) -> str:
     """What a fitted estimator was fitted on, what was chosen, and what that gains, for below scikit-learn's diagram."""
     base, selection = model.base_rewards_, model.selection_
     facts = {"users": f"{model.n_users_:,}"}
-    if model.n_pairs_ is not None:  # files of earlier versions do not say
-        facts["pairs"] = f"{model.n_pairs_:,}"
+    n_pairs = getattr(model, "n_pairs_", None)  # files and pickles of earlier versions do not say
+    if n_pairs is not None:
+        facts["pairs"] = f"{n_pairs:,}"
     facts |= {"items": _items(base), "base reward functions": _bases(base)}
     if len(model.history_) > 1:
         facts["outer loop"] = _epochs(model.history_)

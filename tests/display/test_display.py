@@ -224,8 +224,9 @@ def test__fitted_estimator__display_of_scikit_learn__is_followed(model, small):
 
 def test__fitted_estimator__saved_by_a_version_that_did_not_count_pairs__leaves_them_out(model):
     earlier = clone(model)
-    vars(earlier).update(vars(model) | {"n_pairs_": None})
-    assert '<th scope="row">pairs</th>' not in earlier._repr_html_()
+    vars(earlier).update({name: value for name, value in vars(model).items() if name != "n_pairs_"})
+    for one in (earlier, earlier.pooled_model_):
+        assert '<th scope="row">pairs</th>' not in one._repr_html_()
 
 
 def test__html__of_what_is_fitted_and_adapted__encodes_and_adapts_nothing(

@@ -3,6 +3,7 @@
 Names are loaded when first used: ``import skmrm`` imports none of torch, scikit-learn and transformers.
 """
 
+import logging
 from importlib.metadata import PackageNotFoundError, version
 
 import lazy_loader as lazy
@@ -12,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
     submodules=[
         "baselines",
         "base_rewards",
+        "callbacks",
         "datasets",
         "embeddings",
         "encoders",
@@ -45,6 +47,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "estimators.users": ["UserModels"],
     },
 )
+
+logging.getLogger("skmrm").addHandler(logging.NullHandler())  # who sets up no logging sees none
 
 try:
     __version__ = version("skmrm")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -15,16 +14,16 @@ from numpy.typing import NDArray
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from skmrm._support.progress import Verbose
 from skmrm._support.tensors import as_tensors
 from skmrm.estimators.checkpoints import Checkpoints
 from skmrm.estimators.core_data import CoreData
 from skmrm.estimators.estimator import RewardEstimator
-from skmrm.estimators.progress import EpochBar
 from skmrm.meta.adaptation import Adaptation, GradientAdaptation, MapAdaptation
 from skmrm.meta.adaptation.mixture import MixturePrior
 from skmrm.meta.adaptation.rule import inner_rule
 from skmrm.meta.adaptation.users import rule_parameters
-from skmrm.meta.fit import Fitted, meta_fit
+from skmrm.meta.fit import Fitted, meta_fit, stages
 from skmrm.meta.folds import MIN_JUDGED_USERS
 from skmrm.meta.outer.loop import OuterOptions
 from skmrm.meta.start import FitOptions
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     import os
 
     from skmrm.baselines import PooledBradleyTerry
+    from skmrm.callbacks import FitCallback
     from skmrm.encoders._cache import Memory
     from skmrm.episodes import Episode, EpisodeSet
 
@@ -147,8 +147,10 @@ class MetaRewardModel(RewardEstimator):
         other. A streamed fit has no `kernel`, and warns where it is "rbf". None holds everything.
     device : str, default="auto"
         "auto" (the GPU where there is one), "cpu", "cuda", "cuda:1" ...
-    verbose : int, default=0
-        1 shows progress bars.
+    verbose : bool, int or "auto", default="auto"
+        "auto" shows where a call is that takes more than two seconds, in a terminal or a notebook, until it is done. 1
+        shows a fit at once, wherever stderr goes, and leaves its bar there; 0 shows nothing. What a fit does is also
+        told to ``logging.getLogger("skmrm")``.
 
     Attributes
     ----------
@@ -235,7 +237,6 @@ class MetaRewardModel(RewardEstimator):
         "patience": [Interval(Integral, 1, None, closed="left")],
         "spectral_init": ["boolean", StrOptions({"auto"})],
         "max_memory": [None, Interval(Real, 0, None, closed="neither")],
-        "verbose": ["verbose"],
     }
 
     def __init__(
@@ -266,7 +267,7 @@ class MetaRewardModel(RewardEstimator):
         n_jobs: int | None = None,
         max_memory: float | None = None,
         device: str = "auto",
-        verbose: int = 0,
+        verbose: Verbose = "auto",
     ) -> None:
         self.encoder = encoder
         self.text_statistics = text_statistics
@@ -303,6 +304,7 @@ class MetaRewardModel(RewardEstimator):
         user_features: Any = None,
         checkpoint_dir: str | os.PathLike[str] | None = None,
         checkpoint_every: int = 1,
+        callbacks: Sequence[FitCallback] | None = None,
     ) -> MetaRewardModel:
         """Learn what users share, from the choices of many.
 
@@ -328,6 +330,9 @@ class MetaRewardModel(RewardEstimator):
             again.
         checkpoint_every : int, default=1
             Epochs from one state kept to the next.
+        callbacks : list of FitCallback, optional
+            Are told of stages, epochs and what was chosen (:mod:`skmrm.callbacks`): trackers of MLflow, Weights &
+            Biases and trackio, or one's own.
 
         Returns
         -------
@@ -345,15 +350,15 @@ class MetaRewardModel(RewardEstimator):
             If the checkpoint cannot be read.
         """
         checkpoints = None if checkpoint_dir is None else Checkpoints(checkpoint_dir, checkpoint_every)
-        with EpochBar(_MAX_EPOCHS if self.max_epochs == "auto" else self.max_epochs, bool(self.verbose)) as bar:
-            return self._fit(
-                episodes,
-                partial(self._meta_fit, bar.show),
-                self.support_fraction,
-                checkpoints,
-                self.max_memory,
-                user_features,
-            )
+        return self._fit(
+            episodes,
+            self._meta_fit,
+            callbacks,
+            self.support_fraction,
+            checkpoints,
+            self.max_memory,
+            user_features,
+        )
 
     @classmethod
     def paper(cls, **overrides: Any) -> MetaRewardModel:
@@ -397,7 +402,8 @@ class MetaRewardModel(RewardEstimator):
             )
         from skmrm.baselines import PooledBradleyTerry
 
-        shared = ("encoder", "text_statistics", "memory", "validation_fraction", "random_state", "n_jobs", "device")
+        learnt = ("encoder", "text_statistics", "memory", "validation_fraction", "random_state")
+        shared = (*learnt, "n_jobs", "device", "verbose")
         model = PooledBradleyTerry(kernel=self.kernel_, **{name: getattr(self, name) for name in shared})
         return model._from_solution(pooled, self)
 
@@ -453,7 +459,11 @@ class MetaRewardModel(RewardEstimator):
             problems.append("kernel='rbf' needs a spectral start, got a random start: pass kernel=None")
         return problems + super()._problems()
 
-    def _meta_fit(self, progress: Callable[[dict[str, Any]], None], data: CoreData) -> Fitted:
+    def _stages(self) -> list[str]:
+        streamed = self.max_memory is not None  # perhaps: it depends on the features
+        return stages(replace(self._options(), outer=OuterOptions(max_epochs=self._max_epochs(streamed))), streamed)
+
+    def _meta_fit(self, data: CoreData) -> Fitted:
         options = replace(self._options(), n_own=data.n_own)
         if data.others is not None:
             outer = replace(options.outer, max_epochs=self._max_epochs(streamed=True))
@@ -463,17 +473,17 @@ class MetaRewardModel(RewardEstimator):
                 f"kernel='rbf' needs all features in memory, and max_memory={self.max_memory:g} has a part of them "
                 "streamed: the model stays linear. Pass a larger max_memory, None to hold everything, or kernel=None",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         fitted = meta_fit(
-            data.features, data.pairs, data.draw_split, options, data.generator, progress, data.keeper, data.others
+            data.features, data.pairs, data.draw_split, options, data.generator, data.tell, data.keeper, data.others
         )
         if fitted.interrupted:
             warnings.warn(
                 f"fit was interrupted after {len(fitted.history) - 1} epochs of the outer loop: the best state so far "
                 "is kept. To go on, fit again with the same checkpoint_dir; without one, fit from the start",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         if self.validation_fraction > 0 and fitted.n_judged < MIN_JUDGED_USERS:
             warnings.warn(
@@ -482,7 +492,7 @@ class MetaRewardModel(RewardEstimator):
                 "the pooled one unless told otherwise. Add users, or pass groups that divide each user's pairs"
                 + ("" if data.others is None else "; or a larger max_memory, to hold more of the users"),
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         return fitted
 

@@ -111,7 +111,7 @@ def small():
     return MetaRewardModel(n_bases=3, max_epochs=2, validation_fraction=0.5, random_state=0, device="cpu")
 
 
-def one_gaussian(learners, data, options):
+def one_gaussian(learners, data, options, *tell):
     """In place of `stack_priors`: believe in one Gaussian prior, as it was learnt."""
     candidates = StackOptions(flat=(), wide=(1.0,), narrow=(), kinds=(), required_gain=-math.inf)
     found = stack_priors(learners, data, candidates)

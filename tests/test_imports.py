@@ -89,7 +89,7 @@ def test__public_modules__named_on_the_api_page__are_attributes_of_the_package()
 # A file imports what lies on lower floors, and other files of its own room.
 FLOORS = (
     ("exceptions", "_support", "display", "meta"),
-    ("episodes", "metrics"),
+    ("callbacks", "episodes", "metrics"),
     ("encoders", "splits", "base_rewards"),
     ("embeddings", "datasets", "explanation", "model_selection"),
     ("serving",),

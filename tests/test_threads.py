@@ -22,6 +22,7 @@ from skmrm import MetaRewardModel, episodes_from_frame
 from skmrm._support import threads
 from skmrm._support.threads import in_threads, one_thread, threads_for
 from skmrm.baselines import LowRankRewards, PerUserBradleyTerry, PooledBradleyTerry
+from skmrm.callbacks import FitCallback
 from skmrm.encoders import HashedTextEncoder
 from skmrm.meta.adaptation import MapAdaptation
 
@@ -123,10 +124,14 @@ def test__fit_and_adapt__whatever_the_callers_threads__are_the_same_bits(few_epi
     assert found.adapt_many(few_episodes).weights_.tobytes() == alone.adapt_many(few_episodes).weights_.tobytes()
 
 
-def test__progress_bar_of_a_fit__sees_one_thread(few_episodes, small, monkeypatch):
+def test__callback_of_a_fit__epochs__sees_one_thread(few_episodes, small):
     seen = []
-    monkeypatch.setattr("skmrm.estimators.progress.EpochBar.show", lambda self, record: seen.append(settings()))
-    clone(small).fit(few_episodes)
+
+    class Looks(FitCallback):
+        def on_epoch_end(self, record):
+            seen.append(settings())
+
+    clone(small).fit(few_episodes, callbacks=[Looks()])
     assert seen
     assert {n for one in seen for n in one} == {1}
 

@@ -139,11 +139,16 @@ def _threads_before() -> Iterator[None]:
             setting.set(1)
 
 
-def in_threads(work: Callable[[_Part], _Result], parts: Sequence[_Part]) -> list[_Result]:
+def in_threads(
+    work: Callable[[_Part], _Result],
+    parts: Sequence[_Part],
+    n_threads: int | None = None,
+    done: Callable[[int], object] = lambda n: None,
+) -> list[_Result]:
     """Do parts of some work, each in a Python thread of its own (a single one in this) that computes on one thread.
 
     They do not wait for each other before the end: next to somebody who uses a core they take as long as their share of
-    the cores does.
+    the cores does. Where parts are more than `n_threads`, a thread takes several; `done` is told of parts, from here.
     """
 
     def alone(part: _Part) -> _Result:
@@ -151,10 +156,13 @@ def in_threads(work: Callable[[_Part], _Result], parts: Sequence[_Part]) -> list
         with one_thread():
             return work(part)
 
-    if len(parts) < 2:
-        return [alone(part) for part in parts]
-    with ThreadPoolExecutor(len(parts)) as pool:
-        return list(pool.map(alone, parts))
+    n_threads = len(parts) if n_threads is None else min(n_threads, len(parts))
+    with ThreadPoolExecutor(n_threads) if n_threads > 1 else nullcontext() as pool:
+        results = []
+        for result in map(alone, parts) if pool is None else pool.map(alone, parts):
+            results.append(result)
+            done(len(results))
+    return results
 
 
 def _depth() -> int:

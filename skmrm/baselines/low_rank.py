@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
+from skmrm._support.progress import Verbose
 from skmrm.baselines.shared import FRACTION, RIDGE, warn_unvalidated
+from skmrm.callbacks import FitCallback
 from skmrm.encoders._cache import Memory
 from skmrm.episodes import Episode, EpisodeSet
 from skmrm.estimators.core_data import CoreData
 from skmrm.estimators.estimator import RewardEstimator
-from skmrm.meta.baselines.lowrank import LowRankOptions, lowrank_fit
+from skmrm.meta.baselines.lowrank import STAGES, LowRankOptions, lowrank_fit
 from skmrm.meta.fit import Fitted
 
 if TYPE_CHECKING:
@@ -62,6 +65,8 @@ class LowRankRewards(RewardEstimator):
         Processes that encode texts and threads that adapt many users; None is 1.
     device : str, default="auto"
         Where to compute: "auto", "cpu", "cuda", "cuda:1", "mps".
+    verbose : bool, int or "auto", default="auto"
+        Whether a long fit shows where it is, as of :class:`skmrm.MetaRewardModel`.
 
     Attributes
     ----------
@@ -117,6 +122,7 @@ class LowRankRewards(RewardEstimator):
         random_state: int | np.random.RandomState | None = None,
         n_jobs: int | None = None,
         device: str = "auto",
+        verbose: Verbose = "auto",
     ) -> None:
         self.encoder = encoder
         self.text_statistics = text_statistics
@@ -131,8 +137,15 @@ class LowRankRewards(RewardEstimator):
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.device = device
+        self.verbose = verbose
 
-    def fit(self, episodes: EpisodeSet | list[Episode], y: Any = None) -> Self:
+    def fit(
+        self,
+        episodes: EpisodeSet | list[Episode],
+        y: Any = None,
+        *,
+        callbacks: Sequence[FitCallback] | None = None,
+    ) -> Self:
         """Learn the shared rewards, from the choices of many.
 
         Parameters
@@ -141,6 +154,8 @@ class LowRankRewards(RewardEstimator):
             Texts or arrays. A validation user needs two groups (prompts, conversations or topics).
         y : None
             Ignored.
+        callbacks : list of FitCallback, optional
+            As of :class:`skmrm.MetaRewardModel`.
 
         Returns
         -------
@@ -154,7 +169,10 @@ class LowRankRewards(RewardEstimator):
         ValueError
             If parameters are out of bounds.
         """
-        return self._fit(episodes, self._core)
+        return self._fit(episodes, self._core, callbacks)
+
+    def _stages(self) -> Sequence[str]:
+        return STAGES
 
     def _core(self, data: CoreData) -> Fitted:
         options = LowRankOptions(
@@ -166,6 +184,7 @@ class LowRankRewards(RewardEstimator):
             patience=int(self.patience),
             validation_fraction=float(self.validation_fraction),
         )
-        fitted = lowrank_fit(data.features, data.pairs, data.draw_split, options, data.generator, data.n_own)
+        given = data.features, data.pairs, data.draw_split
+        fitted = lowrank_fit(*given, options, data.generator, data.n_own, data.tell)
         warn_unvalidated(fitted, data, self.validation_fraction > 0)
         return fitted

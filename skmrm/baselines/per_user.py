@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from skmrm._support.progress import Verbose
 from skmrm.baselines.shared import RIDGE, warn_unvalidated
+from skmrm.callbacks import FitCallback
 from skmrm.encoders._cache import Memory
 from skmrm.episodes import Episode, EpisodeSet
 from skmrm.estimators.core_data import CoreData
 from skmrm.estimators.estimator import RewardEstimator
-from skmrm.meta.baselines.per_user import per_user_fit
+from skmrm.meta.baselines.per_user import STAGES, per_user_fit
 from skmrm.meta.fit import Fitted
 
 if TYPE_CHECKING:
@@ -47,6 +50,8 @@ class PerUserBradleyTerry(RewardEstimator):
         Processes that encode texts and threads that adapt many users; None is 1.
     device : str, default="auto"
         Where to compute: "auto", "cpu", "cuda", "cuda:1", "mps".
+    verbose : bool, int or "auto", default="auto"
+        Whether a long fit shows where it is, as of :class:`skmrm.MetaRewardModel`.
 
     Attributes
     ----------
@@ -84,6 +89,7 @@ class PerUserBradleyTerry(RewardEstimator):
         random_state: int | np.random.RandomState | None = None,
         n_jobs: int | None = None,
         device: str = "auto",
+        verbose: Verbose = "auto",
     ) -> None:
         self.encoder = encoder
         self.text_statistics = text_statistics
@@ -92,8 +98,15 @@ class PerUserBradleyTerry(RewardEstimator):
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.device = device
+        self.verbose = verbose
 
-    def fit(self, episodes: EpisodeSet | list[Episode], y: Any = None) -> Self:
+    def fit(
+        self,
+        episodes: EpisodeSet | list[Episode],
+        y: Any = None,
+        *,
+        callbacks: Sequence[FitCallback] | None = None,
+    ) -> Self:
         """Fit the encoder and the standardisation, and choose the ridge.
 
         Parameters
@@ -102,6 +115,8 @@ class PerUserBradleyTerry(RewardEstimator):
             Texts or arrays. Users with two groups (prompts, conversations or topics) choose the ridge.
         y : None
             Ignored.
+        callbacks : list of FitCallback, optional
+            As of :class:`skmrm.MetaRewardModel`.
 
         Returns
         -------
@@ -115,10 +130,13 @@ class PerUserBradleyTerry(RewardEstimator):
         ValueError
             If parameters are out of bounds.
         """
-        return self._fit(episodes, self._core)
+        return self._fit(episodes, self._core, callbacks)
+
+    def _stages(self) -> Sequence[str]:
+        return STAGES
 
     def _core(self, data: CoreData) -> Fitted:
         ridge = None if self.ridge is None else float(self.ridge)
-        fitted = per_user_fit(data.features, data.pairs, data.draw_split, ridge, data.generator)
+        fitted = per_user_fit(data.features, data.pairs, data.draw_split, ridge, data.generator, data.tell)
         warn_unvalidated(fitted, data, ridge is None)
         return fitted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -10,13 +11,15 @@ from numpy.typing import NDArray
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from skmrm._support.progress import Verbose
 from skmrm.baselines.shared import FRACTION, RIDGE, warn_unvalidated
+from skmrm.callbacks import FitCallback
 from skmrm.encoders._cache import Memory
 from skmrm.episodes import Episode, EpisodeSet
 from skmrm.estimators.core_data import CoreData
 from skmrm.estimators.estimator import RewardEstimator
 from skmrm.meta.adaptation.fixed import FixedAdaptation
-from skmrm.meta.baselines.pooled import pooled_fit, pooled_parameters
+from skmrm.meta.baselines.pooled import STAGES, pooled_fit, pooled_parameters
 from skmrm.meta.fit import Fitted
 
 if TYPE_CHECKING:
@@ -57,6 +60,8 @@ class PooledBradleyTerry(RewardEstimator):
         Processes that encode texts and threads that adapt many users; None is 1.
     device : str, default="auto"
         Where to compute: "auto", "cpu", "cuda", "cuda:1", "mps".
+    verbose : bool, int or "auto", default="auto"
+        Whether a long fit shows where it is, as of :class:`skmrm.MetaRewardModel`.
 
     Attributes
     ----------
@@ -104,6 +109,7 @@ class PooledBradleyTerry(RewardEstimator):
         random_state: int | np.random.RandomState | None = None,
         n_jobs: int | None = None,
         device: str = "auto",
+        verbose: Verbose = "auto",
     ) -> None:
         self.encoder = encoder
         self.text_statistics = text_statistics
@@ -114,8 +120,15 @@ class PooledBradleyTerry(RewardEstimator):
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.device = device
+        self.verbose = verbose
 
-    def fit(self, episodes: EpisodeSet | list[Episode], y: Any = None) -> Self:
+    def fit(
+        self,
+        episodes: EpisodeSet | list[Episode],
+        y: Any = None,
+        *,
+        callbacks: Sequence[FitCallback] | None = None,
+    ) -> Self:
         """Learn the reward that serves all users best.
 
         Parameters
@@ -124,6 +137,8 @@ class PooledBradleyTerry(RewardEstimator):
             Texts or arrays.
         y : None
             Ignored.
+        callbacks : list of FitCallback, optional
+            As of :class:`skmrm.MetaRewardModel`.
 
         Returns
         -------
@@ -137,7 +152,7 @@ class PooledBradleyTerry(RewardEstimator):
         ValueError
             If parameters are out of bounds.
         """
-        return self._fit(episodes, self._core)
+        return self._fit(episodes, self._core, callbacks)
 
     @property
     def coef_(self) -> NDArray[Any]:
@@ -148,11 +163,14 @@ class PooledBradleyTerry(RewardEstimator):
             raise AttributeError("coef_ exists only for a linear reward, this one has a kernel: fit with kernel=None")
         return params["bases"][0] / params["scale"]
 
+    def _stages(self) -> Sequence[str]:
+        return STAGES
+
     def _core(self, data: CoreData) -> Fitted:
         ridge = None if self.ridge is None else float(self.ridge)
         fraction = float(self.validation_fraction)
         given = data.features, data.pairs, data.draw_split
-        fitted = pooled_fit(*given, ridge, fraction, data.generator, self.kernel, data.n_own)
+        fitted = pooled_fit(*given, ridge, fraction, data.generator, self.kernel, data.n_own, data.tell)
         warn_unvalidated(fitted, data, self.validation_fraction > 0 and ridge is None)
         return fitted
 

@@ -25,5 +25,5 @@ def warn_unvalidated(fitted: Fitted, data: CoreData, wanted: bool) -> None:
             f"needed, got {fitted.n_judged} of {data.pairs.n_users} users; defaults are used. Add users, pass groups "
             "that divide each user's pairs, or give the parameters",
             UserWarning,
-            stacklevel=5,
+            stacklevel=6,
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from skmrm._support.progress import Verbose
 from skmrm.embeddings._filling import Summary, fill
 from skmrm.embeddings._store import EmbeddingStore
 from skmrm.encoders._encoded import encode_pieces
@@ -18,7 +19,7 @@ from skmrm.episodes.messages import own_prompt
 __all__ = ["encode_dataset", "read_texts"]
 
 
-def encode_dataset(ds: Any, store: EmbeddingStore, *, verbose: bool = True) -> Summary:
+def encode_dataset(ds: Any, store: EmbeddingStore, *, verbose: Verbose = "auto") -> Summary:
     """Encode the texts of a data set that a store does not hold yet.
 
     It may be stopped at any moment, by Ctrl-C or a kill: pieces that were written stay, and another call goes on with
@@ -32,8 +33,9 @@ def encode_dataset(ds: Any, store: EmbeddingStore, *, verbose: bool = True) -> S
         :func:`skmrm.episodes_from_frame` reads it, with its names of columns.
     store : EmbeddingStore
         With an encoder.
-    verbose : bool, default=True
-        Show a progress bar, with tokens per second and the number of texts that were cut.
+    verbose : bool, int or "auto", default="auto"
+        "auto" draws a progress bar in a terminal or a notebook after two seconds, with tokens per second and the number
+        of texts that were cut. 1 draws it wherever stderr goes, and leaves it there; 0 draws none.
 
     Returns
     -------

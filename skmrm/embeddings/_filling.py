@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
@@ -10,13 +11,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from numpy.typing import ArrayLike
-from tqdm import tqdm
 
+from skmrm._support.progress import Verbose, Watch, unless_few
 from skmrm.encoders._encoded import EncodePieces
 from skmrm.episodes.items import Item
 from skmrm.exceptions import StoreInUseError
 
 __all__ = ["Summary", "fill"]
+
+_STAGE = "encoding"
 
 
 @dataclass(frozen=True, repr=False)
@@ -83,7 +86,7 @@ class Fillable(Protocol):
 
 
 def fill(
-    store: Fillable, items: Sequence[Item], encode: EncodePieces, verbose: bool = True, wait: bool = False
+    store: Fillable, items: Sequence[Item], encode: EncodePieces, verbose: Verbose = "auto", wait: bool = False
 ) -> Summary:
     """Encode the texts that a store does not hold yet, a piece after the other.
 
@@ -94,8 +97,8 @@ def fill(
         Texts, perhaps repeated.
     encode : callable
         What encodes pieces, at least one.
-    verbose : bool
-        Show a progress bar.
+    verbose : bool, int or "auto"
+        As of :class:`skmrm.encoders.TextEncoder`.
     wait : bool
         Wait while another process writes, rather than to fail.
 
@@ -118,14 +121,16 @@ def fill(
     else:
         with store.writing(wait=wait):
             pieces = store.chunks(missing)  # not those that another process added while this one waited
-            with tqdm(total=sum(map(len, pieces)), desc="encoding", unit=" texts", disable=not verbose) as bar:
+            n_texts = sum(map(len, pieces))
+            shown = unless_few(verbose, n_texts)
+            with Watch("encode", [_STAGE], shown, unit=" texts", level=logging.INFO) as tell:
+                tell(_STAGE, 0, n_texts)
                 for place, encoded in encode(pieces) if pieces else ():
                     store.add(pieces[place], encoded.features)
                     n_new += len(pieces[place])
                     n_tokens += encoded.n_tokens
                     n_cut += encoded.n_cut
-                    bar.set_postfix_str(_counts(n_tokens, n_cut, time.perf_counter() - began), refresh=False)
-                    bar.update(len(pieces[place]))
+                    tell(_STAGE, n_new, n_texts, note=_counts(n_tokens, n_cut, time.perf_counter() - began))
             store.finish()
     return Summary(len(set(items)), n_new, n_tokens, n_cut, time.perf_counter() - began)
 

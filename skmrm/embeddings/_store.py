@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import ArrayLike
 
 from skmrm._support.files import PARTIAL, remove_leftovers
+from skmrm._support.progress import Verbose
 from skmrm._support.wording import counted, name_some, raise_all
 from skmrm.embeddings._facts import FACTS_FILE, StoreFacts, read_facts
 from skmrm.embeddings._filling import fill
@@ -223,7 +224,7 @@ class EmbeddingStore:
             )
         return StoredRows(index.shards, rows, self.n_features, self.dtype)
 
-    def encoded(self, items: Any, *, n_jobs: int | None = None, verbose: bool = False) -> StoredRows:
+    def encoded(self, items: Any, *, n_jobs: int | None = None, verbose: Verbose = False) -> StoredRows:
         """Features of texts, those encoded first that are not there.
 
         Parameters
@@ -232,8 +233,8 @@ class EmbeddingStore:
             Texts.
         n_jobs : int, optional
             Processes that encode, as for joblib.Parallel.
-        verbose : bool, default=False
-            Show a progress bar.
+        verbose : bool, int or "auto", default=False
+            As of :class:`skmrm.encoders.TextEncoder`.
 
         Returns
         -------

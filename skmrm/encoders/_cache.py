@@ -12,6 +12,7 @@ import joblib
 from sklearn import config_context
 from sklearn.utils.validation import check_memory
 
+from skmrm._support.progress import Verbose
 from skmrm.encoders._encoded import encode_counted
 from skmrm.encoders._identity import digest, identity_of
 from skmrm.episodes.items import Item
@@ -43,7 +44,7 @@ class FeatureStore(Protocol):
         """The store with another handle of its encoder."""
         ...
 
-    def encoded(self, items: Any, *, n_jobs: int | None = None, verbose: bool = False) -> PlacedRows:
+    def encoded(self, items: Any, *, n_jobs: int | None = None, verbose: Verbose = False) -> PlacedRows:
         """Features of texts, those encoded first that are not there."""
         ...
 

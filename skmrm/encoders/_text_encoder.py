@@ -11,11 +11,11 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, clone
-from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
-from tqdm import tqdm
 
 from skmrm._support.arrays import encoded_rows
+from skmrm._support.progress import Verbose, Watch, unless_few
 from skmrm._support.wording import described
 from skmrm.encoders._cache import (
     FeatureStore,
@@ -37,6 +37,8 @@ from skmrm.episodes.rows import JoinedRows, PlacedRows
 
 __all__ = ["TextEncoder", "build_encoder", "check_encoder", "inner_encoder"]
 
+_STAGE = "encoding"
+
 
 def build_encoder(
     encoder: Any = None,
@@ -44,7 +46,7 @@ def build_encoder(
     text_statistics: bool = True,
     memory: Memory = None,
     n_jobs: int | None = None,
-    verbose: bool = False,
+    verbose: Verbose = "auto",
 ) -> TextEncoder:
     """Make the encoder that a model uses, not fitted yet.
 
@@ -58,8 +60,8 @@ def build_encoder(
         Where to keep encoded texts, as of :class:`TextEncoder`.
     n_jobs : int, optional
         Processes that encode; None is 1.
-    verbose : bool or int, default=False
-        Show a progress bar.
+    verbose : bool, int or "auto", default="auto"
+        Whether to show a progress bar, as of :class:`TextEncoder`.
 
     Returns
     -------
@@ -114,8 +116,10 @@ class TextEncoder(TransformerMixin, BaseEstimator):
         it does not change the numbers.
     n_jobs : int, optional
         Processes among which the chunks are divided, as for joblib.Parallel; None is 1. Fitting is not divided.
-    verbose : bool or int, default=False
-        Show a progress bar, with the number of texts that were too long and cut, where the encoder counts them.
+    verbose : bool, int or "auto", default="auto"
+        "auto" draws a progress bar in a terminal or a notebook, where encoding takes more than two seconds, with the
+        number of texts that were too long and cut, where the encoder counts them; it is gone when all are encoded. 1
+        draws it wherever stderr goes, and leaves it there; 0 draws none.
 
     Attributes
     ----------
@@ -148,7 +152,7 @@ class TextEncoder(TransformerMixin, BaseEstimator):
         "memory": [None, str, os.PathLike, HasMethods(["cache"]), HasMethods(["opened_with", "encoded"])],
         "chunk_size": [Interval(Integral, 1, None, closed="left")],
         "n_jobs": [None, Interval(Integral, None, -1, closed="right"), Interval(Integral, 1, None, closed="left")],
-        "verbose": ["verbose"],
+        "verbose": ["verbose", StrOptions({"auto"})],
     }
 
     def __init__(
@@ -159,7 +163,7 @@ class TextEncoder(TransformerMixin, BaseEstimator):
         memory: Memory = None,
         chunk_size: int = 4096,
         n_jobs: int | None = None,
-        verbose: bool = False,
+        verbose: Verbose = "auto",
     ) -> None:
         self.encoder = encoder
         self.text_statistics = text_statistics
@@ -304,7 +308,7 @@ class TextEncoder(TransformerMixin, BaseEstimator):
         """Rows of the store, with statistics beside them, of texts that are encoded where it lacks them."""
         if not hasattr(self, "_opened") or self._opened.folder != store.folder:  # the store came after fit
             self._opened = store.opened_with(self.encoder_)
-        features = self._opened.encoded(distinct, n_jobs=self.n_jobs, verbose=bool(self.verbose))
+        features = self._opened.encoded(distinct, n_jobs=self.n_jobs, verbose=self.verbose)
         return features if self.statistics_ is None else JoinedRows(features, self._statistics(distinct))
 
     def _encode(self, distinct: CheckedItems) -> NDArray[np.float32]:
@@ -315,6 +319,11 @@ class TextEncoder(TransformerMixin, BaseEstimator):
         chunks = [CheckedItems(distinct[start : start + self.chunk_size]) for start in starts]
         if not chunks:
             return np.empty((0, self.n_features_out_), np.float32)
+        with Watch("encode", [_STAGE], unless_few(self.verbose, len(distinct)), unit=" texts") as tell:
+            tell(_STAGE, 0, len(distinct))
+            return self._encode_chunks(distinct, chunks, tell)
+
+    def _encode_chunks(self, distinct: CheckedItems, chunks: list[CheckedItems], tell: Watch) -> NDArray[np.float32]:
         identity = self._identity()
         first = self._encode_chunk(chunks[0], identity)  # here, to learn how many columns there are
         table = np.empty((len(distinct), first[0].shape[1]), np.float32)
@@ -322,14 +331,11 @@ class TextEncoder(TransformerMixin, BaseEstimator):
             delayed(self._encode_chunk)(chunk, identity) for chunk in chunks[1:]
         )
         start = n_cut = 0
-        with tqdm(total=len(distinct), desc="encoding", unit=" texts", disable=not self.verbose) as progress:
-            for features, n_cut_now in chain([first], others):
-                table[start : start + len(features)] = features
-                start += len(features)
-                n_cut += n_cut_now
-                if n_cut:
-                    progress.set_postfix_str(f"{n_cut:,} cut", refresh=False)
-                progress.update(len(features))
+        for features, n_cut_now in chain([first], others):
+            table[start : start + len(features)] = features
+            start += len(features)
+            n_cut += n_cut_now
+            tell(_STAGE, start, len(distinct), note=f"{n_cut:,} cut" if n_cut else "")
         return table
 
     def _identity(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from skmrm._support.progress import Watch
 from skmrm._support.wording import described, name_some
 from skmrm.episodes.episode import Episode
 from skmrm.episodes.episode_set import EpisodeSet
@@ -18,6 +19,7 @@ from skmrm.exceptions import EpisodeError
 
 __all__ = ["RenamedTable", "Table", "cells_of", "open_table"]
 
+_STAGE = "reading"
 ROWS_PER_CHUNK = 1 << 14  # bounds the number of Python objects alive at once
 
 
@@ -206,13 +208,13 @@ class RenamedTable:
 
 def _streamed(data: Any, wanted: Sequence[Hashable]) -> list[dict[Any, Any]]:
     """Rows of a streamed dataset, of each what is wanted; others by name alone."""
-    from tqdm.auto import tqdm
-
-    names = set(wanted)
-    return [
-        {name: cell if name in names else None for name, cell in row.items()}
-        for row in tqdm(data, desc="reading", unit=" rows")
-    ]
+    names, rows = set(wanted), list[dict[Any, Any]]()
+    with Watch("read", [_STAGE], unit=" rows") as tell:
+        for row in data:
+            rows.append({name: cell if name in names else None for name, cell in row.items()})
+            if len(rows) % 1000 == 0:
+                tell(_STAGE, len(rows), 0)
+    return rows
 
 
 def _sliced(column: Any) -> Iterator[Any]:

@@ -13,6 +13,7 @@ from joblib import effective_n_jobs
 from numpy.typing import NDArray
 
 from skmrm._support.device import resolve_device
+from skmrm._support.progress import Verbose, Watch, unless_few
 from skmrm._support.tensors import Arrays, as_one_array, as_tensor, as_tensors
 from skmrm._support.threads import in_threads
 from skmrm.episodes import EpisodeSet
@@ -22,13 +23,16 @@ from skmrm.meta.adaptation.users import adapt_users
 from skmrm.meta.folds import Split
 from skmrm.meta.outer.keeper import KEEPS_NOTHING, Keeper
 from skmrm.meta.outer.streaming import Block, StreamedUsers
+from skmrm.meta.tell import Tell, tells_nobody
 from skmrm.meta.tensors.pairs import Pairs
 from skmrm.meta.thresholds import first_thresholds
 from skmrm.splits.support_query import draw_training_split
 
 __all__ = ["PLAIN", "Choices", "CoreData", "adapt_arrays", "core_data", "make_block", "prior_of", "start_weights"]
 
+_STAGE = "adapting"
 _USERS_PER_JOB = 1000  # fewer are not worth a thread
+_USERS_PER_STEP = 20_000  # of a thread, after which it is told how far it is
 PLAIN = (0, 0)  # strengths that are told apart, and cuts between levels of ratings: choices alone
 
 
@@ -117,6 +121,8 @@ class CoreData:
         Users whose features are streamed.
     n_own : int
         Last columns of the features that have a scale of their own: statistics of style, each in its unit.
+    tell : Tell
+        Of where the core is.
     """
 
     features: torch.Tensor
@@ -126,6 +132,7 @@ class CoreData:
     keeper: Keeper
     others: StreamedUsers | None = None
     n_own: int = 0
+    tell: Tell = tells_nobody
 
 
 def core_data(
@@ -175,6 +182,7 @@ def adapt_arrays(
     thresholds: NDArray[Any] | None = None,
     n_cuts: int = 0,
     shift: NDArray[Any] | None = None,
+    verbose: Verbose = False,
 ) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Weights (n_users, n_bases) and, where the rule defines them, covariances, from all choices given.
 
@@ -204,9 +212,12 @@ def adapt_arrays(
     n_threads = effective_n_jobs(n_jobs)
     if n_jobs is None and n_threads == 1 and place.type == "cpu":
         n_threads = torch.get_num_threads()
-    n_parts = max(1, min(n_threads, n_users // _USERS_PER_JOB))
+    n_parts = max(1, min(n_threads, n_users // _USERS_PER_JOB)) * max(1, round(n_users / n_threads / _USERS_PER_STEP))
     bounds = np.linspace(0, n_users, n_parts + 1).astype(int).tolist()
-    parts = in_threads(adapt, list(pairwise(bounds)))
+    # each thread has as many parts as others
+    with Watch("adapt", [_STAGE], unless_few(verbose, n_users), unit=" users") as tell:
+        tell(_STAGE, 0, n_users)
+        parts = in_threads(adapt, list(pairwise(bounds)), n_threads, lambda n: tell(_STAGE, bounds[n], n_users))
     weights = as_one_array([part[0] for part in parts])
     covariances = [part[1] for part in parts if part[1] is not None]
     return weights, as_one_array(covariances) if covariances else None

@@ -12,6 +12,7 @@ from sklearn.base import TransformerMixin
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
+from skmrm._support.progress import verbose_of
 from skmrm.base_rewards import BaseRewards
 from skmrm.episodes import Episode, EpisodeSet
 from skmrm.episodes.fitted import check_episodes, check_user_pairs
@@ -158,7 +159,9 @@ class RewardEstimator(HubModel, RewardScorer, TransformerMixin, EpisodeFitter):
     ) -> UserModels:
         """Reward models of checked users, with what is known of them beside their choices."""
         history = self._inner.history_of(self.base_rewards_, checked, shift)
-        weights, covariance = self._inner.adapt(self.base_rewards_, history.fading(half_life), self.n_jobs)
+        weights, covariance = self._inner.adapt(
+            self.base_rewards_, history.fading(half_life), self.n_jobs, verbose_of(self)
+        )
         adapted = checked.users, weights, covariance, checked.pairs_per_user, self.start_weights_
         return UserModels(self.base_rewards_, *adapted, self._inner, history)
 

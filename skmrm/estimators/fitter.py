@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from numbers import Integral
@@ -14,13 +15,15 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import Tags, check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skmrm._support.device import device_problems
+from skmrm._support.progress import Verbose
 from skmrm._support.tensors import Arrays, numpy_parameters
 from skmrm._support.threads import one_thread, threads_for
 from skmrm._support.wording import name_some, raise_all
 from skmrm.base_rewards import BaseRewards, make_base_rewards
+from skmrm.callbacks import FitCallback, callback_problems
 from skmrm.encoders._cache import Memory, as_store
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
 from skmrm.episodes.episode_set import in_stored_order
@@ -31,12 +34,14 @@ from skmrm.estimators.checkpoints import Checkpoints
 from skmrm.estimators.core_data import PLAIN, CoreData, core_data, prior_of, start_weights
 from skmrm.estimators.inner_loop import InnerLoop
 from skmrm.estimators.streaming import Streamed, divide, fits
+from skmrm.estimators.telling import told_fit
 from skmrm.exceptions import EpisodeError
 from skmrm.explanation.moments import kept_moments
 from skmrm.meta.adaptation import Adaptation
 from skmrm.meta.fit import Fitted, apart_from_bar
 from skmrm.meta.outer.keeper import KEEPS_NOTHING, Keeper
 from skmrm.meta.prior.cold_start import user_effects
+from skmrm.meta.tell import Tell
 from skmrm.meta.tensors.pairs import MEDIANS, most_pairs
 from skmrm.meta.tensors.tables import products_under
 
@@ -44,6 +49,8 @@ if TYPE_CHECKING:
     from typing import Self
 
 __all__ = ["EpisodeFitter"]
+
+_ENCODE, _USERS = "encode", "features of users"  # stages before and after those of the core
 
 
 class EpisodeFitter(BaseEstimator):
@@ -56,6 +63,7 @@ class EpisodeFitter(BaseEstimator):
         "random_state": ["random_state"],
         "n_jobs": [None, Interval(Integral, None, -1, closed="right"), Interval(Integral, 1, None, closed="left")],
         "device": [str],
+        "verbose": ["verbose", StrOptions({"auto"})],
     }
 
     encoder: Any
@@ -64,6 +72,7 @@ class EpisodeFitter(BaseEstimator):
     random_state: int | np.random.RandomState | None
     n_jobs: int | None
     device: str
+    verbose: Verbose
 
     encoder_: Any
     _base_rewards: BaseRewards
@@ -82,16 +91,34 @@ class EpisodeFitter(BaseEstimator):
         self,
         episodes: EpisodeSet | list[Episode],
         core: Callable[[CoreData], Fitted],
+        callbacks: Sequence[FitCallback] | None = None,
         support_fraction: float | None = None,
         checkpoints: Checkpoints | None = None,
         max_memory: float | None = None,
         user_features: Any = None,
     ) -> Self:
         """Check everything, encode, let the core learn, and keep what it learnt."""
-        self._check_parameters([] if checkpoints is None else checkpoints.problems())
+        problems = [] if checkpoints is None else checkpoints.problems()
+        self._check_parameters([*problems, *callback_problems(callbacks)])
         found = _read_episodes(episodes)
         known = None if user_features is None else self._known_of_users(user_features, found.users.tolist())
         _warn_of_heavy_users(found)
+        first, last = [_ENCODE] * (found.features is None), [_USERS] * (known is not None)
+        with told_fit(self, found, [*first, *self._stages(), *last], callbacks or ()) as tell:
+            return self._learn(found, known, core, tell, support_fraction, checkpoints, max_memory)
+
+    def _learn(
+        self,
+        found: EpisodeSet,
+        known: tuple[ColdStart, NDArray[np.float64]] | None,
+        core: Callable[[CoreData], Fitted],
+        tell: Tell,
+        support_fraction: float | None,
+        checkpoints: Checkpoints | None,
+        max_memory: float | None,
+    ) -> Self:
+        if found.features is None:
+            tell(_ENCODE)
         encoder, checked, in_memory = self._in_order(found, max_memory)
         sizes, names, seeds = (checked.n_users, checked.n_pairs), checked.feature_names, self._draw_seeds()
         grades = PLAIN if checked.is_plain else (checked.n_grades, max(0, checked.n_levels - 1))
@@ -112,6 +139,7 @@ class EpisodeFitter(BaseEstimator):
             others = Streamed(rest, max_memory, support_fraction, rng, self.device, grades)
         n_own = _n_statistics(encoder)
         data = core_data(checked, features, support_fraction, rng, self.device, keeper, others, n_own, grades)
+        data = replace(data, tell=tell)
         with one_thread(), products_under(threads_for):
             fitted = apart_from_bar(core(data), grades[1])
         self._keep(fitted, encoder, sizes, names, scale)
@@ -119,6 +147,7 @@ class EpisodeFitter(BaseEstimator):
         self._base_rewards = self._base_rewards.knowing({} if moments is None else moments.as_arrays())
         self._cold = None
         if known is not None:
+            tell(_USERS)
             encoded = checked if checked.features is not None else checked.with_features(features)
             self._learn_of_users(known, found.users.tolist(), encoded, data)
         return self
@@ -169,6 +198,10 @@ class EpisodeFitter(BaseEstimator):
         if problems := list(nonfinite_problems(episodes)):  # written into the caller's array since it was checked
             raise EpisodeError(problems)
         return None, episodes.canonical(), True
+
+    @abstractmethod
+    def _stages(self) -> Sequence[str]:
+        """All that the core may tell of."""
 
     def _check_parameters(self, more: Sequence[str] = ()) -> None:
         """Raise one error for all that is wrong with the parameters, and whatever else is known to be wrong."""
@@ -234,7 +267,7 @@ class EpisodeFitter(BaseEstimator):
             text_statistics=self.text_statistics,
             memory=self.memory,
             n_jobs=self.n_jobs,
-            verbose=bool(getattr(self, "verbose", False)),
+            verbose="auto" if self.verbose else False,  # that of a fit is shown by itself
         )
         if as_store(encoder.memory) is None:
             return encoder, episodes

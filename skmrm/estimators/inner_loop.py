@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skmrm._support.progress import Verbose
 from skmrm._support.tensors import Arrays
 from skmrm.base_rewards import BaseRewards
 from skmrm.episodes import EpisodeSet
@@ -59,7 +60,7 @@ class InnerLoop:
         return self.cold.shift(user_features, users, caller)
 
     def adapt(
-        self, base: BaseRewards, history: History, n_jobs: int | None = None
+        self, base: BaseRewards, history: History, n_jobs: int | None = None, verbose: Verbose = "auto"
     ) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """Weights (n_users, n_bases), and covariances where the rule defines them, from all that each user said."""
         n = len(history.user)
@@ -76,5 +77,5 @@ class InnerLoop:
             bar=n,
         )
         table = np.concatenate([history.gaps, nothing])
-        rules = self.params, self.rule
-        return adapt_arrays(*rules, table, choices, base.device, n_jobs, *base.held, shift=history.shift)
+        given = self.params, self.rule, table, choices, base.device, n_jobs
+        return adapt_arrays(*given, *base.held, shift=history.shift, verbose=verbose)

@@ -9,6 +9,7 @@ from functools import partial
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
+from skmrm._support.progress import Verbose
 from skmrm._support.wording import described, name_some, raise_all
 from skmrm.integrations._ray_pieces import ActorOptions, encode_pieces
 from skmrm.integrations._ray_texts import read_ray_dataset
@@ -44,7 +45,7 @@ def encode_dataset(
     num_gpus: float | None = None,
     num_cpus: float | None = None,
     ray_remote_args: Mapping[str, Any] | None = None,
-    verbose: bool = True,
+    verbose: Verbose = "auto",
 ) -> Summary:
     """Encode what a store does not hold yet, in actors of Ray Data.
 
@@ -76,8 +77,8 @@ def encode_dataset(
     ray_remote_args : mapping, optional
         More options of ``ray.data.Dataset.map_batches`` for the actors: ``resources``, ``accelerator_type``,
         ``runtime_env``, ``label_selector``.
-    verbose : bool, default=True
-        Show a progress bar, with tokens per second of all actors together.
+    verbose : bool, int or "auto", default="auto"
+        As of :func:`skmrm.embeddings.encode_dataset`, with tokens per second of all actors together.
 
     Returns
     -------

@@ -15,10 +15,11 @@ from skmrm.meta.folds import Split, cross_fit
 from skmrm.meta.outer.keeper import KEEPS_NOTHING, Keeper
 from skmrm.meta.outer.loop import Trained, meta_train
 from skmrm.meta.outer.streaming import StreamedUsers
-from skmrm.meta.start import FitOptions, random_start, spectral_start
+from skmrm.meta.start import SPECTRAL_STAGES, FitOptions, random_start, spectral_start
+from skmrm.meta.tell import Tell, tells_nobody
 from skmrm.meta.tensors.pairs import Pairs
 
-__all__ = ["Fitted", "apart_from_bar", "meta_fit"]
+__all__ = ["Fitted", "apart_from_bar", "meta_fit", "stages"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def meta_fit(
     draw_split: Callable[[], Split],
     options: FitOptions,
     generator: torch.Generator,
-    progress: Callable[[dict[str, Any]], None] = lambda record: None,
+    tell: Tell = tells_nobody,
     keeper: Keeper = KEEPS_NOTHING,
     others: StreamedUsers | None = None,
 ) -> Fitted:
@@ -85,8 +86,8 @@ def meta_fit(
     options : FitOptions
     generator : torch.Generator
         On the CPU; draws folds, batches and random starts.
-    progress : callable
-        Called with the record of each epoch.
+    tell : Tell
+        Is told of the stages of :func:`stages`, as they get on, and of each epoch's record.
     keeper : Keeper
         Is given the outer loop's state after epochs, and goes on from what it has.
     others : StreamedUsers, optional
@@ -102,10 +103,14 @@ def meta_fit(
         new_groups=options.spectral_init and options.new_groups,
         n_own=options.n_own,
     )
-    start = spectral_start if options.spectral_init else random_start
-    found = start(data, options, generator)
+    found = (
+        spectral_start(data, options, generator, tell)
+        if options.spectral_init
+        else random_start(data, options, generator)
+    )
     data = found.data
-    if others is not None:
+    if others is not None and options.spectral_init:
+        tell("streamed users")
         found = found.refined(others)
 
     validated = data.folds[0] if data.folds else torch.zeros_like(data.judged)
@@ -127,7 +132,7 @@ def meta_fit(
                 data.splits if held_out.any() else [],
                 options.outer,
                 generator,
-                progress if stop_after is None else lambda record: None,
+                tell,
                 stop_after,
                 keeper,
                 "train" if stop_after is None else "repeat",
@@ -160,6 +165,13 @@ def meta_fit(
         data.pairs.thresholds,
         found.pooled_thresholds,
     )
+
+
+def stages(options: FitOptions, streamed: bool = False) -> list[str]:
+    """What :func:`meta_fit` tells of, in order; it may leave out the outer loop, where it cannot help."""
+    found = [*SPECTRAL_STAGES, *["streamed users"] * streamed] if options.spectral_init else []
+    loop = ["outer loop", *["outer loop on all users"] * options.spectral_init]
+    return found + loop * (options.outer.max_epochs > 0)
 
 
 def apart_from_bar(fitted: Fitted, n_cuts: int) -> Fitted:

@@ -16,18 +16,20 @@ from skmrm.meta.basis import Parameters, column_ranks, init_basis
 from skmrm.meta.folds import ENOUGH_TO_WEIGH, N_SPLITS, CrossFit
 from skmrm.meta.outer.loop import OuterOptions
 from skmrm.meta.outer.streaming import StreamedUsers, refine_pooled
-from skmrm.meta.pooled.choice import DEFAULT_RIDGE, Kernel, fit_pooled_reward
+from skmrm.meta.pooled.choice import DEFAULT_RIDGE, POOLED_STAGE, Kernel, fit_pooled_reward
 from skmrm.meta.pooled.features import PooledReward
 from skmrm.meta.pooled.newton import fit_with_thresholds, row_space
 from skmrm.meta.prior.directions import PriorLearner, PriorOptions
-from skmrm.meta.prior.stacking import Stacked, StackOptions, stack_priors
+from skmrm.meta.prior.stacking import PRIOR_STAGE, Stacked, StackOptions, stack_priors
 from skmrm.meta.prior.strength import SLACK, JudgedCandidates, choose_candidate, without_validation
+from skmrm.meta.tell import Tell, tells_nobody
 from skmrm.meta.tensors.pairs import Pairs
 from skmrm.meta.tensors.tables import empty_like, rows_times
 from skmrm.meta.thresholds import with_thresholds
 
-__all__ = ["FitOptions", "Start", "random_start", "spectral_start"]
+__all__ = ["SPECTRAL_STAGES", "FitOptions", "Start", "random_start", "spectral_start"]
 
+SPECTRAL_STAGES = (POOLED_STAGE, PRIOR_STAGE)
 RANDOM_BASES = 8  # where their number is left open and the start is random
 
 
@@ -106,10 +108,11 @@ def random_start(data: CrossFit, options: FitOptions, generator: torch.Generator
     return Start(data, data.table, params, data.table, params, rule, None, [])
 
 
-def spectral_start(data: CrossFit, options: FitOptions, generator: torch.Generator) -> Start:
+def spectral_start(data: CrossFit, options: FitOptions, generator: torch.Generator, tell: Tell = tells_nobody) -> Start:
     """Pooled Bradley-Terry and the prior of how users differ from it, its strength chosen on users left out."""
-    found = fit_pooled_reward(data, None, options.kernel)
+    found = fit_pooled_reward(data, None, options.kernel, tell)
     data = found.data
+    tell(PRIOR_STAGE)
     seed = generator.initial_seed()
 
     def learner(users: Tensor, pooled: PooledReward, pairs: Pairs, fold: int) -> PriorLearner:
@@ -135,7 +138,7 @@ def spectral_start(data: CrossFit, options: FitOptions, generator: torch.Generat
     judged: Stacked | JudgedCandidates | None = None
     if data.folds:
         if options.choose_strength and rule.is_gaussian:
-            judged = stack_priors(learners, some, options.stack)
+            judged = stack_priors(learners, some, options.stack, tell)
         else:
             judged = choose_candidate(rule, options.choose_strength, learners, some, options.slack)
     chosen = without_validation(rule, options.choose_strength) if judged is None else judged

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skmrm._support.progress import Watch
 from skmrm._support.wording import counted, described, raise_all
 from skmrm.display import Note, Table, as_html, with_interval
 from skmrm.metrics import (
@@ -21,6 +22,8 @@ from skmrm.metrics import (
 )
 
 __all__ = ["AdaptationCurve", "Comparison", "check_curves", "compare", "mean_by_size", "mean_of_known"]
+
+_STAGES = ("accuracy", "worst tenth", "log loss")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -199,9 +202,13 @@ def compare(
     """
     raise_all(check_curves({"curve": curve, "baseline": baseline}))
     shared: dict[str, Any] = {"level": level, "simultaneous": simultaneous, "random_state": random_state}
-    gains = _intervals(curve.accuracy, baseline.accuracy, **shared)
-    worst = _intervals(curve.accuracy, baseline.accuracy, statistic=worst_decile, **shared)
-    losses = _intervals(curve.log_loss, baseline.log_loss, **shared)
+    with Watch("compare", _STAGES) as tell:
+        tell(_STAGES[0])
+        gains = _intervals(curve.accuracy, baseline.accuracy, **shared)
+        tell(_STAGES[1])
+        worst = _intervals(curve.accuracy, baseline.accuracy, statistic=worst_decile, **shared)
+        tell(_STAGES[2])
+        losses = _intervals(curve.log_loss, baseline.log_loss, **shared)
     rows = []
     for row, n_support in enumerate(curve.support_sizes):
         n_users = int((~np.isnan(curve.accuracy[row] + baseline.accuracy[row])).sum())

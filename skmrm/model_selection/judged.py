@@ -7,6 +7,7 @@ per user, and every user counts alike.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -15,6 +16,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
+from skmrm._support.progress import Watch, verbose_of
 from skmrm._support.randomness import RandomState
 from skmrm._support.wording import counted, described, raise_all
 from skmrm.episodes import Episode, EpisodeSet, as_episode_set
@@ -27,6 +29,7 @@ from skmrm.model_selection.known import join_known, known_problems
 
 __all__ = ["adaptation_curve", "adaptation_scorer", "baseline_of", "curves_of", "read_judged"]
 
+_STAGES = ("encode", "adapt and score")
 SUPPORT_SIZES = (0, 1, 3, 5, 10, 20, None)
 
 Metric = Literal["accuracy", "log_loss", "worst_decile"]
@@ -117,13 +120,18 @@ def adaptation_curve(
         episodes, known, query, sizes, n_splits, support_fraction, by_time, context="adaptation_curve"
     )
     raise_all(problems)
+    shown = verbose_of(model)
     if user_features is not None:
         model = Informed(model, checked, user_features)
     splits = draw_splits(checked, n_splits, support_fraction, query, random_state, by_time)
     judged = judged_users(splits)
     if not judged.any():
         raise EpisodeError(_nobody_judged(checked, query, by_time))
-    return judge(model, encoded(model, checked), splits, judged, sizes)
+    with Watch("judge", _STAGES, shown, level=logging.INFO) as tell:
+        tell(_STAGES[0])
+        ready = encoded(model, checked)
+        tell(_STAGES[1], 0, len(sizes) * len(splits))
+        return judge(model, ready, splits, judged, sizes, lambda done, total: tell(_STAGES[1], done, total))
 
 
 @dataclass(frozen=True)
@@ -307,11 +315,14 @@ def curves_of(
     checked = as_episode_set(episodes, min_pairs=0, context="adaptation_curve").compact()
     sets: dict[int, EpisodeSet] = {}
     curves = []
-    for model in models:
-        encoder = id(getattr(model, "encoder_", None))
-        if encoder not in sets:
-            sets[encoder] = encoded(model, checked)
-        curves.append(adaptation_curve(model, sets[encoder], support_sizes=tuple(support_sizes), **given))
+    stages = [f"model {place}" for place in range(1, len(models) + 1)]
+    with Watch("judge", stages, all(map(verbose_of, models)) and "auto") as tell:
+        for stage, model in zip(stages, models, strict=True):
+            tell(stage)
+            encoder = id(getattr(model, "encoder_", None))
+            if encoder not in sets:
+                sets[encoder] = encoded(model, checked)
+            curves.append(adaptation_curve(model, sets[encoder], support_sizes=tuple(support_sizes), **given))
     return curves
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,8 +69,12 @@ def judge(
     splits: list[SupportQuery],
     judged: NDArray[np.bool_],
     sizes: tuple[int | None, ...],
+    judged_one: Callable[[int, int], object] = lambda done, total: None,
 ) -> AdaptationCurve:
-    """Adapt on the first so many support pairs of each split, and judge on its query; the curve of a model."""
+    """Adapt on the first so many support pairs of each split, and judge on its query; the curve of a model.
+
+    After each split at each size, `judged_one` is told how many of how many are done.
+    """
     shape = (len(sizes), len(splits), episodes.n_users)
     accuracy, log_loss, decisive = (np.full(shape, np.nan) for _ in range(3))
     found = []
@@ -85,6 +90,7 @@ def judge(
                 some = outcome != 0
                 decisive[row, place] = user_accuracies(margins[some], user[some], episodes.n_users)
             parts.append(part)
+            judged_one(row * len(splits) + place + 1, len(sizes) * len(splits))
         found.append(_reliability(parts))
     return AdaptationCurve(
         users=episodes.users[judged],

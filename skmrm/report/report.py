@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from skmrm._support.progress import Watch, verbose_of
 from skmrm._support.randomness import RandomState, as_generator
 from skmrm._support.wording import raise_all
 from skmrm.display import as_html, as_markdown, as_text
@@ -24,6 +26,8 @@ from skmrm.report.verdict import MIN_USERS, word_verdict
 from skmrm.report.warnings import find_warnings, mute_pairs
 
 __all__ = ["PersonalizationReport", "personalization_report"]
+
+_STAGES = ("encode", "model", "reference", "intervals", "verdict")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -260,41 +264,47 @@ def personalization_report(
     # so that the curves are those of adaptation_curve.
     given = isinstance(random_state, int | np.integer)
     seed: Any = random_state if given else int(as_generator(random_state).integers(2**32))
-    ready = encoded(model, checked)
-    shared = getattr(reference, "encoder_", None) is getattr(model, "encoder_", None)
-    settings: dict[str, Any] = {
-        "support_sizes": sizes,
-        "n_splits": n_splits,
-        "support_fraction": support_fraction,
-        "query": query,
-        "by_time": by_time,
-        "random_state": seed,
-    }
-    curve = adaptation_curve(model, ready, user_features=user_features, **settings)
-    baseline_curve = adaptation_curve(reference, ready if shared else checked, **settings)
-    comparisons = compare(curve, baseline_curve, level, simultaneous=True, random_state=seed)
-    splits = draw_splits(checked, n_splits, support_fraction, query, seed, by_time)
-    adaptive, mute = _adapts(model, ready), mute_pairs(checked, splits)
-    verdict = word_verdict(
-        comparisons,
-        reference=name,
-        adaptive=adaptive,
-        n_judged=len(curve.users),
-        median_support=float(np.median(curve.n_support)),
-        mute=mute,
-        in_fit=known is not None,
-    )
-    drift = None
-    if by_time and adaptive and not mute and len(curve.users) >= MIN_USERS:
-        drift = find_drift(model, ready, splits[0], judged_users(splits), level, seed)
-        verdict = f"{verdict} {word_drift(drift)}"
-    warnings = find_warnings(checked, splits, comparisons, query is not None, known is not None, by_time)
-    ties = _word_ties(checked, curve, getattr(model, "thresholds_", None) is not None)
-    if user_features is not None:
-        first = settings | {"support_sizes": (0,)}
-        told, untold = (adaptation_curve(model, ready, user_features=one, **first) for one in (user_features, None))
-        ties = " ".join(filter(None, [ties, _word_features(told, untold, level, seed)]))
-    return PersonalizationReport(verdict, warnings, comparisons, curve, baseline_curve, name, ties, drift)
+    with Watch("report", _STAGES, verbose_of(model), level=logging.INFO) as tell:
+        tell("encode")
+        ready = encoded(model, checked)
+        shared = getattr(reference, "encoder_", None) is getattr(model, "encoder_", None)
+        settings: dict[str, Any] = {
+            "support_sizes": sizes,
+            "n_splits": n_splits,
+            "support_fraction": support_fraction,
+            "query": query,
+            "by_time": by_time,
+            "random_state": seed,
+        }
+        tell("model")
+        curve = adaptation_curve(model, ready, user_features=user_features, **settings)
+        tell("reference")
+        baseline_curve = adaptation_curve(reference, ready if shared else checked, **settings)
+        tell("intervals")
+        comparisons = compare(curve, baseline_curve, level, simultaneous=True, random_state=seed)
+        tell("verdict")
+        splits = draw_splits(checked, n_splits, support_fraction, query, seed, by_time)
+        adaptive, mute = _adapts(model, ready), mute_pairs(checked, splits)
+        verdict = word_verdict(
+            comparisons,
+            reference=name,
+            adaptive=adaptive,
+            n_judged=len(curve.users),
+            median_support=float(np.median(curve.n_support)),
+            mute=mute,
+            in_fit=known is not None,
+        )
+        drift = None
+        if by_time and adaptive and not mute and len(curve.users) >= MIN_USERS:
+            drift = find_drift(model, ready, splits[0], judged_users(splits), level, seed)
+            verdict = f"{verdict} {word_drift(drift)}"
+        warnings = find_warnings(checked, splits, comparisons, query is not None, known is not None, by_time)
+        ties = _word_ties(checked, curve, getattr(model, "thresholds_", None) is not None)
+        if user_features is not None:
+            first = settings | {"support_sizes": (0,)}
+            told, untold = (adaptation_curve(model, ready, user_features=one, **first) for one in (user_features, None))
+            ties = " ".join(filter(None, [ties, _word_features(told, untold, level, seed)]))
+        return PersonalizationReport(verdict, warnings, comparisons, curve, baseline_curve, name, ties, drift)
 
 
 def _word_ties(episodes: EpisodeSet, curve: AdaptationCurve, models_ties: bool) -> str:

@@ -20,10 +20,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from skmrm import MetaRewardModel
+from skmrm._support.progress import Watch
 from skmrm.datasets import make_user_preferences
 from skmrm.estimators import checkpoints
 from skmrm.estimators.checkpoints import CHECKPOINT_FILE, FileKeeper
-from skmrm.estimators.progress import EpochBar
 from skmrm.exceptions import ModelFileError
 from skmrm.meta import fit
 
@@ -54,13 +54,13 @@ def repeats_on_all_users(monkeypatch):
 
 
 def interrupt_at(monkeypatch, epoch):
-    """Ctrl-C as the record of an epoch is shown."""
+    """Ctrl-C as the record of an epoch is told."""
 
-    def show(self, record):
-        if record["epoch"] == epoch:
+    def tell(self, stage, done=0, total=1, record=None, note=""):
+        if record is not None and record["epoch"] == epoch:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(EpochBar, "show", show)
+    monkeypatch.setattr(Watch, "__call__", tell)
 
 
 SCRIPT = """

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from benchmarks.out_of_core import __main__ as out_of_core
 from benchmarks.out_of_core import memory_limit
 from skmrm import EpisodeSet, MetaRewardModel
+from skmrm.callbacks import FitCallback
 from skmrm.datasets import make_user_preferences
 from skmrm.episodes.rows import RowView, read_rows, row_chunks
 from skmrm.estimators import streaming
@@ -190,21 +191,18 @@ def test__fit__max_memory_that_is_enough__changes_nothing(mapped):
     np.testing.assert_array_equal(found.base_rewards_.params["bases"], expected.base_rewards_.params["bases"])
 
 
-def test__fit__streamed_and_stopped__goes_on_from_its_checkpoint(mapped, tmp_path, monkeypatch):
-    from skmrm.estimators.progress import EpochBar
-
+def test__fit__streamed_and_stopped__goes_on_from_its_checkpoint(mapped, tmp_path):
     params = {"n_bases": 2, "spectral_init": False, "max_epochs": 4, "random_state": 0}
     params["max_memory"] = limit_for(mapped, 2000)
     expected = MetaRewardModel(**params).fit(mapped)
 
-    def show(self, record):
-        if record["epoch"] == 2:
-            raise KeyboardInterrupt
+    class Stops(FitCallback):
+        def on_epoch_end(self, record):
+            if record["epoch"] == 2:
+                raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(EpochBar, "show", show)
-        with pytest.warns(UserWarning, match="interrupted after 2 epochs"):
-            MetaRewardModel(**params).fit(mapped, checkpoint_dir=tmp_path)
+    with pytest.warns(UserWarning, match="interrupted after 2 epochs"):
+        MetaRewardModel(**params).fit(mapped, checkpoint_dir=tmp_path, callbacks=[Stops()])
     found = MetaRewardModel(**params).fit(mapped, checkpoint_dir=tmp_path)
     assert found.history_ == expected.history_
     np.testing.assert_array_equal(found.base_rewards_.params["bases"], expected.base_rewards_.params["bases"])

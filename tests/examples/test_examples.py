@@ -7,6 +7,7 @@ import runpy
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -25,7 +26,15 @@ def test__quickstart__runs__and_shows_that_five_choices_help(monkeypatch, tmp_pa
     found = runpy.run_path(str(ROOT / "examples" / "plot_quickstart.py"), run_name="__main__")
     printed = capsys.readouterr().out
     assert "same rewards to the bit: True" in printed
-    assert re.search(r"new user '.*', \d+ unseen choices", printed)
+    opened, told = printed.index("120 new users are predicted right"), printed.index("Two of them disagree most")
+    assert opened < printed.index("choices   predicted right") < told
+    assert f"{100 * found['gains'][-1].estimate:+.1f} points" in printed
+    first, second = found["test"].users[[found["one"], found["other"]]]
+    assert (
+        found["users"][first].rank(found["prompt"], found["answers"])[0]
+        != found["users"][second].rank(found["prompt"], found["answers"])[0]
+    )
+    assert f"all ({np.median(found['split'].n_support):.0f})" in printed
     gains = dict(zip(found["SUPPORT_SIZES"], found["gains"], strict=True))
     assert gains[5].low > 0
     assert gains[None].estimate > gains[3].estimate

@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from skmrm._support.progress import Watch, unless_few
 from skmrm.encoders._encoded import Encoded
 from skmrm.encoders.huggingface._hidden_states import States, hidden_states
 from skmrm.encoders.huggingface._prefixes import find_shared, prefixes_are_exact, states_after_prefixes
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = ["HFEncoder"]
+
+_STAGE = "encoding"
 
 _UNFITTED_FILES = "_files"
 _WINDOW = 4096  # texts that are sorted by length together
@@ -289,10 +292,13 @@ class HFEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         items = check_items(X)
         features = np.zeros((len(items), self.n_features_out_), np.float32)
         n_tokens = n_cut = 0
-        for rows, vectors, tokens in self._encoded_windows(items) if items else ():
-            features[rows] = vectors.cpu().numpy()
-            n_tokens += sum(map(len, tokens.ids))
-            n_cut += tokens.n_cut
+        with Watch("encode", [_STAGE], unless_few("auto", len(items)), unit=" texts") as tell:
+            tell(_STAGE, 0, len(items))
+            for rows, vectors, tokens in self._encoded_windows(items) if items else ():
+                features[rows] = vectors.cpu().numpy()
+                n_tokens += sum(map(len, tokens.ids))
+                n_cut += tokens.n_cut
+                tell(_STAGE, rows.stop, len(items))
         return Encoded(features, n_tokens, n_cut)
 
     def pool(self, hidden: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:

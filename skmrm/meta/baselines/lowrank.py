@@ -33,12 +33,15 @@ from skmrm.meta.fit import Fitted
 from skmrm.meta.folds import CrossFit, Split, cross_fit
 from skmrm.meta.objectives import bradley_terry_loss
 from skmrm.meta.outer.epochs import user_batches
-from skmrm.meta.pooled.choice import fit_pooled_reward
+from skmrm.meta.pooled.choice import POOLED_STAGE, fit_pooled_reward
 from skmrm.meta.prior.strength import Setting, validate_settings
+from skmrm.meta.tell import Tell, tells_nobody
 from skmrm.meta.tensors.pairs import Pairs, pack_users
 from skmrm.meta.tensors.tables import rows_times
 
-__all__ = ["LowRankOptions", "lowrank_fit", "train_lowrank"]
+__all__ = ["STAGES", "LowRankOptions", "lowrank_fit", "train_lowrank"]
+
+STAGES = (POOLED_STAGE, "ridge and size", "training on all users")
 
 N_BASES = (2, 4, 8)
 BASIS_RIDGES = (0.3, 0.1, 0.03, 0.01)
@@ -83,6 +86,7 @@ def lowrank_fit(
     options: LowRankOptions,
     generator: torch.Generator,
     n_own: int = 0,
+    tell: Tell = tells_nobody,
 ) -> Fitted:
     """Choose K, the ridge and the number of epochs on users left out; then learn from all users.
 
@@ -99,23 +103,30 @@ def lowrank_fit(
         On the CPU; draws folds, starts and batches.
     n_own : int
         As of :class:`skmrm.meta.folds.CrossFit`.
+    tell : Tell
+        Is told of the stages in `STAGES`; of epochs, those of the chosen settings.
     """
     data = cross_fit(features, pairs, draw_split, options.validation_fraction, generator, n_own=n_own)
-    pooled = fit_pooled_reward(data)
+    pooled = fit_pooled_reward(data, tell=tell)
     data = replace(data, pairs=pooled.data.pairs)
     table = pooled.features.table
     seed = generator.get_state()  # every training starts and draws alike: differences are the settings
     chosen = replace(options, n_bases=options.n_bases or DEFAULT_N_BASES, ridge=options.ridge or DEFAULT_BASIS_RIDGE)
     epochs, selection, history = options.max_epochs, list[dict[str, Any]](), list[dict[str, Any]]()
     if data.folds:
+        tell(STAGES[1])
         held_out, without = data.folds[0], pooled.without(data.folds[0])[0]
         chosen, tried = _choose(
             options,
             chosen,
             lambda found: train_lowrank(table, without, data, held_out, found, generator.set_state(seed)),
+            tell,
         )
         epochs, history = tried[chosen].best_epoch, tried[chosen].history
         selection = _report(tried, chosen)
+        for record in history:
+            tell(STAGES[1], len(tried), len(tried), record)
+    tell(STAGES[2])
     nobody = torch.zeros(pairs.n_users, dtype=torch.bool, device=features.device)
     final = train_lowrank(table, pooled.solution, data, nobody, chosen, generator.set_state(seed), stop_after=epochs)
     params = pooled.data.standardisation | {
@@ -127,17 +138,25 @@ def lowrank_fit(
 
 
 def _choose(
-    options: LowRankOptions, first: LowRankOptions, train: Callable[[LowRankOptions], _Trained]
+    options: LowRankOptions,
+    first: LowRankOptions,
+    train: Callable[[LowRankOptions], _Trained],
+    tell: Tell = tells_nobody,
 ) -> tuple[LowRankOptions, dict[LowRankOptions, _Trained]]:
     """Settings with the smallest validation loss, and all that were tried: the ridge first, then K at that ridge."""
     tried: dict[LowRankOptions, _Trained] = {}
+    ridges = (options.ridge,) if options.ridge else BASIS_RIDGES
+    sizes = (options.n_bases,) if options.n_bases else N_BASES
 
     def best_of(settings: list[LowRankOptions]) -> LowRankOptions:
-        tried.update({found: train(found) for found in settings if found not in tried})
+        for found in settings:
+            if found not in tried:
+                tried[found] = train(found)
+                tell(STAGES[1], len(tried), len(ridges) + len(sizes) - 1)
         return min(settings, key=lambda found: tried[found].loss)
 
-    chosen = best_of([replace(first, ridge=ridge) for ridge in ((options.ridge,) if options.ridge else BASIS_RIDGES)])
-    chosen = best_of([replace(chosen, n_bases=size) for size in ((options.n_bases,) if options.n_bases else N_BASES)])
+    chosen = best_of([replace(first, ridge=ridge) for ridge in ridges])
+    chosen = best_of([replace(chosen, n_bases=size) for size in sizes])
     return chosen, tried
 
 

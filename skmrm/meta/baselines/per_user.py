@@ -26,10 +26,13 @@ from skmrm.meta.folds import MIN_JUDGED_USERS, CrossFit, Split, cross_fit, first
 from skmrm.meta.objectives import bradley_terry_loss
 from skmrm.meta.pooled.choice import DEFAULT_RIDGE, ridge_report
 from skmrm.meta.pooled.newton import fit_with_thresholds, row_space
+from skmrm.meta.tell import Tell, tells_nobody
 from skmrm.meta.tensors.pairs import Pairs, length_buckets, pack_users
 from skmrm.meta.tensors.tables import empty_like
 
-__all__ = ["choose_user_ridge", "per_user_fit"]
+__all__ = ["STAGES", "choose_user_ridge", "per_user_fit"]
+
+STAGES = ("ridge",)
 
 # A prior standard deviation of a weight from 0.01 to 3 logits per standard deviation of its feature.
 USER_RIDGES = (10000.0, 3000.0, 1000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1)
@@ -37,7 +40,9 @@ MAX_JUDGED_USERS = 1000
 N_SPLITS = 2
 
 
-def choose_user_ridge(data: CrossFit, users: Tensor, ridges: Sequence[float]) -> tuple[float, Tensor]:
+def choose_user_ridge(
+    data: CrossFit, users: Tensor, ridges: Sequence[float], tell: Tell = tells_nobody
+) -> tuple[float, Tensor]:
     """Ridge with the smallest query loss of users fitted on their own support, mean over users.
 
     Parameters
@@ -58,7 +63,8 @@ def choose_user_ridge(data: CrossFit, users: Tensor, ridges: Sequence[float]) ->
     table, pairs = data.table, data.pairs
     losses = empty_like(table).new_zeros(len(ridges), users.numel())
     start = losses.new_zeros(table.shape[1])
-    for split in data.splits:
+    for place, split in enumerate(data.splits):
+        tell(STAGES[0], place, len(data.splits))
         support, query = pairs.where(split.support), pairs.where(split.query)
         longest = torch.maximum(support.counts, query.counts)[users]
         for rows in length_buckets(longest, max(1, MAX_CELLS // (2 * table.shape[1]))):
@@ -84,6 +90,7 @@ def per_user_fit(
     draw_split: Callable[[], Split],
     ridge: float | None,
     generator: torch.Generator,
+    tell: Tell = tells_nobody,
 ) -> Fitted:
     """What users share when nothing is shared: the standardisation, and the ridge where it is None.
 
@@ -97,7 +104,10 @@ def per_user_fit(
     ridge : float > 0 or None
     generator : torch.Generator
         Draws the users to judge, where they are very many.
+    tell : Tell
+        Is told of the splits that the ridge is judged on.
     """
+    tell(STAGES[0])
     data = cross_fit(features, pairs, draw_split, 0.0, generator, n_splits=N_SPLITS)
     if pairs.side is not None:  # the thresholds of a pooled reward: those of users who differ are wider
         data = replace(data, pairs=fit_with_thresholds(row_space(data.table)[0], data.pairs, DEFAULT_RIDGE)[1])
@@ -107,7 +117,7 @@ def per_user_fit(
         chosen = DEFAULT_USER_RIDGE
         if judged.numel() >= MIN_JUDGED_USERS:
             drawn = torch.randperm(judged.numel(), generator=generator)[:MAX_JUDGED_USERS]
-            chosen, losses = choose_user_ridge(data, judged[drawn.to(judged.device)], USER_RIDGES)
+            chosen, losses = choose_user_ridge(data, judged[drawn.to(judged.device)], USER_RIDGES, tell)
             selection = ridge_report(USER_RIDGES, losses, chosen)
     assert chosen is not None
     params = data.standardisation | {"start": empty_like(data.table).new_zeros(data.table.shape[1])}

@@ -10,10 +10,13 @@ from torch import Tensor
 from skmrm.meta.adaptation.fixed import FixedAdaptation
 from skmrm.meta.fit import Fitted
 from skmrm.meta.folds import Split, cross_fit
-from skmrm.meta.pooled.choice import Kernel, fit_pooled_reward
+from skmrm.meta.pooled.choice import POOLED_STAGE, Kernel, fit_pooled_reward
+from skmrm.meta.tell import Tell, tells_nobody
 from skmrm.meta.tensors.pairs import Pairs
 
-__all__ = ["pooled_fit", "pooled_parameters"]
+__all__ = ["STAGES", "pooled_fit", "pooled_parameters"]
+
+STAGES = (POOLED_STAGE,)
 
 
 def pooled_fit(
@@ -25,13 +28,14 @@ def pooled_fit(
     generator: torch.Generator,
     kernel: Kernel = None,
     n_own: int = 0,
+    tell: Tell = tells_nobody,
 ) -> Fitted:
     """Pooled Bradley-Terry; see :func:`skmrm.meta.folds.cross_fit` for the data and `fit_pooled_reward` for the rest.
 
     The same seed holds out the same users as :func:`skmrm.meta.fit.meta_fit`.
     """
     data = cross_fit(features, pairs, draw_split, validation_fraction, generator, n_own=n_own)
-    found = fit_pooled_reward(data, ridge, kernel)
+    found = fit_pooled_reward(data, ridge, kernel, tell)
     reward = found.reward
     params = found.data.standardisation | pooled_parameters(reward.span @ reward.coefficients)
     params |= reward.parameters(params["bases"])

@@ -20,6 +20,7 @@ from skmrm.meta.outer.keeper import KEEPS_NOTHING, Keeper
 from skmrm.meta.outer.step import batch_gradient, gaps_in_turn, without_autograd
 from skmrm.meta.outer.streaming import StreamedUsers
 from skmrm.meta.prior.strength import Setting, validate_settings
+from skmrm.meta.tell import Tell, tells_nobody
 from skmrm.meta.tensors.pairs import Pairs
 from skmrm.meta.tensors.tables import map_rows
 
@@ -90,7 +91,7 @@ def meta_train(
     validation_splits: list[Split],
     options: OuterOptions,
     generator: torch.Generator,
-    progress: Callable[[dict[str, Any]], None] = lambda record: None,
+    tell: Tell = tells_nobody,
     stop_after: int | None = None,
     keeper: Keeper = KEEPS_NOTHING,
     stage: str = "train",
@@ -116,8 +117,8 @@ def meta_train(
     options : OuterOptions
     generator : torch.Generator
         Order of the users.
-    progress : callable
-        Called with each epoch's record.
+    tell : Tell
+        Is told of each epoch and its record; of a repetition, of the epochs alone.
     stop_after : int, optional
         Stop after so many epochs of the schedule, to repeat on all users what validation users were needed to stop.
     keeper : Keeper
@@ -143,8 +144,11 @@ def meta_train(
         state = OuterState(adam.values.clone(), first, first, 0, [_record(0, None, first, 0.0)])
     else:
         state = OuterState.restored(*known, adam, generator)
+    name, n_epochs = "outer loop", options.max_epochs
+    if stop_after is not None:
+        name, n_epochs = "outer loop on all users", stop_after
     for record in state.history:
-        progress(record)
+        tell(name, record["epoch"], n_epochs, record if stop_after is None else None)
 
     def learn(table: Tensor, pairs: Pairs, split: Split, users: Tensor) -> tuple[Tensor | float, float, int]:
         """Learn from some users: their summed losses, the last learning rate, how many they were."""
@@ -168,7 +172,8 @@ def meta_train(
 
     def one_epoch() -> None:
         total, rate, n_users = learn(table, pairs, draw_split(), trained)
-        for block in () if others is None else others.blocks():
+        for place, block in enumerate(() if others is None else others.blocks(), 1):
+            tell(name, state.epoch + place / len(sizes), n_epochs)
             held = block.pairs.held_against(pairs.thresholds)
             everyone = torch.ones(block.pairs.n_users, dtype=torch.bool, device=table.device)
             more, rate, n = learn(block.table(params), held, block.draw_split(), everyone)
@@ -176,13 +181,12 @@ def meta_train(
         found = validate(current)
         state.add(_record(len(state.history), float(total) / max(n_users, 1), found, rate), found, adam.values)
 
-    n_epochs = options.max_epochs if stop_after is None else stop_after
     try:
         while state.epoch < n_epochs and state.epoch - state.best_epoch < options.patience:
             one_epoch()
             if keeper.due(state.epoch):
                 keeper.save(stage, *state.kept(adam, generator))
-            progress(state.history[-1])
+            tell(name, state.epoch, n_epochs, state.history[-1] if stop_after is None else None)
     except KeyboardInterrupt:
         state.interrupted = True
     adam.values.copy_(state.best)

@@ -31,6 +31,7 @@ from skmrm.meta.folds import CrossFit, first_least
 from skmrm.meta.pooled.features import PooledFeatures, PooledReward
 from skmrm.meta.pooled.newton import Curvature, fit_pooled, fit_with_thresholds
 from skmrm.meta.pooled.nystroem import MAX_LANDMARKS, Nystroem, spread_landmarks
+from skmrm.meta.tell import Tell, tells_nobody
 from skmrm.meta.tensors.pairs import Pairs
 from skmrm.meta.tensors.tables import empty_like, rows_times
 from skmrm.meta.thresholds import sides_loss, with_thresholds
@@ -38,6 +39,7 @@ from skmrm.meta.thresholds import sides_loss, with_thresholds
 __all__ = [
     "DEFAULT_RIDGE",
     "MAX_CELLS",
+    "POOLED_STAGE",
     "RIDGES",
     "ChosenRidge",
     "Kernel",
@@ -53,6 +55,7 @@ __all__ = [
 
 Kernel = Literal["auto", "rbf"] | None
 
+POOLED_STAGE = "pooled reward"
 RIDGES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 DEFAULT_RIDGE = 0.1  # where no users can be left out to choose by
 MAX_SCALED_CELLS = 1 << 25  # of a table that may be held in two scales: an eighth of a gigabyte in single precision
@@ -131,7 +134,9 @@ class PooledFit:
         return fit_with_thresholds(self.features.table, pairs.where(~users[pairs.user]), self.ridge)
 
 
-def fit_pooled_reward(data: CrossFit, ridge: float | None = None, kernel: Kernel = None) -> PooledFit:
+def fit_pooled_reward(
+    data: CrossFit, ridge: float | None = None, kernel: Kernel = None, tell: Tell = tells_nobody
+) -> PooledFit:
     """Choose the ridge where it is None, the scales of features, and whether the reward is linear; then solve on all.
 
     Parameters
@@ -140,7 +145,10 @@ def fit_pooled_reward(data: CrossFit, ridge: float | None = None, kernel: Kernel
     ridge : float > 0, optional
     kernel : {"auto", "rbf"} or None
         Whether Nyström features may or must be there.
+    tell : Tell
+        Is told of the ridge, the kernel, the scales, and the solution.
     """
+    tell(POOLED_STAGE, 0, 4)
     features = PooledFeatures(data.table)
     linear = chosen = None
     value = bent = DEFAULT_RIDGE if ridge is None else ridge
@@ -148,7 +156,9 @@ def fit_pooled_reward(data: CrossFit, ridge: float | None = None, kernel: Kernel
         linear = choose_ridge(features.table, data, RIDGES if ridge is None else (ridge,))
         chosen = linear if ridge is not None else linear.or_nothing
         value, bent = chosen.ridge, linear.ridge  # what is shared may be bent, where nothing linear is
+    tell(POOLED_STAGE, 1, 4)
     nystroem = choose_nystroem(data, value, bent, kernel)
+    tell(POOLED_STAGE, 2, 4)
     if nystroem is not None:
         value, features = bent, PooledFeatures(data.table, nystroem)
     elif linear is not None and ridge is None and data.table.numel() <= MAX_SCALED_CELLS:
@@ -159,9 +169,11 @@ def fit_pooled_reward(data: CrossFit, ridge: float | None = None, kernel: Kernel
             if _is_gain(in_one.gain_over(linear), 1.0):
                 data, features, chosen = other, tried, in_one.or_nothing
                 value = chosen.ridge
+    tell(POOLED_STAGE, 3, 4)
     candidates = (inf, *RIDGES) if ridge is None else (ridge,)
     selection = [] if chosen is None else ridge_report(candidates, chosen.losses, value)
     solution, pairs = fit_with_thresholds(features.table, data.pairs, value)
+    tell(POOLED_STAGE, 4, 4)
     return PooledFit(replace(data, pairs=pairs), features, solution, value, selection)
 
 

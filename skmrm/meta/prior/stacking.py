@@ -21,7 +21,7 @@ Source: D. Wolpert: "Stacked generalization", Neural Networks 5 (1992); Y. Yao, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -36,12 +36,14 @@ from skmrm.meta.adaptation.users import adapt_users
 from skmrm.meta.folds import CrossFit
 from skmrm.meta.prior.directions import BelievedPrior, PriorBases, PriorLearner, mixture_parameters
 from skmrm.meta.prior.strength import selection_report
+from skmrm.meta.tell import Tell, tells_nobody
 from skmrm.meta.tensors.factors import cholesky
 from skmrm.meta.tensors.pairs import joined
 from skmrm.meta.thresholds import sides_loss
 
-__all__ = ["StackOptions", "Stacked", "stack_priors", "stacking_weights"]
+__all__ = ["PRIOR_STAGE", "StackOptions", "Stacked", "stack_priors", "stacking_weights"]
 
+PRIOR_STAGE = "how users differ"
 # Nats a choice, about a tenth of a point of accuracy: where 80 users were alike chance gave less, six times in eight
 # (eight times); where users differ the least gain on eight sets was 0.004.
 REQUIRED_GAIN = 0.001
@@ -142,7 +144,9 @@ class Stacked:
         return found, MixtureAdaptation(n_components=n_components), found.mixture
 
 
-def stack_priors(learners: Sequence[PriorLearner], data: CrossFit, options: StackOptions) -> Stacked:
+def stack_priors(
+    learners: Sequence[PriorLearner], data: CrossFit, options: StackOptions, tell: Tell = tells_nobody
+) -> Stacked:
     """Weigh all candidates on the users that each learner has not seen.
 
     Parameters
@@ -151,9 +155,18 @@ def stack_priors(learners: Sequence[PriorLearner], data: CrossFit, options: Stac
         For each fold, what all others show.
     data : CrossFit
     options : StackOptions
+    tell : Tell
+        Is told of each prior that a fold has learnt.
     """
-    candidates = options.candidates
-    judged = [_judge(candidates, learner, data, fold) for learner, fold in zip(learners, data.folds, strict=True)]
+    candidates, judged = options.candidates, []
+    n_steps = len(candidates) * (len(learners) + 1)  # and once more on all users
+    for place, (learner, fold) in enumerate(zip(learners, data.folds, strict=True)):
+
+        def learnt(n: int, before: int = len(candidates) * place) -> None:
+            tell(PRIOR_STAGE, before + n, n_steps)
+
+        judged.append(_judge(candidates, learner, data, fold, learnt))
+    tell(PRIOR_STAGE, n_steps - len(candidates), n_steps)
     margins, user, share, cost = (torch.cat(each, -1) for each in zip(*judged, strict=True))
     users, place = torch.unique(user, return_inverse=True)
     n_users = len(users)
@@ -192,13 +205,20 @@ def stack_priors(learners: Sequence[PriorLearner], data: CrossFit, options: Stac
 
 
 def _judge(
-    candidates: list[Candidate], learner: PriorLearner, data: CrossFit, fold: Tensor
+    candidates: list[Candidate],
+    learner: PriorLearner,
+    data: CrossFit,
+    fold: Tensor,
+    learnt: Callable[[int], None] = lambda n: None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Margins (n_candidates, n) of a fold's query pairs over all splits, beyond what they are held against.
 
     And their users, their shares in the user's loss, and what their thresholds add to it, (n,) each.
     """
-    believed = [candidate.believed(learner, 1 / (len(candidates) - 1)) for candidate in candidates[1:]]
+    believed = []
+    for candidate in candidates[1:]:
+        believed.append(candidate.believed(learner, 1 / (len(candidates) - 1)))
+        learnt(len(believed))
     believed = [one._replace(prior=prior) for one, prior in zip(believed, learner.to_judge(believed), strict=True)]
     pairs = data.pairs.held_against(learner.pairs.thresholds)
     asked = fold[pairs.user]

@@ -196,7 +196,7 @@ def test__fit__users_in_clusters__kinds_are_believed_and_beat_gaussians(clustere
     assert {record["setting"]: record["weight"] for record in model_of_kinds.selection_}["8 kinds"] > 0.5
     without = StackOptions(kinds=())
     monkeypatch.setattr(
-        "skmrm.meta.start.stack_priors", lambda learners, data, options: stack_priors(learners, data, without)
+        "skmrm.meta.start.stack_priors", lambda learners, data, options, *tell: stack_priors(learners, data, without)
     )
     gaussian = MetaRewardModel(max_epochs=0, random_state=0, device="cpu").fit(clustered[0])
     assert model_of_kinds.score(clustered[1]) > gaussian.score(clustered[1]) + 0.01

@@ -326,7 +326,7 @@ def test__encode_dataset__learnt_encoder_with_encode_of_its_own__is_asked_to_tra
 
 
 def test__encode_dataset__verbose__shows_texts_tokens_and_cuts(tmp_path, capsys):
-    encode_dataset(ITEMS, EmbeddingStore(tmp_path, Letters()))
+    encode_dataset(ITEMS, EmbeddingStore(tmp_path, Letters()), verbose=1)
     shown = capsys.readouterr().err
     assert "23/23" in shown
     assert "tokens/s" in shown

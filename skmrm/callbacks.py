@@ -12,7 +12,7 @@ from typing import Any
 
 from skmrm._support.wording import described, name_some
 
-__all__ = ["FitCallback", "MLflowCallback", "TrackioCallback", "WandbCallback", "callback_problems"]
+__all__ = ["FitCallback", "MLflowCallback", "TrackioCallback", "WandbCallback"]
 
 
 class FitCallback:
@@ -257,7 +257,7 @@ class TrackioCallback(_RunCallback):
 
     Parameters
     ----------
-    project : str
+    project : str, default="skmrm"
         Of a run of its own.
     **init
         What else ``trackio.init`` takes: ``name``, ``space_id`` ...

@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "baselines",
         "base_rewards",
         "callbacks",
+        "cli",
         "datasets",
         "embeddings",
         "encoders",
@@ -32,6 +33,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "splits",
     ],
     submod_attrs={
+        "_support.versions": ["show_versions"],
         "episodes": [
             "Episode",
             "EpisodeSet",

@@ -55,7 +55,7 @@ def pytest_addoption(parser):
         "--full",
         action="store_true",
         help="also what repeats at length a law that shorter tests show, or needs size: the real MiniLM where a tiny "
-        "encoder serves (export, int8, serving and encoding benchmarks, the own-data example), more families of "
+        "encoder serves (export, int8, serving and encoding benchmarks, the shared judgements), more families of "
         "encoders exported, a network in two actors of Ray, memory of a fit in half precision, quick runs of the "
         "benchmarks, the two longest pages, and the quickstart, the README's first command",
     )

@@ -1,12 +1,13 @@
 """Do no harm: on real and noisy judgements, adapting must not be worse than one pooled model."""
 
+import json
 import os
-import runpy
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from skmrm.cli import main
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("SKMRM_SHARED_DATA", ROOT.parent / "shared" / "data")) / "convargs" / "pairs.parquet"
@@ -26,20 +27,12 @@ def sentence_encoder_folder():
 @needs_data
 @pytest.mark.filterwarnings("default")  # third parties' warnings are not ours to fail by
 @pytest.mark.parametrize("encoder", ["default", pytest.param("MiniLM", marks=pytest.mark.full)])
-def test__own_data_example__convargs__is_not_below_pooled_on_workers_never_seen(encoder, monkeypatch, tmp_path, capsys):
-    arguments = ["--data", str(DATA), "--group", "topic", "--splits", "2"]
+def test__report__convargs__is_not_below_pooled_on_workers_never_seen(encoder, monkeypatch, tmp_path):
+    arguments = [str(DATA), "--group", "topic", "--n-splits", "2", "--support-sizes", "3,10,all"]
     if encoder == "MiniLM":
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-        arguments += ["--sentence-encoder", str(sentence_encoder_folder())]
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["plot_own_data.py", *arguments])
-    found = runpy.run_path(str(ROOT / "examples" / "plot_own_data.py"), run_name="__main__")
-
-    printed = capsys.readouterr().out
-    assert "gain over pooled, points [95 % interval]" in printed
-    assert (tmp_path / "own_data_learning_curve.png").stat().st_size > 10_000
-    mean = found["mean"]
-    for n in (3, 10, None):
-        gain = 100 * (mean[n] - mean["pooled"])
-        assert gain[gain == gain].mean() > -0.3, f"{n} pairs"
-    assert mean["pooled"].mean() > 0.7
+        arguments += ["--encoder", str(sentence_encoder_folder())]
+    assert main(["report", *arguments, "-o", f"{tmp_path}/report.json"]) == 0
+    for row in json.loads((tmp_path / "report.json").read_text("utf-8"))["rows"]:
+        assert 100 * row["gain"] > -0.3, f"{row['n_support']} pairs"
+        assert row["baseline_accuracy"] > 0.7

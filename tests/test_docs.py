@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from types import ModuleType
 
 import pytest
 
+from skmrm.cli import main
 from skmrm.episodes import user_features
 from skmrm.meta import fit, folds
 from skmrm.meta.pooled import choice
@@ -27,6 +29,7 @@ NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?")
 
 # What the blocks of a page import beyond the package's own requirements.
 NEEDS = {
+    "command_line.md": ["onnx", "onnxruntime"],
     "data_formats.md": ["datasets", "pandas", "polars", "pyarrow"],
     "encoding.md": ["transformers", "ray"],
     "hub.md": ["huggingface_hub", "onnx", "onnxruntime"],
@@ -38,26 +41,37 @@ NEEDS = {
 
 @dataclass(frozen=True)
 class Block:
-    """A python block of a page, and the output that the page shows right below it."""
+    """A block of a page that can be run, and the output that the page shows right below it."""
 
     source: str
     line: int
     shown: str | None
     exact: bool
+    language: str = "python"
+
+    def run(self, page: str, namespace: dict[str, object]) -> None:
+        """Run the code, or the commands, one a line."""
+        if self.language == "python":
+            exec(compile("\n" * self.line + self.source, str(DOCS / page), "exec"), namespace)
+        for command in self.source.splitlines() if self.language == "sh" else ():
+            program, *arguments = shlex.split(command)
+            assert program == "skmrm"
+            main(arguments)
 
 
-def blocks_of(text: str) -> list[Block]:
-    """Python blocks in order; ``output`` below one is exact, of ``text`` only the wording counts, not the numbers."""
+def blocks_of(text: str, *languages: str) -> list[Block]:
+    """Blocks in order; ``output`` below one is exact, of ``text`` only the wording counts, not the numbers."""
     fences = list(FENCE.finditer(text))
     blocks = []
     for fence, following in zip(fences, [*fences[1:], None], strict=True):
-        if fence[1] != "python":
+        if fence[1] not in ("python", *languages):
             continue
         shown = following if following and following[1] in ("output", "text") else None
         if shown and text[fence.end() : shown.start()].strip():
             shown = None
         line = text[: fence.start(2)].count("\n")
-        blocks.append(Block(fence[2], line, shown and shown[2], bool(shown) and shown[1] == "output"))
+        exact = bool(shown) and shown[1] == "output"
+        blocks.append(Block(fence[2], line, shown and shown[2], exact, fence[1]))
     return blocks
 
 
@@ -72,6 +86,7 @@ def wording(text: str) -> str:
         "index.md",
         pytest.param("get_started.md", marks=pytest.mark.full),
         pytest.param("is_it_worth_it.md", marks=pytest.mark.full),
+        "command_line.md",
         "data_formats.md",
         "design.md",
         "encoding.md",
@@ -86,7 +101,7 @@ def wording(text: str) -> str:
 def test__page__its_python_blocks_run_in_order__as_shown(page, tmp_path, monkeypatch, save_reward_model, request):
     for name in NEEDS.get(page, []):
         pytest.importorskip(name, reason=f"needs {name}: pip install 'skmrm[dev]'")
-    blocks = blocks_of((DOCS / page).read_text(encoding="utf-8"))
+    blocks = blocks_of((DOCS / page).read_text(encoding="utf-8"), *(["sh"] if page == "command_line.md" else []))
     assert blocks
     monkeypatch.chdir(tmp_path)
     if page == "hub.md":
@@ -97,9 +112,9 @@ def test__page__its_python_blocks_run_in_order__as_shown(page, tmp_path, monkeyp
     monkeypatch.setitem(sys.modules, module.__name__, module)
     for block in blocks:
         printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            code = compile("\n" * block.line + block.source, str(DOCS / page), "exec")
-            exec(code, vars(module))
+        errors = printed if block.language == "sh" else sys.stderr
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
+            block.run(page, vars(module))
         where = f"{page}, block at line {block.line}"
         if block.exact:
             assert printed.getvalue().rstrip() == block.shown.rstrip(), where

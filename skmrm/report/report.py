@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from skmrm._support.arrays import plain
 from skmrm._support.progress import Watch, verbose_of
 from skmrm._support.randomness import RandomState, as_generator
 from skmrm._support.wording import raise_all
@@ -80,6 +82,22 @@ class PersonalizationReport:
     def level(self) -> float:
         """Coverage of all intervals, a fraction."""
         return self.comparisons[0].gain.level
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the report says, as values of JSON.
+
+        Returns
+        -------
+        dict
+            ``verdict``, ``reference``, ``level``, ``ties``, ``warnings``, and ``rows``: a dict for each number of
+            choices (``n_support``, "all" for all) with the columns of :attr:`table`, None where no user is judged.
+        """
+        rows = [
+            {name: None if isinstance(value, float) and isnan(value) else plain(value) for name, value in row.items()}
+            for row in self._rows()
+        ]
+        said = {"verdict": self.verdict, "reference": self.reference, "level": self.level, "ties": self.ties}
+        return {**said, "warnings": list(self.warnings), "rows": rows}
 
     def plot(self, ax: Any = None, *, gain: bool = False) -> Any:
         """Draw what adapting does against number of choices, with intervals that hold for all of them at once.

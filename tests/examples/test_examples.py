@@ -1,18 +1,13 @@
 """Examples and the README say what they should, on a machine that has nothing but the package."""
 
-import ast
-import json
 import re
 import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
-from skmrm import episodes_from_frame
 from skmrm.metrics import bootstrap_interval
 
 pytestmark = pytest.mark.usefixtures("shared_fits")
@@ -79,27 +74,3 @@ def test__readme__its_example_runs__in_ten_lines():
     exec(block, namespace)
     model, new = namespace["model"], namespace["new"]
     assert 0.6 < model.score(new) < 0.9
-
-
-@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
-def test__own_data_example__ids_that_look_like_numbers__stay_apart(suffix, tmp_path):
-    source = ast.parse((ROOT / "examples" / "plot_own_data.py").read_text(encoding="utf-8"))
-    (read_file,) = (part for part in source.body if isinstance(part, ast.FunctionDef) and part.name == "read_file")
-    namespace = {"Path": Path, "json": json, "sys": sys}
-    exec(compile(ast.Module([read_file], []), "plot_own_data.py", "exec"), namespace)
-    ids = ["001", "1", "1.0", "1e0"]
-    texts = {
-        "prompt": ["Tea?"] * 4,
-        "chosen": ["NA", "007", "true", "2020-01-01"],
-        "rejected": ["Nein: ä", "", "7", "None"],
-    }
-    frame = pd.DataFrame({"user_id": ids, **texts})
-    file = tmp_path / f"choices{suffix}"
-    {
-        ".csv": lambda: frame.to_csv(file, index=False),
-        ".jsonl": lambda: frame.to_json(file, orient="records", lines=True, force_ascii=False),
-        ".parquet": lambda: frame.to_parquet(file),
-    }[suffix]()
-    found = episodes_from_frame(namespace["read_file"](file, "user_id"))
-    assert found == episodes_from_frame(frame)
-    assert found.users.tolist() == ids

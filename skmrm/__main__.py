@@ -1,0 +1,8 @@
+"""``python -m skmrm``: the command line."""
+
+import sys
+
+from skmrm.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

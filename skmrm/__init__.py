@@ -4,11 +4,13 @@ Names are loaded when first used: ``import skmrm`` imports none of torch, scikit
 """
 
 import logging
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import lazy_loader as lazy
 
-__getattr__, __dir__, __all__ = lazy.attach(
+_attached, __dir__, __all__ = lazy.attach(
     __name__,
     submodules=[
         "baselines",
@@ -52,7 +54,24 @@ __getattr__, __dir__, __all__ = lazy.attach(
 
 logging.getLogger("skmrm").addHandler(logging.NullHandler())  # who sets up no logging sees none
 
-try:
-    __version__ = version("skmrm")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0+unknown"
+
+def __getattr__(name: str) -> Any:
+    try:
+        return _attached(name)
+    except ModuleNotFoundError as error:
+        if not str(error.name).startswith(__name__):
+            raise
+        raise ImportError(
+            f"skmrm.{name} is not in skmrm-serving, which serves and does not fit: pip install skmrm"
+        ) from error
+
+
+def _version_of(*distributions: str) -> str:
+    """Version of the first that is installed, of those that have this source."""
+    for distribution in distributions:
+        with suppress(PackageNotFoundError):
+            return version(distribution)
+    return "0+unknown"  # a source tree that was never installed
+
+
+__version__ = _version_of("skmrm", "skmrm-serving")

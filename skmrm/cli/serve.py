@@ -15,17 +15,17 @@ __all__ = ["add_arguments", "problems", "run"]
 def add_arguments(parser: CommandParser) -> None:
     """Options of the service."""
     parser.describe(
-        "--bundle BUNDLE --database FILE [options]",
+        "BUNDLE --database FILE [options]",
         """
         Answer over HTTP from a bundle that skmrm export wrote of a model: adapt, update, score, rank, explain, forget.
         What users say is kept in a database. With --label, people compare responses on a page in their browser.
         """,
         """
-        skmrm serve --bundle bundle/ --database users.sqlite
-        skmrm serve --bundle bundle/ --database users.sqlite --label --pool pool.jsonl
+        skmrm serve bundle/ --database users.sqlite
+        skmrm serve bundle/ --database users.sqlite --label --pool pool.jsonl
         """,
     )
-    add_service_arguments(parser)
+    add_service_arguments(parser, "bundle")
 
 
 def problems(options: argparse.Namespace) -> list[str]:

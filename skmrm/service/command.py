@@ -8,14 +8,17 @@ from typing import Any
 __all__ = ["add_arguments", "main", "run"]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser, bundle: str = "--bundle") -> None:
     """Declare what :func:`run` takes.
 
     Parameters
     ----------
     parser : argparse.ArgumentParser
+    bundle : {"--bundle", "bundle"}
+        Whether the bundle is an option, or stands by itself.
     """
-    parser.add_argument("--bundle", required=True, metavar="FOLDER", help="what export_onnx of a model wrote")
+    needed: dict[str, Any] = {"required": True} if bundle.startswith("-") else {}
+    parser.add_argument(bundle, metavar="BUNDLE", help="the folder that export_onnx of a model wrote", **needed)
     parser.add_argument(
         "--database", required=True, metavar="FILE", help="SQLite file of what is learnt of users; made if not there"
     )

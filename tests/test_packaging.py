@@ -35,6 +35,22 @@ def closure():
     return module.closure(ROOT)
 
 
+@pytest.mark.parametrize("readme", ["README.md", "packaging/serving/README.md"])
+def test__readme__its_links__work_on_the_package_index(readme):
+    targets = re.findall(r"\]\(([^)]*)\)", (ROOT / readme).read_text("utf-8"))
+    assert [target for target in targets if not target.startswith("https://")] == []
+    ours = "https://(?:raw.githubusercontent.com/skmrm/skmrm|github.com/skmrm/skmrm/blob)/main/(.*)"
+    files = [found[1] for target in targets if (found := re.match(ours, target))]
+    assert [file for file in files if not (ROOT / file).is_file()] == []
+
+
+def test__citation__is_of_this_version():
+    citation = (ROOT / "CITATION.cff").read_text("utf-8")
+    assert f"version: {project(ROOT)['version']}\n" in citation
+    for url in (project(ROOT)["urls"]["Homepage"], project(ROOT)["urls"]["Documentation"]):
+        assert url in citation
+
+
 def test__serving__its_requirements__are_what_its_files_import(closure):
     found = project(SERVING)
     needed = {PART_OF.get(name, name) for name in closure.needed} - OPTIONAL

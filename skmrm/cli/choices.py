@@ -28,6 +28,8 @@ _REMEDIES = {
     "words={...} with what the others mean": "--word WORD=MEANING for each of the others",
     "strength_order=[...], from the weakest to the strongest": "--strength-order WEAKEST,...,STRONGEST",
     "scale=[worst, ..., best]": "--scale WORST,...,BEST",
+    "pass prompt=None if": "pass --no-prompt if",
+    "or read any table with skmrm.episodes_from_frame, which takes their names": "or leave --format out and name them",
 }
 _NUMBERS = ("outcome", "strength", "weight", "time")  # what a CSV has as texts
 

@@ -324,6 +324,11 @@ WRONG = {
         ["'report.doc' must end in .txt, .html", "would be lost", "--by-time needs --time", "as in 0,3,10,all"],
     ),
     "words": (["fit", "choices.csv", "--user", "who", "--outcome", "prompt", "-o", "new"], ["--word WORD=MEANING"]),
+    "no prompts": (["adapt", "model", "answers.csv", "--prompt", "asked", "-o", "new"], ["; pass --no-prompt if"]),
+    "unknown format": (
+        ["fit", "answers.csv", "--user", "who", "--format", "auto", "-o", "new"],
+        ["the nearest of which is", "or leave --format out and name them"],
+    ),
     "command": (["fitt"], ["there is no command 'fitt'; did you mean fit?"]),
     "extra": (["versions", "now"], ["one argument too many: 'now'"]),
     "encoder": (

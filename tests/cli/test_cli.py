@@ -179,6 +179,7 @@ def test__score__vectors__in_json_lines(call, planted, tmp_path):
     np.testing.assert_allclose(found, model.predict(vectors), rtol=1e-6)
 
 
+@pytest.mark.usefixtures("shared_fits")  # the command and the API fit the same
 def test__report__of_a_file__fits_on_some_and_judges_the_others(call, choices, monkeypatch, tmp_path):
     monkeypatch.setattr("skmrm.report.report.frame_by_size", None)  # what needs pandas
     files = [f"{tmp_path}/report.{ending}" for ending in ("json", "html", "png", "txt")]
@@ -265,14 +266,14 @@ def test__choices__in_other_forms__are_read(form, call, rows, tmp_path):
 def test__ratings__of_stars_in_a_csv__are_on_the_scale_of_the_model(call, rows, tmp_path):
     rated = [
         {"who": row["who"], "prompt": row["prompt"], "answer": row[side], "stars": stars}
-        for row in rows[:120]
+        for row in rows[:80]
         for side, stars in (("chosen", 5), ("rejected", 2))
     ]
     columns = ("--user", "who", "--response", "answer", "--rating", "stars")
     file, few = write_csv(tmp_path / "stars.csv", rated), write_csv(tmp_path / "few.csv", rated[:1])
     code, _, err = call("fit", file, *columns, "--scale", "1,2,3,4,5", "-o", f"{tmp_path}/stars")
     assert code == 0, err
-    assert err.startswith("read 240 ratings of 12 users\nfitted in ")
+    assert err.startswith("read 160 ratings of 8 users\nfitted in ")
     assert err.endswith(f"wrote {tmp_path}/stars\n")
     assert MetaRewardModel.load(tmp_path / "stars").rating_scale_ == (1, 2, 3, 4, 5)
     assert call("adapt", f"{tmp_path}/stars", few, *columns, "-o", f"{tmp_path}/one")[0] == 0

@@ -330,6 +330,7 @@ WRONG = {
         ["fit", "answers.csv", "--user", "who", "--format", "auto", "-o", "new"],
         ["the nearest of which is", "or leave --format out and name them"],
     ),
+    "bundle": (["serve", "nowhere", "--database", "users.sqlite"], ["no file or folder 'nowhere'"]),
     "command": (["fitt"], ["there is no command 'fitt'; did you mean fit?"]),
     "extra": (["versions", "now"], ["one argument too many: 'now'"]),
     "encoder": (

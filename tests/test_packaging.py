@@ -16,7 +16,7 @@ SERVING = ROOT / "packaging" / "serving"
 # What code of the closure imports where it is there, or only for who asks for it: tensors, pictures, data frames.
 OPTIONAL = {"matplotlib", "ml_dtypes", "pandas", "threadpoolctl", "torch"}
 PART_OF = {"starlette": "fastapi", "pydantic_core": "pydantic"}  # modules of others that come with one
-SERVICE = {"fastapi", "pydantic", "uvicorn"}
+EXTRAS = {"hub": {"huggingface_hub"}, "serve": {"fastapi", "pydantic", "uvicorn"}}
 
 
 def project(folder):
@@ -54,15 +54,16 @@ def test__citation__is_of_this_version():
 def test__serving__its_requirements__are_what_its_files_import(closure):
     found = project(SERVING)
     needed = {PART_OF.get(name, name) for name in closure.needed} - OPTIONAL
-    extra = {name_of(one) for one in found["optional-dependencies"]["serve"]}
-    assert {name_of(one) for one in found["dependencies"]} == needed - SERVICE
-    assert extra == SERVICE == needed & SERVICE
+    extras = {name: set(map(name_of, listed)) for name, listed in found["optional-dependencies"].items()}
+    assert extras == EXTRAS
+    assert {name_of(one) for one in found["dependencies"]} == needed - set().union(*EXTRAS.values())
+    assert set().union(*EXTRAS.values()) <= needed
 
 
 def test__serving__its_requirements_and_version__are_those_of_skmrm():
     whole, part = project(ROOT), project(SERVING)
     every = {*whole["dependencies"], *(one for extra in whole["optional-dependencies"].values() for one in extra)}
-    asked = [*part["dependencies"], *part["optional-dependencies"]["serve"]]
+    asked = [*part["dependencies"], *(one for listed in part["optional-dependencies"].values() for one in listed)]
     assert [one for one in asked if one not in every] == []
     for name in ("version", "requires-python", "license", "authors"):
         assert part[name] == whole[name]

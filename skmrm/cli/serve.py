@@ -30,4 +30,4 @@ def add_arguments(parser: CommandParser) -> None:
 
 def problems(options: argparse.Namespace) -> list[str]:
     """What is wrong with a call."""
-    return missing_problems(options.bundle, getattr(options, "pool", None))
+    return missing_problems(options.bundle, options.pool)

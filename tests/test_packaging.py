@@ -13,8 +13,8 @@ tomllib = pytest.importorskip("tomllib", reason="part of Python from 3.11 on")
 
 ROOT = Path(__file__).parents[1]
 SERVING = ROOT / "packaging" / "serving"
-# What code of the closure imports where it is there, or only for who asks for it: tensors, pictures, data frames.
-OPTIONAL = {"matplotlib", "ml_dtypes", "pandas", "threadpoolctl", "torch"}
+# What code of the closure imports where it is there, or for who asks for it: tensors, pictures, data frames, Parquet.
+OPTIONAL = {"matplotlib", "ml_dtypes", "pandas", "pyarrow", "threadpoolctl", "torch"}
 PART_OF = {"starlette": "fastapi", "pydantic_core": "pydantic"}  # modules of others that come with one
 EXTRAS = {"hub": {"huggingface_hub"}, "serve": {"fastapi", "pydantic", "uvicorn"}}
 

@@ -15,7 +15,7 @@ from skmrm.cli.parser import CommandParser
 if TYPE_CHECKING:
     from skmrm.episodes import EpisodeSet
 
-__all__ = ["FILES", "ONE_PERSON", "add_choices", "as_numbers", "choices_problems", "in_options", "read_choices"]
+__all__ = ["FILES", "ONE_PERSON", "add_choices", "choices_problems", "in_options", "read_choices"]
 
 ONE_PERSON = "the user"  # whose rows are that name nobody
 FILES = "csv, tsv, json, jsonl, parquet or arrow, also packed as .gz"
@@ -98,9 +98,9 @@ def read_choices(
     """
     if options.format is not None:
         return _recognised(options, scale)
-    from skmrm.datasets._read_files import open_source
+    from skmrm.episodes.files import as_table
 
-    columns = dict(open_source(options.choices).columns)
+    columns = dict(as_table(options.choices, _names(options, _NUMBERS)))
     user = options.user or "user_id"
     if one_user and user not in columns:
         columns[user] = [ONE_PERSON] * len(next(iter(columns.values()), []))
@@ -129,7 +129,6 @@ def _of_columns(
     named: dict[str, Any] = {name: getattr(options, name) for name in _SAID}
     named["shared_groups"] = options.shared_groups or "auto"
     prompt = None if options.no_prompt else options.prompt or "prompt"
-    columns |= {name: as_numbers(columns[name]) for name in _names(options, _NUMBERS) if name in columns}
     if options.rating is not None:
         response = options.response or "response"
         named["scale"] = _levels(options.scale) or scale
@@ -153,16 +152,16 @@ def _words(listed: list[str] | None) -> Iterator[tuple[str, str]]:
 
 def _levels(text: str | None) -> list[Any] | None:
     """Levels in order, as numbers where all of them are."""
-    return None if text is None else as_numbers([level.strip() for level in text.split(",")])
+    return None if text is None else _as_numbers([level.strip() for level in text.split(",")])
 
 
-def as_numbers(cells: Sequence[Any]) -> list[Any]:
-    """Cells that are all numbers, or missing, as numbers, whole ones as int; others as they are."""
+def _as_numbers(words: Sequence[str]) -> list[Any]:
+    """Words that are all numbers as numbers, whole ones as int; others as they are."""
     try:
-        read = [float(cell) if isinstance(cell, str) else cell for cell in cells]
+        read = [float(word) for word in words]
     except ValueError:
-        return list(cells)
-    return [int(one) if isinstance(one, float) and one.is_integer() else one for one in read]
+        return list(words)
+    return [int(one) if one.is_integer() else one for one in read]
 
 
 def choices_problems(options: argparse.Namespace) -> list[str]:

@@ -78,7 +78,7 @@ def problems(options: argparse.Namespace) -> list[str]:
 
 def run(options: argparse.Namespace) -> None:
     """Score and write."""
-    from skmrm.datasets._read_files import open_source
+    from skmrm.episodes.files import open_source
 
     columns = dict(open_source(options.responses).columns)
     prompts, responses = _asked(columns, options)

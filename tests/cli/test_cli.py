@@ -12,8 +12,8 @@ import skmrm
 from skmrm import MetaRewardModel, UserModels, UserRewardModel, personalization_report, split_users
 from skmrm.cli import COMMANDS, main
 from skmrm.datasets import load_style_preferences
-from skmrm.datasets._read_files import open_source
 from skmrm.episodes import episodes_from_frame
+from skmrm.episodes.files import open_source
 
 HEAVY = {"torch", "sklearn", "scipy", "onnxruntime", "fastapi", "matplotlib"}
 

@@ -1,14 +1,15 @@
 """Sphinx configuration: `sphinx-build -W --keep-going -b html docs docs/_build/html` in a checkout."""
 
+import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout that was never installed builds, too
-sys.path.insert(0, str(Path(__file__).resolve().parent / "_ext"))
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE / "_ext")]  # a checkout that was never installed builds, too
 
-from sphinx_gallery.sorting import ExplicitOrder
+from sphinx_gallery.sorting import ExplicitOrder  # noqa: E402
 
-import skmrm
+import skmrm  # noqa: E402
 
 project = "skmrm"
 author = "The skmrm developers"
@@ -19,20 +20,25 @@ version = release
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
+    "sphinx.ext.intersphinx",
     "numpydoc",
     "myst_parser",
+    "sphinx_copybutton",
+    "sphinx_design",
     "architecture",
     "sphinx_gallery.gen_gallery",
+    "mathml",
+    "members",
 ]
 exclude_patterns = ["_build", "**/sg_execution_times.rst", "sg_execution_times.rst"]
 templates_path = ["_templates"]
 
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
+nitpicky = True  # a name that is written as a link is one
 default_role = "literal"  # single backquotes in docstrings are names
-maximum_signature_line_length = 100
+maximum_signature_line_length = 60
 toc_object_entries_show_parents = "hide"
 
 autosummary_generate = True
@@ -40,7 +46,25 @@ autosummary_ignore_module_all = False
 autodoc_typehints = "none"  # numpydoc's sections give types, with shapes and units
 autodoc_member_order = "bysource"
 autodoc_default_options = {"inherited-members": "Sequence, Mapping, Protocol, ValueError"}
-numpydoc_show_class_members = False  # the class template lists them
+numpydoc_show_class_members = False  # _ext/members.py lists them
+
+# Names of other packages become links where the build may fetch their inventories, and stay plain names in one that
+# may not: a build needs no network, and none fails because a site does not answer.
+intersphinx_mapping = {
+    "python": ("https://docs.python.org/3", None),
+    "numpy": ("https://numpy.org/doc/stable", None),
+    "sklearn": ("https://scikit-learn.org/stable", None),
+    "torch": ("https://docs.pytorch.org/docs/stable", None),
+    "pandas": ("https://pandas.pydata.org/docs", None),
+    "matplotlib": ("https://matplotlib.org/stable", None),
+}
+if os.environ.get("SKMRM_DOCS_ONLINE") != "1":
+    intersphinx_mapping = {}
+
+copybutton_exclude = ".linenos, .gp, .go"  # prompts and output of a doctest are not copied
+copybutton_selector = (
+    ".highlight-python pre, .highlight-pycon pre, .highlight-default pre, .highlight-sh pre, .highlight-bash pre"
+)
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"skmrm {release}"
@@ -48,29 +72,15 @@ html_copy_source = False
 html_show_sourcelink = False
 html_static_path = ["_static"]
 html_css_files = ["skmrm.css"]
-html_sidebars = {
-    name: []
-    for name in (
-        "index",
-        "get_started",
-        "is_it_worth_it",
-        "how_it_works",
-        "accuracy",
-        "data_formats",
-        "encoding",
-        "serving",
-        "users_life",
-        "trl",
-        "comparison",
-        "security",
-        "contributing",
-        "changelog",
-        "design",
-    )
-}
+html_sidebars = {name: [] for name in ("index", "get_started", "genindex", "py-modindex", "search")}  # no siblings
 html_theme_options = {
     "logo": {"text": "skmrm"},
+    "header_links_before_dropdown": 6,
+    "navbar_align": "left",
+    "navbar_end": ["version-switcher", "theme-switcher"],
+    "switcher": {"json_url": "_static/switcher.json", "version_match": release},  # shown once there are two versions
     "show_toc_level": 2,
+    "show_nav_level": 1,
     "navigation_with_keys": False,
     "footer_start": ["copyright"],
     "footer_end": [],

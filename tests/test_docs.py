@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import runpy
 import shlex
 import sys
 from dataclasses import dataclass
@@ -184,3 +185,20 @@ def test__blocks_of__output_below_a_block__belongs_to_it():
     page = "```python\na\n```\n```output\n1\n```\n\n```python\nb\n```\n\nwords\n\n```text\n2\n```\n```sh\nc\n```\n"
     assert blocks_of(page) == [Block("a\n", 1, "1\n", True), Block("b\n", 8, None, False)]
     assert wording("score [0.71 -1.2e-5]\n") == wording("score [ 0.69  3 ]") != wording("scores [0.71 3]")
+
+
+def test__check_links__links_that_lead_nowhere__are_found_and_no_others(tmp_path, capsys):
+    check = runpy.run_path(str(DOCS / "check_links.py"))["main"]
+    assert check(tmp_path) == 1  # no page, no proof
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "page.html").write_text('<h1 id="a b">A</h1><a href="../index.html#top">up</a>')
+    good = '<a href="deep/page.html#a%20b"></a><a href="https://example.org/x#y"></a><img src="data:image/png;base64,">'
+    (tmp_path / "index.html").write_text(good)
+    assert check(tmp_path) == 0
+    bad = '<a href="deep/page.html#b"></a><a href="gone.html"></a><img src="gone.png"><a href="#here"></a>'
+    (tmp_path / "bad.html").write_text(good + bad)
+    capsys.readouterr()
+    assert runpy.run_path(str(DOCS / "check_links.py"))["main"](tmp_path) == 1
+    found = capsys.readouterr().out.splitlines()
+    links = ("#here", "deep/page.html#b", "gone.html", "gone.png")
+    assert found == [f"bad.html: {link} leads nowhere" for link in links]

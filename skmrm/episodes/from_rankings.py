@@ -81,7 +81,7 @@ def episodes_from_rankings(
     -------
     EpisodeSet
         Pairs of one ranking have the weight with which they tell as much as the ranking does; see
-        :mod:`skmrm.episodes.from_rankings`.
+        ``skmrm/episodes/from_rankings.py``.
 
     Raises
     ------

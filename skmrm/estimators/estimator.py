@@ -145,7 +145,7 @@ class RewardEstimator(HubModel, RewardScorer, TransformerMixin, EpisodeFitter):
         Returns
         -------
         UserModels
-            A mapping from user id to :class:`UserRewardModel`. Its ``update`` adds choices and users.
+            A mapping from user id to :class:`skmrm.UserRewardModel`. Its ``update`` adds choices and users.
         """
         check_is_fitted(self)
         checked = self._check_episodes(episodes, "adapt_many")

@@ -175,7 +175,7 @@ class UserRewardModel(HubModel, RewardScorer):
         return np.sqrt(np.einsum("nk,kl,nl->n", rewards, self.weights_cov_, rewards).clip(min=0))
 
     def suggest_pairs(self, candidates: Any, n: int = 1, context: Any = None) -> list[Question]:
-        """Comparisons whose answers would teach most about this user; see :mod:`skmrm.episodes.information`.
+        """Comparisons whose answers would teach most about this user.
 
         Parameters
         ----------
@@ -301,7 +301,7 @@ class UserRewardModel(HubModel, RewardScorer):
 
         Encoder, pooling, standardisation and base reward functions become one network from token ids to a logit, with
         the user's weights folded in. ``save_pretrained`` writes it with its tokenizer; see
-        :mod:`skmrm.export.huggingface` for how to load it.
+        ``skmrm/export/huggingface.py`` for how to load it.
 
         Returns
         -------

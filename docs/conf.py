@@ -113,7 +113,6 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"/plot_",
-    "ignore_pattern": r"plot_own_data",  # the command line is to take its place
     "within_subsection_order": ExplicitOrder(EXAMPLES),  # refuses a script that it does not name
     "backreferences_dir": "generated/backreferences",  # which examples use a name, for its page
     "doc_module": "skmrm",

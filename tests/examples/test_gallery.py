@@ -4,8 +4,7 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-GONE_SOON = {"plot_own_data.py"}  # when the command line is there
-EXAMPLES = sorted(file for file in (ROOT / "examples").glob("*.py") if file.name not in GONE_SOON)
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
 def test__gallery__every_example__has_a_place_in_the_order_of_reading():

@@ -85,8 +85,8 @@ def wording(text: str) -> str:
     "page",
     [
         "index.md",
-        pytest.param("get_started.md", marks=pytest.mark.full),
-        pytest.param("is_it_worth_it.md", marks=pytest.mark.full),
+        "get_started.md",
+        "is_it_worth_it.md",
         "command_line.md",
         "data_formats.md",
         "design.md",

@@ -463,7 +463,6 @@ def iterable_dataset():
             lambda: np.eye(3),
             r"got an array of shape \(3, 3\) and dtype float64: pass a pandas, polars or pyarrow table",
         ),
-        (lambda: "pairs.csv", "got a str: pass a pandas, polars"),
         (lambda: None, "got None: pass a pandas, polars"),
     ],
 )

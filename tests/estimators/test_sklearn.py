@@ -110,6 +110,7 @@ NEED_NO_FIT = {
     "set_output",
     "get_metadata_routing",
     "load",
+    "from_pretrained",
 }
 
 
@@ -464,7 +465,7 @@ def test__check_scoring__default__is_score_of_episodes(quick_fitted, few_episode
 
 def test__metadata_routing__switched_on__asks_for_nothing(quick, few_episodes):
     with config_context(enable_metadata_routing=True):
-        found = cross_val_score(clone(quick), few_episodes, cv=KFold(2), error_score="raise")
+        found = cross_val_score(clone(quick), few_episodes, cv=KFold(2), params={}, error_score="raise")
     assert_array_equal(found, cross_val_score(clone(quick), few_episodes, cv=KFold(2)))
 
 

@@ -101,7 +101,6 @@ FLOORS = (
     ("baselines", "integrations"),
     ("model",),
     ("cli",),
-    ("__main__",),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS, 1) for room in rooms}
 FILES = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}

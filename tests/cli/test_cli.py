@@ -409,7 +409,7 @@ def test__python_m_skmrm__every_page_of_help__loads_nothing_heavy():
         "import runpy, sys\n"
         f"for name in {list(COMMANDS)} + ['']:\n"
         "    sys.argv = ['skmrm', *name.split(), '--help']\n"
-        "    try: runpy.run_module('skmrm', run_name='__main__')\n"
+        "    try: runpy.run_module('skmrm.cli', run_name='__main__')\n"
         "    except SystemExit as end: assert end.code == 0\n"
         f"print(sorted({HEAVY} & set(sys.modules)))\n"
     )

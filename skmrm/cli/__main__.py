@@ -1,4 +1,4 @@
-"""``python -m skmrm``: the command line."""
+"""``python -m skmrm.cli``: the command line."""
 
 import sys
 

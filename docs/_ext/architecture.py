@@ -57,7 +57,7 @@ def told(room):
 
 def with_names(sentence):
     """Words of a sentence, with what stands in backquotes as names."""
-    for place, part in enumerate(re.split(r"(?::\w+:)?`([^`]+)`", sentence)):
+    for place, part in enumerate(re.split(r"(?::\w+:)?`([^`]+)`", sentence.replace("``", "`"))):
         yield nodes.literal(text=part) if place % 2 else nodes.Text(part)
 
 

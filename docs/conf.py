@@ -118,6 +118,7 @@ sphinx_gallery_conf = {
     "doc_module": "skmrm",
     "default_thumb_file": str(Path(__file__).parent / "_static" / "shown_only.png"),  # of scripts that are not run
     "abort_on_example_error": True,
+    "parallel": 2,  # processes that run examples
     "reset_modules": ("matplotlib",),
     "remove_config_comments": True,
     "min_reported_time": 1,  # seconds

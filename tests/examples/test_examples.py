@@ -36,6 +36,7 @@ def test__quickstart__runs__and_shows_that_five_choices_help(monkeypatch, tmp_pa
     assert (tmp_path / "quickstart_learning_curve.png").stat().st_size > 10_000
 
 
+@pytest.mark.full
 @pytest.mark.filterwarnings(
     # transformers 5.24 about what TRL 1.16 calls
     r"ignore:`(is_)?gradient_checkpointing\w*` is deprecated:FutureWarning"

@@ -83,6 +83,7 @@ def test__explain__planted_tastes__states_effects_of_the_right_sign(data, model,
     assert np.mean(right) >= 0.95
 
 
+@pytest.mark.full
 def test__explain__few_choices__leans_the_right_way_more_often_than_it_says(data, model):
     right, said = [], []
     for row, found in enumerate(explanations(model, data.episodes[N_KNOWN:], 12), N_KNOWN):

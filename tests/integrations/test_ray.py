@@ -136,6 +136,7 @@ def test__encode_dataset__two_actors_with_a_network__store_is_the_local_one_to_t
     assert np.asarray(there.features(ITEMS)).shape == (len(ITEMS), 17)
 
 
+@pytest.mark.full
 def test__encode_dataset__encoder_that_raises_and_an_actor_that_dies__nothing_lost(cluster, tmp_path):
     trouble = tmp_path / "trouble"
     there = EmbeddingStore(tmp_path / "there", encoder=fitted(trouble), rows_per_shard=3)
@@ -155,6 +156,7 @@ def test__encode_dataset__encoder_that_raises_and_an_actor_that_dies__nothing_lo
     assert contents(there.folder) == contents(filled(tmp_path / "here", encoder=fitted(trouble)).folder)
 
 
+@pytest.mark.full
 def test__encode_dataset__data_sets_of_ray__same_items_as_episodes(cluster, tmp_path):
     import ray.data
 

@@ -37,6 +37,7 @@ _SAID = ("winner", "outcome", "weight", "time")
 _USER = "user_id"
 # What a caller may name another column for, and the name that is looked for.
 _ROLES = {"user": _USER} | {name: name for name in ("prompt", *_CHOICE, *_VOTE, "response", "rating", *_SAID)}
+_NAMING = ("adapt", "update")  # callers that take names of columns
 
 
 def read_user_pairs(
@@ -114,7 +115,7 @@ def _read(
     if isinstance(user_pairs, Episode):
         return _read_episodes([user_pairs], n_features, kind)
     if isinstance(user_pairs, str):
-        raise TypeError(f"{caller} takes {_FORMS}; got a str")
+        raise TypeError(f"{caller} takes {_FORMS}; got a str: name a file as a pathlib.Path")
     if not isinstance(user_pairs, Sequence):
         return _read_table(user_pairs, n_features, kind, caller, scale, new)
     rows = list(user_pairs)
@@ -201,9 +202,11 @@ def _read_table(
         sides = response, response
     missing = [name for name in sides if name not in table.names]
     if missing:
+        example = f"name them, as in {caller}(..., prompt='question', chosen='better', rejected='worse')"
         raise EpisodeError(
-            f"{caller} needs a table with columns 'chosen' and 'rejected', or 'response' and 'rating', there is no "
-            f"{' and no '.join(missing)}; got columns {', '.join(map(repr, table.names)) or '(none)'}: rename them"
+            f"{caller} needs a table with columns 'chosen' and 'rejected', or 'response' and 'rating'; there is no "
+            f"{' and no '.join(missing)} among {', '.join(map(repr, table.names)) or '(none)'}: "
+            f"{example if caller in _NAMING else 'rename them'}"
         )
     if table.n_rows == 0:
         return _no_pairs(n_features, kind)

@@ -138,6 +138,16 @@ def test__user_pairs__path__is_read(written):
     assert read(path, **NAMED) == read(PLAIN[:1])
 
 
+@pytest.mark.parametrize(
+    ("caller", "remedy"),
+    [("adapt", "name them, as in adapt(..., prompt='question', chosen="), ("predict_proba", "rename them")],
+)
+def test__user_pairs__columns_without_known_names__remedy_is_what_the_caller_takes(caller, remedy):
+    with pytest.raises(EpisodeError) as raised:
+        read_user_pairs(PAIRS, "text", 0, caller)
+    assert remedy in str(raised.value)
+
+
 @pytest.mark.parametrize("form", [list, as_columns])
 def test__user_pairs__columns_that_are_not_there__are_all_named(form):
     with pytest.raises(EpisodeError) as raised:

@@ -330,7 +330,7 @@ def test__predict__no_items__is_empty(user_model):
         ([{"preferred": 1, "other": 2}], EpisodeError, "no chosen and no rejected.*'preferred', 'other'"),
         ({"chosen": ITEMS[:3], "rejected": ITEMS[:2]}, EpisodeError, "same length.*{'chosen': 3, 'rejected': 2}"),
         (None, TypeError, "got None"),
-        ("text", TypeError, "got a str"),
+        ("text", TypeError, "got a str: name a file as a pathlib.Path"),
         (7, TypeError, "got an int"),
         ([1, 2], TypeError, "a list with an int, 1"),
         ([("a", "b"), ("p", "a", "b")], TypeError, "tuple"),

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmrm._support.threads import one_thread
-from skmrm._support.wording import name_some
+from skmrm._support.wording import described, name_some
 from skmrm.base_rewards import BaseRewards
 from skmrm.episodes import EpisodeSet
 from skmrm.episodes.arrays import id_array
@@ -144,7 +144,9 @@ class UserModels(HubPush, Mapping[Hashable, UserRewardModel]):
         file = self._file
         among = f"in {file.path}" if file else f"among {len(self)} adapted users ({name_some(self._table)})"
         what = f"user {unknown[0]!r}" if len(unknown) == 1 else f"users {name_some(unknown)}"
-        return KeyError(f"no {what} {among}: adapt {'it' if len(unknown) == 1 else 'them'} first")
+        alike = next((other for other in _spelt_alike(unknown[0]) if other in self._table), None)
+        hint = "" if alike is None else f"; did you mean {alike!r}, {described(alike)}?"
+        return KeyError(f"no {what} {among}: adapt {'it' if len(unknown) == 1 else 'them'} first{hint}")
 
     def update(
         self, episodes: Any, *, user_features: Any = None, half_life: float | timedelta | None = None
@@ -627,6 +629,14 @@ def _are_several(user: Any) -> bool:
 
 def _ids(ids: Any) -> list[Hashable]:
     return list(dict.fromkeys(id_array(list(ids)) if _are_several(ids) else [ids]))
+
+
+def _spelt_alike(user: Hashable) -> Iterator[Hashable]:
+    """Ids that a reader of tables may have made of one, or one of: 7, "7" and "007"."""
+    text = str(user)
+    if isinstance(user, str | int) and text.isdecimal():
+        yield int(text)
+        yield from (f"{int(text):0{width}}" for width in range(1, 10))
 
 
 def _shared(blocks: Iterator[UserRows], include: frozenset[str]) -> Iterator[UserRows]:

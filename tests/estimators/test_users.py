@@ -189,6 +189,18 @@ def test__getitem__several_ids_of_any_column__are_users(users, kind):
         users.drop("x")
 
 
+def test__unknown_id__that_a_reader_of_tables_may_have_changed__is_named(model, file):
+    made(model, ["007", 8, "zoe"]).save(file)
+    for users in (made(model, ["007", 8, "zoe"]), UserModels.load(file, model)):
+        for asked, meant in ((7, "'007', a str"), ("7", "'007', a str"), ("008", "8, an int")):
+            with pytest.raises(KeyError, match=f"no user {asked!r} .*; did you mean {meant}"):
+                users[asked]
+        for asked in (9, "9", "zo", "²", True):
+            with pytest.raises(KeyError) as raised:
+                users[asked]
+            assert "did you mean" not in str(raised.value)
+
+
 def test__numpy_ids__are_python_s(model, file):
     made(model, [1, 2, "a"]).save(file)
     users = UserModels.load(file, model)

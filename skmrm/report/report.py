@@ -176,6 +176,11 @@ class PersonalizationReport:
         level = f"{100 * self.level:g} %"
         held = f"{level} intervals over users hold for all rows of a column at once."
         note = f"Reference: {self.reference}. {held}\nECE: expected calibration error of the model."
+        if _is_flat(self.baseline_curve):
+            note += (
+                "\nThe reference prefers no response to another: 0.500 is a coin's accuracy, for every user alike, so "
+                "that nobody under it can be worse off than the mean."
+            )
         return f"{note}\n{self.ties}" if self.ties else note
 
     def __repr__(self) -> str:
@@ -323,6 +328,13 @@ def personalization_report(
             told, untold = (adaptation_curve(model, ready, user_features=one, **first) for one in (user_features, None))
             ties = " ".join(filter(None, [ties, _word_features(told, untold, level, seed)]))
         return PersonalizationReport(verdict, warnings, comparisons, curve, baseline_curve, name, ties, drift)
+
+
+def _is_flat(curve: AdaptationCurve) -> bool:
+    """Whether a model gave each user's chosen and rejected responses the same rewards: half right, for everybody."""
+    shares = curve.accuracy if curve.decisive is None else curve.decisive
+    known = shares[~np.isnan(shares)]
+    return len(curve.users) >= MIN_USERS and known.size > 0 and bool(np.all(known == 0.5))
 
 
 def _word_ties(episodes: EpisodeSet, curve: AdaptationCurve, models_ties: bool) -> str:

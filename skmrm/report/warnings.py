@@ -85,7 +85,7 @@ def _few_users(n_judged: int) -> Iterator[str]:
     elif n_judged < _RELIABLE_USERS:
         yield (
             f"{n_judged} users are judged: intervals over fewer than {_RELIABLE_USERS} users are unreliable, mostly "
-            "too narrow. Add users"
+            "too narrow. Add users, or judge more of them (test_size)"
         )
 
 

@@ -115,6 +115,14 @@ def test__report__fitted_model_that_chose_no_personalisation__is_not_adaptive(ep
     assert all(row.gain == Interval(0.0, 0.0, 0.0) for row in report.comparisons)
 
 
+def test__report__reference_without_preferences__is_said_to_be_a_coin(data, public, personal, helps):
+    flat = Stub(lambda found: np.zeros(found.n_pairs), personal)
+    said = "The reference prefers no response to another: 0.500 is a coin's accuracy"
+    assert said in str(personalization_report(flat, data.episodes, **QUICK))
+    assert said not in str(helps)
+    assert said not in str(personalization_report(flat, data.episodes[:5], **QUICK))
+
+
 def test__report__adapting_to_noise__makes_no_difference(data, public):
     def shaken(episodes):
         return public(episodes) + 0.3 * np.sin(1000.0 * episodes.chosen + 777.0 * episodes.rejected)

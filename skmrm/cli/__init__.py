@@ -83,8 +83,8 @@ def _run(name: str, arguments: list[str]) -> int:
             raise UsageError(mistakes)
         found.run(options)
         sys.stdout.flush()
-    except SystemExit as end:  # of --help, and of what argparse refuses
-        return end.code if isinstance(end.code, int) else FAILED
+    except SystemExit as end:  # of --help, of what argparse refuses, of a server that cannot start
+        return end.code if end.code in (0, BAD_INPUT) else FAILED
     except KeyboardInterrupt:
         return _tell(command, "interrupted", INTERRUPTED)
     except BrokenPipeError:  # whoever read our output has seen enough

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
@@ -99,10 +99,14 @@ def read_choices(
     if options.format is not None:
         return _recognised(options, scale)
     from skmrm.episodes.files import as_table
+    from skmrm.episodes.from_tables import name_problems
+    from skmrm.exceptions import EpisodeError
 
     columns = dict(as_table(options.choices, _names(options, _NUMBERS)))
     user = options.user or "user_id"
     if one_user and user not in columns:
+        if problems := list(name_problems(list(columns), _asked(options))):  # before there is a column of no file
+            raise EpisodeError(problems)
         columns[user] = [ONE_PERSON] * len(next(iter(columns.values()), []))
     return _of_columns(columns, user, options, scale)
 
@@ -138,6 +142,15 @@ def _of_columns(
     return episodes_from_frame(
         columns, user, prompt, options.chosen or "chosen", options.rejected or "rejected", **named
     )
+
+
+def _asked(options: argparse.Namespace) -> dict[str, Hashable]:
+    """Columns that are read, by what is in them; without that of users."""
+    sides = ["response"] if options.rating is not None else ["chosen", "rejected"]
+    sides = [] if _names(options, _VOTES) else sides
+    default = dict.fromkeys(sides if options.no_prompt else ["prompt", *sides])
+    given = {role: getattr(options, role) for role in (*default, *_VOTES, "rating", *_NUMBERS)}
+    return {role: name or role for role, name in given.items() if name is not None or role in default}
 
 
 def _names(options: argparse.Namespace, roles: Sequence[str]) -> list[str]:

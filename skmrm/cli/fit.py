@@ -94,7 +94,7 @@ def described(choices: EpisodeSet) -> str:
     """How much there is, in words."""
     from skmrm._support.wording import counted
 
-    ties = f", {choices.n_ties} of them ties" if choices.n_ties else ""
+    ties = f", {choices.n_ties} of them {'a tie' if choices.n_ties == 1 else 'ties'}" if choices.n_ties else ""
     what = "rating" if choices.n_rated == choices.n_pairs else "choice"
     return f"{counted(choices.n_pairs, what)} of {counted(choices.n_users, 'user')}{ties}"
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmrm._support.wording import raise_all
 from skmrm.cli.choices import FILES
 from skmrm.cli.files import (
     kind_of,
@@ -109,12 +108,14 @@ def _asked(columns: dict[Any, list[Any]], options: argparse.Namespace) -> tuple[
     ]
     problems += [f"{options.responses} has a column {name!r}: rename it" for name in _ADDED if name in columns]
     for name in wanted.values():
-        empty = [row for row, cell in enumerate(columns.get(name, []), 1) if cell is None]
+        empty = [row for row, cell in enumerate(columns.get(name, [])) if cell is None]
         if empty:
             problems.append(
-                f"column {name!r} must be filled in each row; {len(empty)} are empty, the first is row {empty[0]}"
+                f"column {name!r} must be filled in each row; {len(empty)} are empty, the first is row {empty[0]}, "
+                "counted from 0"
             )
-    raise_all(problems)
+    if problems:
+        raise UsageError(problems)
     responses = columns[options.response]
     return [""] * len(responses) if options.no_prompt else columns[wanted["--prompt"]], responses
 

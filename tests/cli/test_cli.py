@@ -317,14 +317,30 @@ WRONG = {
         ["no user 'zoe'", "adapt it first"],
     ),
     "columns of responses": (
-        ["score", "ann", "choices.csv"],
-        ["--response 'response' is not a column", "'who', 'prompt', 'chosen', 'rejected'"],
+        ["score", "ann", "choices.csv", "--prompt", "asked"],
+        [
+            "2 mistakes",
+            "--prompt 'asked' is not a column",
+            "--response 'response' is not a column",
+            "'who', 'prompt', 'chosen', 'rejected'",
+        ],
     ),
     "outputs": (
         ["report", "choices.csv", "-o", "report.doc", "-o", "choices.csv", "--by-time", "--support-sizes", "a"],
         ["'report.doc' must end in .txt, .html", "would be lost", "--by-time needs --time", "as in 0,3,10,all"],
     ),
     "words": (["fit", "choices.csv", "--user", "who", "--outcome", "prompt", "-o", "new"], ["--word WORD=MEANING"]),
+    "columns of one person": (
+        ["adapt", "model", "answers.csv", "-o", "new"],
+        [
+            "2 problems",
+            "--chosen 'chosen' is not a column of the table, whose columns are 'who', 'prompt', 'response'\n",
+        ],
+    ),
+    "half a vote of one person": (
+        ["adapt", "model", "answers.csv", "--response-a", "response", "-o", "new"],
+        ["pass all of them, or none"],
+    ),
     "no prompts": (["adapt", "model", "answers.csv", "--prompt", "asked", "-o", "new"], ["; pass --no-prompt if"]),
     "unknown format": (
         ["fit", "answers.csv", "--user", "who", "--format", "auto", "-o", "new"],
@@ -361,6 +377,7 @@ def test__model__that_was_altered__is_told(refused, folder, tmp_path):
     [
         (KeyboardInterrupt(), 130, "skmrm versions: interrupted\n"),
         (ImportError("x needs y: pip install y"), 1, "skmrm versions: x needs y: pip install y\n"),
+        (SystemExit(3), 1, ""),  # of a server that cannot listen, and has said so
         (
             OSError(28, "No space left on device", "model/config.json"),
             1,

@@ -440,7 +440,7 @@ class OnnxScorer:
         rule = self.config["adaptation"]
         if rule is None or "kind" not in rule:
             reason = "it was exported from users, not from a model" if rule is None else rule["reason"]
-            raise TypeError(f"adapt: this bundle cannot adapt ({reason}): export the model that adapts its users")
+            raise TypeError(f"this bundle cannot adapt ({reason}): export the model that adapts its users")
         if earlier is not None and earlier.gaps.shape[1:] != (self.n_bases,):
             raise ValueError(
                 f"earlier choices must be over this bundle's {self.n_bases} base reward functions, got gaps of shape "

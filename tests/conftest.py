@@ -57,7 +57,7 @@ def pytest_addoption(parser):
         help="also what repeats at length a law that shorter tests show, or needs size: the real MiniLM where a tiny "
         "encoder serves (export, int8, serving and encoding benchmarks, the shared judgements), more families of "
         "encoders exported, a network, data sets and dying actors in Ray, a policy trained with TRL, memory of a "
-        "fit in half precision, quick runs of the benchmarks, and what the quickstart, the README's first command, says",
+        "fit in half precision, quick runs of the benchmarks, and what the quickstart, README's first command, says",
     )
 
 

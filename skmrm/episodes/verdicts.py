@@ -6,6 +6,7 @@ each known one means, and `words` says what others do.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timezone
 from numbers import Real
@@ -260,7 +261,7 @@ def read_times(column: str, values: Sequence[Any], problems: Problems) -> NDArra
 
 def _seconds(value: Any) -> float:
     if isinstance(value, str):
-        value = datetime.fromisoformat(value)
+        value = datetime.fromisoformat(re.sub("[Zz]$", "+00:00", value))  # which Python 3.10 does not read
     if isinstance(value, np.datetime64):
         return float(value.astype("datetime64[us]").astype(np.int64)) / 1e6
     if isinstance(value, date) and not isinstance(value, datetime):

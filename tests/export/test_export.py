@@ -61,7 +61,8 @@ def folder(tmp_path_factory):
     return str(tmp_path_factory.mktemp("bundles"))
 
 
-ADVERSARIAL = st.sampled_from([0.0, -0.0, 1e-30, -1e-30, 1e-45, 1.0, 1e6, -1e6, 1e15]) | st.floats(-100, 100, width=32)
+SINGLE = np.float32([0.0, -0.0, 1e-30, -1e-30, 1e-45, 1.0, 1e6, -1e6, 1e15]).tolist()
+ADVERSARIAL = st.sampled_from(SINGLE) | st.floats(-100, 100, width=32)
 
 
 def close(found, live, base, X):

@@ -42,6 +42,7 @@ from skmrm.serving import OnnxScorer  # noqa: E402
 
 BLOCKED = ("torch", "sklearn", "transformers", "scipy", "onnx", "joblib", "pandas", "narwhals")
 ALLOWED = {"numpy", "onnxruntime", "tokenizers", "threadpoolctl", "skmrm", "lazy_loader", "safetensors"}
+ALLOWED |= {"cython_runtime"}  # of an older numpy
 ALLOWED |= {"sitecustomize", "usercustomize"}  # of the machine: some systems' Python brings them
 
 

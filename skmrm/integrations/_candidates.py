@@ -158,7 +158,9 @@ def best_of_n(
     ]
     columns = {name: [pair[name] for pair in pairs] for name in names}
     if _is_dataset(dataset):
-        return type(dataset).from_dict(columns)
+        from datasets import Dataset
+
+        return Dataset.from_dict(columns)  # also of a streamed one
     import narwhals as nw
 
     return nw.from_dict(columns, backend=nw.get_native_namespace(dataset)).to_native()

@@ -295,6 +295,15 @@ def test__best_of_n__no_pairs_and_no_rows__keep_the_form(users, questions):
     assert best_of_n([], users) == score_dataset([], users) == []
 
 
+@pytest.mark.parametrize("form", [wide, long])
+def test__best_of_n_and_score_dataset__a_streamed_set__gives_the_rows_of_one_in_memory(users, questions, form):
+    datasets = library("datasets")
+    rows = form(questions)
+    streamed = datasets.Dataset.from_list(rows).to_iterable_dataset()
+    assert best_of_n(streamed, users).to_list() == best_of_n(rows, users)
+    assert list(score_dataset(streamed, users)) == score_dataset(rows, users)
+
+
 def test__best_of_n__unknown_users__are_judged_as_asked_for(model, users, questions):
     _, prompt, texts = questions[0]
     table = wide([("stranger", prompt, texts)])

@@ -126,7 +126,7 @@ def episodes_of_two(features):
         ({"user_id": "ann", "chosen": ["a"], "rejected": ["b"]}, EpisodeError, "'user_id' .str."),
         ([{"chosen": "a", "rejected": "b", "prompt": "p"}, {"chosen": "a", "rejected": "b"}], EpisodeError, "row: 1"),
         ([{"chosen": "a", "rejected": 3}, {"chosen": None, "rejected": "b"}], EpisodeError, "(?s)missing.*an int"),
-        ({"chosen": ["a"], "rejcted": ["b"]}, EpisodeError, "no rejected; got columns 'chosen', 'rejcted'"),
+        ({"chosen": ["a"], "rejcted": ["b"]}, EpisodeError, "there is no rejected among 'chosen', 'rejcted'"),
         ({3}, TypeError, "adapt takes an Episode.*got a set: pass a pandas"),
     ],
 )

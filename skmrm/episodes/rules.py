@@ -49,10 +49,8 @@ class Problems:
         """Note cells of a column that cannot be read: what came in their place, and in which rows from the first on."""
         for what, rows in bad.items():
             came, mend = ("missing values", "fill these rows in") if what == MISSING else (what, "correct these rows")
-            rule, remedy = (
-                f"{column} must be readable in each row, got {came}",
-                f"{mend} or drop them (rows count from 0)",
-            )
+            rule = f"{column} must be readable in each row, got {came}"
+            remedy = f"{mend} or drop them (rows count from 0)"
             self._found.setdefault((rule, remedy), []).extend(first_row + row for row in rows)  # type: ignore[misc]
 
     def sentences(self) -> list[str]:

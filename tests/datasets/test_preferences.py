@@ -1021,7 +1021,7 @@ def test__read__label_that_is_neither_true_nor_false__is_one_clear_error():
         read(altered(kto(), 7, label="maybe"))
     assert str(raised.value) == (
         "the table, read as 'kto': column 'label' must be readable in each row, got 'maybe', where true or false is "
-        "needed (1 row: 7): correct these rows or drop them"
+        "needed (1 row: 7): correct these rows or drop them (rows count from 0)"
     )
 
 
